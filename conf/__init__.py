@@ -1,0 +1,1 @@
+"""Values: one root YAML per command, groups composed on the command line."""

@@ -1,0 +1,190 @@
+"""The only way a function of this project is compiled: `kernel` and `ufunc` own the options, the declared signature and the
+cache folder; `warm` compiles or loads everything and then forbids further compilation.
+
+numba's disk cache does not notice when a callee in another file changes, and ignores variables such as NUMBA_BOUNDSCHECK.
+So the cache folder is named by a digest of every file and variable that can change the machine code (design contract 16)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import llvmlite
+import numba
+import numpy as np
+from numba import types
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SCALARS = {
+    "i1": types.int8, "i2": types.int16, "i4": types.int32, "i8": types.int64,
+    "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64,
+    "f4": types.float32, "f8": types.float64, "?": types.boolean,
+}  # fmt: skip
+
+# What numba's own index ignores although it changes the code (measured), plus what selects the target.
+CODE_VARIABLES = (
+    "NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_LOOP_VECTORIZE",
+    "NUMBA_SLP_VECTORIZE", "NUMBA_DEBUGINFO", "NUMBA_DISABLE_INTEL_SVML",
+)  # fmt: skip
+KEPT_CACHES = 6  # older cache folders are removed when a new one is made
+
+JIT_FOLDER = Path(__file__).resolve().parent
+_registry: list[tuple[str, Any, tuple[Any, ...]]] = []  # (name, dispatcher, argument types), callees first
+_warmed = 0  # entries of the registry that are compiled and closed
+_user_files: set[Path] = set()
+
+
+def record(fields: Sequence[tuple[Any, ...]]) -> np.dtype[Any]:
+    """Aligned record type of a kernel's state; `np.record`, so that `state[i].name` also works with the JIT off."""
+    return np.dtype((np.record, np.dtype(list(fields), align=True)))
+
+
+def cache_home() -> Path:
+    """Folder of everything that can be made again: compiled kernels, model sets, engines. TICKARROW_CACHE overrides it."""
+    if home := os.environ.get("TICKARROW_CACHE"):
+        return Path(home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tickarrow"
+
+
+@functools.cache
+def cache_digest(user_files: frozenset[Path] = frozenset()) -> str:
+    """Name of the cache folder: every file, variable and version that can change a kernel's machine code."""
+    h = hashlib.blake2b(digest_size=16)
+    for path in [*sorted(JIT_FOLDER.glob("*.py")), *sorted(user_files)]:
+        h.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in CODE_VARIABLES:
+        h.update(f"{name}={os.environ.get(name, '')}\0".encode())
+    h.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__} {sys.version_info[:2]}".encode())
+    return h.hexdigest()
+
+
+@contextmanager
+def _cache_folder(source: Path) -> Iterator[None]:
+    """Point numba's cache at our folder while a function of `source` is decorated."""
+    if source.parent != JIT_FOLDER:
+        _user_files.add(source)
+    folder = cache_home() / "kernels" / cache_digest(frozenset(_user_files))
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in sorted(folder.parent.iterdir(), key=lambda p: p.stat().st_mtime)[:-KEPT_CACHES]:
+            shutil.rmtree(old, ignore_errors=True)
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def _split(signature: str) -> list[str]:
+    """Split at the commas that stand outside brackets."""
+    parts, depth, start = [], 0, 0
+    for i, c in enumerate(signature):
+        depth += (c == "[") - (c == "]")
+        if c == "," and depth == 0:
+            parts.append(signature[start:i].strip())
+            start = i + 1
+    return [*parts, signature[start:].strip()] if signature.strip() else []
+
+
+def _argument(text: str, names: dict[str, Any]) -> Any:
+    """One argument of a signature as a numba type: `f8`, `f8[:]`, `out f8[:,:]`, `STATE`, `STATE[:]`."""
+    out = text.startswith("out ")
+    base, _, dims = text.removeprefix("out ").strip().partition("[")
+    dtype = names.get(base)
+    if base in SCALARS:
+        item: Any = SCALARS[base]
+    elif isinstance(dtype, np.dtype):
+        item = numba.from_dtype(dtype)
+    else:
+        raise TypeError(f"kernel signature: {base!r} in {text!r} is neither one of {' '.join(SCALARS)} nor a record type of the module")
+    if not dims:
+        return item
+    readonly = not out and base in SCALARS  # state is mutable, input columns are not: Arrow views are read-only
+    return types.Array(item, dims.count(":"), "C", readonly=readonly)
+
+
+def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = False) -> Callable[[F], F]:
+    """Compile the decorated function for one declared signature.
+
+    Parameters
+    ----------
+    signature : comma-separated types of the arguments: `i8`, `f8`, `?`, arrays `f8[:]`, `f8[:,:]` (C-contiguous),
+        record types of the module by name (`STATE`, `STATE[:]`). Arrays are read-only unless marked `out`; record arrays
+        are mutable.
+    fastmath : LLVM fast-math flags; off, because NaN means missing and results are in digests
+    inline : let LLVM inline the function into its callers (small `_point` helpers)
+
+    Notes
+    -----
+    Nothing is compiled at import: `warm` does it, callees first, then disables compilation, so that an unexpected type
+    raises `TypeError` instead of compiling in a tick.
+    """
+
+    def decorate(function: F) -> F:
+        source = Path(function.__code__.co_filename).resolve()
+        arguments = tuple(_argument(t, function.__globals__) for t in _split(signature))
+        with _cache_folder(source):
+            options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": True, "fastmath": fastmath}
+            if inline:
+                options["forceinline"] = True
+            compiled: Any = numba.njit(**options)(function)
+        if not numba.config.DISABLE_JIT:
+            _registry.append((f"{source.stem}.{function.__name__}", compiled, arguments))
+        return compiled  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def ufunc(signature: str) -> Callable[[F], F]:
+    """Make a NumPy ufunc of a scalar kernel's formula, for research: broadcasting, `out=`, `where=`. Not for the hot path."""
+
+    def decorate(function: F) -> F:
+        if numba.config.DISABLE_JIT:
+            return np.vectorize(function, otypes=[float])  # type: ignore[return-value]
+        source = Path(function.__code__.co_filename).resolve()
+        arguments = tuple(_argument(t, function.__globals__) for t in _split(signature))
+        with _cache_folder(source):
+            compiled: Any = numba.vectorize(cache=True)(function)
+        _registry.append((f"{source.stem}.{function.__name__}", compiled, arguments))
+        return compiled  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def pending() -> int:
+    """Number of registered kernels that `warm` has not compiled yet."""
+    return len(_registry) - _warmed
+
+
+def warm(progress: Callable[[str, int, int], None] | None = None) -> int:
+    """Compile or load every registered kernel, callees first, then forbid further compilation.
+
+    Parameters
+    ----------
+    progress : called with (kernel name, kernels done, kernels in all) before each kernel
+
+    Returns
+    -------
+    int, number of kernels made ready by this call
+    """
+    global _warmed
+    todo = _registry[_warmed:]
+    for i, (name, compiled, arguments) in enumerate(todo):
+        if progress is not None:
+            progress(name, i, len(todo))
+        if hasattr(compiled, "ufunc"):
+            compiled.add(arguments)
+        else:
+            compiled.compile(arguments)
+    for _, compiled, _ in todo:
+        compiled.disable_compile()
+    _warmed = len(_registry)
+    return len(todo)

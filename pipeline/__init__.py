@@ -1,0 +1,1 @@
+"""Stages, Arrow tables, I/O and the runtime."""

@@ -1,0 +1,230 @@
+"""Tables whose memory is ours, and windows on them.
+
+A `Table` is a sequence of segments of equal capacity; a `Segment` is a set of preallocated, aligned, fixed-width columns: kernels see
+cached NumPy views, Arrow readers one standing `RecordBatch` over the same addresses, cut on demand. With a directory the columns lie
+inside a memory-mapped Arrow IPC file, so recording costs page-cache writes only and another process maps the same rows.
+A `Batch` is a window `[lo, hi)` of one segment (design contract 1). No validity bitmaps: missing is NaN."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Array = npt.NDArray[Any]
+
+SEGMENT_ROWS = 65_536
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A piece of received bytes, the input of the decode stage: `data[lo:hi]` under one arrival stamp (design contracts 2 and 3).
+
+    `data` is padded by at least 64 bytes past `hi`. `number` is gap-free. In lock step `hi` is just behind a clock frame
+    and `ts` is its market time.
+    """
+
+    data: npt.NDArray[np.uint8]
+    lo: int
+    hi: int
+    ts: int
+    number: int
+
+
+def _flat(t: pa.DataType) -> tuple[np.dtype[Any], int]:
+    """NumPy type of one value and values per row."""
+    if pa.types.is_fixed_size_list(t):
+        return np.dtype(t.value_type.to_pandas_dtype()), t.list_size
+    return np.dtype(t.to_pandas_dtype()), 1
+
+
+class Segment:
+    """Columns of one segment; attributes are named like the columns."""
+
+    def __init__(self, schema: pa.Schema, capacity: int, path: Path | None) -> None:
+        self.schema, self.capacity, self.path, self.rows = schema, capacity, path, 0
+        flat = [_flat(f.type) for f in schema]
+        if path is None:
+            sizes = [dtype.itemsize * width * capacity for dtype, width in flat]
+            offsets = np.concatenate([[0], np.cumsum([-(-s // 64) * 64 for s in sizes])]).astype(int)
+            raw = np.zeros(int(offsets[-1]) + 64, np.uint8)
+            start = -raw.ctypes.data % 64
+            memory = raw[start:]
+            bodies = [memory[o : o + s] for o, s in zip(offsets, sizes)]
+        else:
+            bodies = self._map(path)
+        self.columns: dict[str, Array] = {}
+        for f, (dtype, width), body in zip(schema, flat, bodies):
+            column = body.view(dtype)
+            self.columns[f.name] = column.reshape(capacity, width) if pa.types.is_fixed_size_list(f.type) else column
+        self.standing = pa.RecordBatch.from_arrays([self._wrap(f.type, b) for f, b in zip(schema, bodies)], schema=schema)
+
+    def _wrap(self, t: pa.DataType, body: Array) -> pa.Array:
+        if pa.types.is_fixed_size_list(t):
+            values = pa.Array.from_buffers(t.value_type, self.capacity * t.list_size, [None, pa.py_buffer(body)], null_count=0)
+            return pa.FixedSizeListArray.from_arrays(values, type=t)
+        return pa.Array.from_buffers(t, self.capacity, [None, pa.py_buffer(body)], null_count=0)
+
+    def _map(self, path: Path) -> list[Array]:
+        """Write an IPC file of zero rows' worth of zeros, map it, and find each column's body through the Arrow reader itself."""
+        zeros = []
+        for f in self.schema:
+            dtype, width = _flat(f.type)
+            zeros.append(self._wrap(f.type, np.zeros(dtype.itemsize * width * self.capacity, np.uint8)))
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_arrays(zeros, schema=self.schema))
+        with path.open("r+b") as f:
+            memory = np.frombuffer(mmap.mmap(f.fileno(), 0), np.uint8)
+        whole = pa.py_buffer(memory)
+        found = pa.ipc.open_file(pa.BufferReader(whole)).get_batch(0)
+        bodies = []
+        for column in found.columns:
+            body = (column.values if pa.types.is_fixed_size_list(column.type) else column).buffers()[1]
+            offset = body.address - whole.address
+            dtype, width = _flat(column.type)
+            bodies.append(memory[offset : offset + dtype.itemsize * width * self.capacity])
+        return bodies
+
+    def __getattr__(self, name: str) -> Array:
+        try:
+            return self.__dict__["columns"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(f"no column {name!r}") from None
+
+
+class Batch:
+    """Window `[lo, hi)` of a segment. Columns are attributes and whole (index them with lo and hi); `view(name)` is the window."""
+
+    __slots__ = ("hi", "lo", "segment")
+
+    def __init__(self, segment: Segment, lo: int, hi: int) -> None:
+        self.segment, self.lo, self.hi = segment, lo, hi
+
+    def __len__(self) -> int:
+        return self.hi - self.lo
+
+    def __getattr__(self, name: str) -> Array:
+        return getattr(self.segment, name)  # type: ignore[no-any-return]
+
+    def view(self, name: str) -> Array:
+        """The window of one column, no copy."""
+        return self.segment.columns[name][self.lo : self.hi]
+
+    def arrow(self) -> pa.RecordBatch:
+        """The window as a RecordBatch over the same addresses, valid until the segment is recycled."""
+        return self.segment.standing.slice(self.lo, self.hi - self.lo)
+
+    def copy(self) -> pa.RecordBatch:
+        """The window as a RecordBatch of its own."""
+        return pa.RecordBatch.from_arrays([pa.concat_arrays([c]) for c in self._compact()], schema=self.segment.schema)
+
+    def _compact(self) -> list[pa.Array]:
+        out = []
+        for f in self.segment.schema:
+            rows = self.view(f.name).copy()
+            if pa.types.is_fixed_size_list(f.type):
+                out.append(pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1), f.type.value_type), type=f.type))
+            else:
+                out.append(pa.array(rows, f.type))
+        return out
+
+
+class Table:
+    """A growing table: `reserve` room, let a kernel write from row `size`, `commit` what was written.
+
+    Parameters
+    ----------
+    schema : columns; the name is in its metadata under `table`
+    directory : folder of the session, None = memory only
+    keep : memory only: keep closed segments (results), or recycle two of them (streams)
+    capacity : rows of a segment
+    counter : int64[2], where a reader of another process finds (segment, rows); None = not shared
+    """
+
+    def __init__(
+        self, schema: pa.Schema, directory: Path | None = None, *, keep: bool = False, capacity: int = SEGMENT_ROWS, counter: Array | None = None
+    ) -> None:
+        self.schema, self.directory, self.keep, self.capacity = schema, directory, keep or directory is not None, capacity
+        self.name = schema.metadata[b"table"].decode()
+        self.counter = np.zeros(2, np.int64) if counter is None else counter
+        self.closed: list[Segment] = []
+        self.rows = 0  # committed rows of the whole session
+        self._spare: Segment | None = None
+        self._count = 0  # segments begun
+        self.segment = self._new()
+        self._bind()
+
+    def _new(self) -> Segment:
+        path = None if self.directory is None else self.directory / f"{self.name}-{self._count:05d}.arrow"
+        self._count += 1
+        return Segment(self.schema, self.capacity, path)
+
+    def _bind(self) -> None:
+        self.size = self.segment.rows
+        self.counter[0], self.counter[1] = self._count - 1, self.size
+
+    def __getattr__(self, name: str) -> Array:
+        return getattr(self.__dict__["segment"], name)  # type: ignore[no-any-return]
+
+    def reserve(self, n: int) -> int:
+        """Make room for `n` rows in one segment and return the first free row. What is written there is not yet visible."""
+        if self.size + n > self.capacity:
+            if n > self.capacity:
+                raise ValueError(f"table {self.name}: {n} rows do not fit a segment of {self.capacity}")
+            self._rotate()
+        return self.size
+
+    def _rotate(self) -> None:
+        old = self.segment
+        if self.keep:
+            self.closed.append(old)
+            self.segment = self._new()
+        else:
+            self.segment = self._spare if self._spare is not None else self._new()
+            self.segment.rows = 0
+            self._spare = old
+        self._bind()
+
+    def commit(self, n: int) -> Batch:
+        """Publish the `n` rows written from row `size` on, and return them."""
+        lo = self.size
+        self.size = self.segment.rows = lo + n
+        self.rows += n
+        self.counter[1] = self.size
+        return Batch(self.segment, lo, self.size)
+
+    def empty(self) -> Batch:
+        return Batch(self.segment, self.size, self.size)
+
+    def batches(self) -> Iterator[Batch]:
+        """All committed rows that are still held, one batch a segment."""
+        for s in [*self.closed, self.segment]:
+            if s.rows:
+                yield Batch(s, 0, s.rows)
+
+    def column(self, name: str) -> Array:
+        """One column of all rows held, as a copy."""
+        parts = [b.view(name) for b in self.batches()]
+        return np.concatenate(parts) if parts else self.segment.columns[name][:0].copy()
+
+    def arrow(self) -> pa.Table:
+        """All rows held as an Arrow table over the same memory."""
+        return pa.Table.from_batches([b.arrow() for b in self.batches()], schema=self.schema)
+
+    def close(self) -> None:
+        """Write the committed rows as one plain Arrow IPC file `<name>.arrow` and remove the segment files."""
+        if self.directory is None:
+            return
+        with pa.OSFile(str(self.directory / f"{self.name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
+            for batch in self.batches():
+                writer.write_batch(batch.arrow())
+        for s in [*self.closed, self.segment]:
+            if s.path is not None:
+                s.path.unlink(missing_ok=True)
+                s.path = None

@@ -1,0 +1,154 @@
+"""Tables, their columns and units, and the enums of their integer columns. Everything here is append-only (design contract 10):
+a recorded session is read with these numbers for years."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import IntEnum, IntFlag
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+class Kind(IntEnum):
+    """What a row of TICKS is."""
+
+    QUOTE = 0
+    TRADE = 1
+
+
+class Feed(IntEnum):
+    """Where a row of TICKS comes from."""
+
+    L1 = 0  # reqMktData, conflated by IBKR
+    TBT_LAST = 1
+    TBT_ALL = 2
+    TBT_BIDASK = 3
+    FILE = 4  # read directly, no wire between
+
+
+class Flag(IntFlag):
+    """Properties of a row of TICKS."""
+
+    CONFLATED = 1  # a trade seen as an increase of the day volume
+    PAST_LIMIT = 2
+    UNREPORTED = 4
+
+
+class Side(IntEnum):
+    """Side of an order or fill; the sign of the position change."""
+
+    SELL = -1
+    BUY = 1
+
+
+class Reason(IntEnum):
+    """Why a decision sends an order, or why not."""
+
+    ORDER = 0  # target differs from the position: an order was sent
+    NO_QUOTE = 1  # a side of the quote is missing
+    CROSSED = 2  # bid above ask
+    WARMING_UP = 3  # too few outcomes or no volatility yet
+    EDGE_BELOW_COST = 4  # edge <= hurdle x cost
+    AT_TARGET = 5  # position is already the target
+    ORDER_WORKING = 6  # an order of the symbol is still open
+    NAME_CAP = 7  # the per-name cap leaves less than one share
+    GROSS_CAP = 8  # the gross cap leaves nothing
+    CANCEL = 9  # the working order is too old and is cancelled
+    HORIZON_OVER = 10  # the forecast's horizon has passed: position closed
+    KILLED = 11  # the kill switch is on
+
+
+class OrderState(IntEnum):
+    """Life of an order."""
+
+    INTENT = 0  # decided, not yet given to the gateway
+    CANCEL_INTENT = 1
+    SENT = 2
+    SUBMITTED = 3  # acknowledged by the gateway
+    FILLED = 4
+    CANCELLED = 5
+    REJECTED = 6
+
+
+class ControlKind(IntEnum):
+    """Inputs that are not market data (design contract 7)."""
+
+    EXECUTION = 0
+    COMMISSION = 1
+    ORDER_STATE = 2
+    KILL = 3
+    TIMER = 4
+    MODEL_SWAP = 5
+    LIMIT = 6
+
+
+def _schema(name: str, *columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    fields = [pa.field(c, t, nullable=False, metadata={"unit": unit}) for c, t, unit in columns]
+    return pa.schema(fields, metadata={"table": name})
+
+
+SEQ = ("seq", pa.uint64(), "row number of TICKS")
+TS = ("ts", pa.int64(), "ns UTC, arrival")
+SYMBOL = ("symbol", pa.int32(), "row of the universe")
+
+TICKS = _schema(
+    "ticks", SEQ, TS, ("ts_exch", pa.int64(), "ns UTC, exchange; 0 = not given"), ("chunk", pa.uint64(), "piece of received bytes"), SYMBOL,
+    ("kind", pa.uint8(), "Kind"), ("feed", pa.uint8(), "Feed"), ("flags", pa.uint16(), "Flag"),
+    ("bid", pa.float64(), "currency"), ("bid_size", pa.float64(), "shares"), ("ask", pa.float64(), "currency"), ("ask_size", pa.float64(), "shares"),
+    ("price", pa.float64(), "currency, trade"), ("size", pa.float64(), "shares, trade"),
+)  # fmt: skip
+
+DECISIONS = _schema(
+    "decisions", SEQ, TS, SYMBOL, ("edge", pa.float64(), "bp of mid, signed forecast"), ("cost", pa.float64(), "bp of mid, one way"),
+    ("horizon", pa.int8(), "index of the horizon; -1 = none"), ("p_up", pa.float64(), "probability of the upper barrier first"),
+    ("p_down", pa.float64(), "probability of the lower barrier first"), ("target", pa.float64(), "shares, signed"),
+    ("reason", pa.uint8(), "Reason"), ("model_set", pa.uint8(), "index into the session's list"),
+)  # fmt: skip
+
+ORDERS = _schema(
+    "orders", SEQ, TS, SYMBOL, ("key", pa.int64(), "own order key, in orderRef"), ("side", pa.int8(), "Side"), ("quantity", pa.float64(), "shares"),
+    ("limit", pa.float64(), "currency"), ("perm_id", pa.int64(), "broker key; 0 = not known"), ("state", pa.uint8(), "OrderState"),
+)  # fmt: skip
+
+FILLS = _schema(
+    "fills", SEQ, TS, SYMBOL, ("key", pa.int64(), "own order key"), ("side", pa.int8(), "Side"), ("quantity", pa.float64(), "shares"),
+    ("price", pa.float64(), "currency"), ("commission", pa.float64(), "currency; NaN until reported"), ("exec_id", pa.int64(), "hash of the broker's execId"),
+)  # fmt: skip
+
+CONTROL = _schema(
+    "control", ("chunk", pa.uint64(), "last chunk decided before the event"), TS, ("kind", pa.uint8(), "ControlKind"), SYMBOL,
+    ("key", pa.int64(), "own order key"), ("side", pa.int8(), "Side"), ("state", pa.uint8(), "OrderState"), ("quantity", pa.float64(), "shares"),
+    ("price", pa.float64(), "currency"), ("value", pa.float64(), "commission, limit"), ("perm_id", pa.int64(), "broker key"),
+    ("exec_id", pa.int64(), "hash of the broker's execId"),
+)  # fmt: skip
+
+TIMING = _schema(
+    "timing", SEQ, ("decode", pa.int64(), "ns"), ("features", pa.int64(), "ns"), ("predict", pa.int64(), "ns"), ("decide", pa.int64(), "ns"),
+    ("tick_to_decision", pa.int64(), "ns, arrival stamp to after act"),
+)  # fmt: skip
+
+
+def features_schema(columns: Sequence[str], digest: str) -> pa.Schema:
+    """FEATURES with the ordered columns of the matrix `x` and their digest in its metadata."""
+    x = pa.field("x", pa.list_(pa.field("item", pa.float32(), nullable=False), len(columns)), nullable=False, metadata={"columns": ",".join(columns)})
+    return pa.schema([*_schema("", SEQ, TS, SYMBOL), x], metadata={"table": "features", "digest": digest})
+
+
+def predictions_schema(n_models: int, digest: str) -> pa.Schema:
+    """PREDICTIONS of a bank of `n_models` (configuration * horizons + horizon), with the digest of the model set."""
+    y = pa.field("y", pa.list_(pa.field("item", pa.float32(), nullable=False), n_models), nullable=False, metadata={"unit": "bp of mid return"})
+    return pa.schema([*_schema("", SEQ, TS, SYMBOL), y], metadata={"table": "predictions", "digest": digest})
+
+
+def column_digest(columns: Sequence[npt.NDArray[np.generic]]) -> str:
+    """BLAKE2b-128 over columns in order: little-endian bytes, one NaN (design contract 8)."""
+    h = hashlib.blake2b(digest_size=16)
+    for column in columns:
+        a = np.ascontiguousarray(column)
+        if a.dtype.kind == "f":
+            a = np.where(np.isnan(a), a.dtype.type(np.nan), a)
+        h.update(a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes())
+    return h.hexdigest()
