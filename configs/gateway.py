@@ -1,0 +1,33 @@
+"""The IBKR session that is used, and how the simulated gateway behaves."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class SimulatorConf:
+    """The simulated gateway: clock, feed and matching rules. Used when `kind` is `simulator`."""
+
+    speed: float = 0.0  # market seconds per second: 0 = as fast as possible, 1 = real time
+    latency_ms: float = 50.0  # market time from a decision to the moment its order or cancel takes effect
+    conflation_ms: int = 0  # 0 = every row is sent, 250 = as IBKR samples reqMktData; not for clients in lock step
+    quote_slots: int = 3  # conflation slots that a change of sizes alone waits: 3 as recorded, 1 is the harder load
+    duplicate_sizes: bool = True  # a size message follows each price message, as IBKR sends it
+    pacing: int = 50  # requests per second that an ordinary client may send; 0 = any number
+    settle_ms: float = 100.0  # the market opens when no request has come for this long after the first subscription
+    commission_per_share: float = 0.005  # currency, IBKR fixed (US stocks)
+    commission_min: float = 1.0  # currency an order
+    commission_max_share: float = 0.01  # of the order's value; also caps the minimum
+    cash: float = 1_000_000.0  # currency, of the simulated account
+    once: bool = True  # end when the served client has disconnected
+
+
+@dataclass
+class GatewayConf(SimulatorConf):
+    """Where orders go and ticks come from. The default is the embedded simulated gateway."""
+
+    kind: str = "simulator"  # simulator | ib
+    host: str = field(default="127.0.0.1", metadata={"digest": False})
+    port: int = field(default=0, metadata={"digest": False})  # simulator: 0 = any free port
+    client_id: int = field(default=1, metadata={"digest": False})  # unique per connection
+    account: str = ""  # "" = the only one of the login; the simulator calls its own DU0000001
+    timeout_s: float = field(default=10.0, metadata={"digest": False})  # of connecting and of each request
