@@ -1,1 +1,25 @@
-"""Typed configuration: one dataclass module per config group, no logic. `register` puts them into Hydra's ConfigStore."""
+"""Typed configuration: one dataclass module per config group. `register` makes them the schemas of the YAML files in `conf`."""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Put every dataclass into Hydra's ConfigStore: `<group>/schema` for a group, `root/<command>` for a command."""
+    from hydra.core.config_store import ConfigStore
+
+    from tickarrow.configs import costs, ensemble, features, fills, gateway, models, orders, pipeline, record, risk, source, training, universe
+
+    groups = {
+        "universe": universe.UniverseConf, "source": source.SourceConf, "gateway": gateway.GatewayConf, "features": features.FeaturesConf,
+        "models": models.ModelsConf, "ensemble": ensemble.EnsembleConf, "costs": costs.CostsConf, "risk": risk.RiskConf,
+        "orders": orders.OrdersConf, "training": training.TrainingConf, "fills": fills.FillsConf, "record": record.RecordConf,
+    }  # fmt: skip
+    roots = {
+        "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
+        "backtest": pipeline.BacktestConf, "compact": pipeline.CompactConf,
+    }  # fmt: skip
+    store = ConfigStore.instance()
+    for group, node in groups.items():
+        store.store(group=group, name="schema", node=node)
+    for command, root in roots.items():
+        store.store(group="root", name=command, node=root, package="_global_")

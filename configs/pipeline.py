@@ -1,0 +1,89 @@
+"""What the stages are told, together; and the root configuration of each command."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from tickarrow.configs.costs import CostsConf
+from tickarrow.configs.ensemble import EnsembleConf
+from tickarrow.configs.features import FeaturesConf
+from tickarrow.configs.fills import FillsConf
+from tickarrow.configs.gateway import GatewayConf
+from tickarrow.configs.models import ModelsConf
+from tickarrow.configs.orders import OrdersConf
+from tickarrow.configs.record import RecordConf
+from tickarrow.configs.risk import RiskConf
+from tickarrow.configs.source import SourceConf
+from tickarrow.configs.training import TrainingConf
+from tickarrow.configs.universe import UniverseConf
+
+
+@dataclass
+class PipelineConf:
+    """Configuration of the stages. `model_set` names the set that predicts; none = the default set, trained if it is not there."""
+
+    universe: UniverseConf = field(default_factory=UniverseConf)
+    features: FeaturesConf = field(default_factory=FeaturesConf)
+    models: ModelsConf = field(default_factory=ModelsConf)
+    ensemble: EnsembleConf = field(default_factory=EnsembleConf)
+    costs: CostsConf = field(default_factory=CostsConf)
+    risk: RiskConf = field(default_factory=RiskConf)
+    orders: OrdersConf = field(default_factory=OrdersConf)
+    record: RecordConf = field(default_factory=RecordConf, metadata={"digest": False})
+    model_set: str | None = None
+
+
+@dataclass
+class RunConf(PipelineConf):
+    """tickarrow run."""
+
+    source: SourceConf = field(default_factory=SourceConf)
+    gateway: GatewayConf = field(default_factory=GatewayConf)
+    training: TrainingConf = field(default_factory=TrainingConf)
+    training_source: SourceConf = field(default_factory=SourceConf)  # the market of the default model set
+    training_universe: UniverseConf = field(default_factory=UniverseConf)
+
+
+@dataclass
+class BacktestConf(PipelineConf):
+    """tickarrow backtest."""
+
+    source: SourceConf = field(default_factory=SourceConf)
+    fills: FillsConf = field(default_factory=FillsConf)
+    training: TrainingConf = field(default_factory=TrainingConf)
+    training_source: SourceConf = field(default_factory=SourceConf)  # the market of the default model set
+    training_universe: UniverseConf = field(default_factory=UniverseConf)
+
+
+@dataclass
+class TrainConf:
+    """tickarrow train."""
+
+    universe: UniverseConf = field(default_factory=UniverseConf)
+    source: SourceConf = field(default_factory=SourceConf)
+    features: FeaturesConf = field(default_factory=FeaturesConf)
+    training: TrainingConf = field(default_factory=TrainingConf)
+    name: str = MISSING  # of the model set
+
+
+@dataclass
+class ReplayConf:
+    """tickarrow replay."""
+
+    session: str = MISSING  # directory
+    engine: str | None = None  # none = the engine that the session ran with
+
+
+@dataclass
+class DecodeConf:
+    """tickarrow decode."""
+
+    path: str = MISSING  # file of length-prefixed frames, or a session directory
+    out: str = MISSING  # Parquet file to write
+
+
+@dataclass
+class CompactConf:
+    """tickarrow compact."""
+
+    session: str = MISSING  # directory

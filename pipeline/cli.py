@@ -1,0 +1,110 @@
+"""The `tickarrow` command: `tickarrow COMMAND [hydra override ...] [-m]`. A command is one root YAML in `conf` and one function.
+
+An error that a user can cause is one sentence and exit code 1, also under `-m` and from worker processes: one wrapper around
+Hydra's own entry. Anything else is a defect of ours and keeps its traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from tickarrow.pipeline.errors import ConfigError, TickarrowError
+
+# command -> (module with a function `main(conf)`, what it does)
+COMMANDS = {
+    "run": ("tickarrow.pipeline.run", "stream a market through a gateway, decide, trade, record the session"),
+    "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
+    "train": ("tickarrow.pipeline.train", "train a model set and save it (name=NAME)"),
+    "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
+    "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
+    "compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
+}
+
+EXAMPLES = """\
+examples:
+  tickarrow run
+  tickarrow run source=parquet source.path=ticks.parquet 'source.symbols=[BAC,IBM]' source.day=2013-10-08 model_set=NAME
+  tickarrow replay session=outputs/run/.../session
+  tickarrow backtest -m risk.hurdle=1,2,4
+  tickarrow run --cfg job           show the whole configuration
+"""
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items())
+    return f"usage: tickarrow COMMAND [key=value ...] [-m]\n\ncommands:\n{rows}\n\n{EXAMPLES}"
+
+
+def task(cfg: Any) -> Any:
+    """What Hydra calls, here or in a worker process: the command's function with typed configuration."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    OmegaConf.resolve(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{missing[0]} is not set. Give it on the command line: {missing[0]}=VALUE")
+    module, _ = COMMANDS[HydraConfig.get().job.name]
+    function: Callable[[Any], Any] = import_module(module).main
+    return function(OmegaConf.to_object(cfg))
+
+
+def one_sentence(e: BaseException) -> str | None:
+    """What to tell the user, or None if the error is not the user's."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(e, TickarrowError):
+        return str(e)
+    if isinstance(e, HydraException | OmegaConfBaseException):
+        cause = e.__cause__ if isinstance(e.__cause__, OmegaConfBaseException) else None
+        lines = [line.strip() for x in (e, cause) if x is not None for line in str(x).splitlines()]
+        said = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type=", "See https", "Available options"))]
+        keys = [line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")]
+        return "configuration: " + " ".join(dict.fromkeys(said)) + (f" (key {keys[-1]})" if keys and keys[-1] else "") + ". See: tickarrow COMMAND --cfg job"
+    return None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the console script."""
+    args = sys.argv[1:] if argv is None else argv
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        raise SystemExit(0 if args else 1)
+    if args[0] in ("-V", "--version"):
+        print(f"tickarrow {version('tickarrow')}")
+        raise SystemExit(0)
+    command, *overrides = args
+    if command not in COMMANDS:
+        print(f"tickarrow: unknown command {command!r}. Commands: {', '.join(COMMANDS)}. See: tickarrow --help", file=sys.stderr)
+        raise SystemExit(1)
+    if overrides and overrides[0] in ("-h", "--help"):
+        print(f"tickarrow {command}: {COMMANDS[command][1]}\n\nSettings and their present values (override any with key=value):\n", flush=True)
+        overrides = ["--cfg", "job", *overrides[1:]]
+    raise SystemExit(_hydra(command, overrides))
+
+
+def _hydra(command: str, overrides: list[str]) -> int:
+    import hydra
+
+    from tickarrow.configs import register
+
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
+    sys.argv = ["tickarrow", *overrides, f"hydra.job.name={command}"]
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://tickarrow.conf", config_name=command)(task)()
+    except KeyboardInterrupt:
+        print("tickarrow: interrupted", file=sys.stderr)
+        return 130
+    except Exception as e:
+        text = one_sentence(e)
+        if text is None:
+            raise
+        print(f"tickarrow: {text}", file=sys.stderr)
+        return 1
+    return 0

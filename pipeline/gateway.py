@@ -1,0 +1,258 @@
+"""The IBKR session: ib_async with a tap on its socket.
+
+`Tap` takes the place of `ib.client.conn` (a public attribute): asyncio receives straight into our ring, the wire kernel reads it in
+place. Frames whose reqId is ours become TICKS; all others go unchanged to ib_async, so orders, contracts and any other ib_async code
+on the same `IB` keep working. The bytes are cut into chunks: one read under one stamp, or, in lock step with our simulator, up to and
+including a clock frame (design contracts 2 and 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ib_async
+import numpy as np
+from ib_async.connection import Connection
+
+from tickarrow.configs.gateway import GatewayConf
+from tickarrow.pipeline.batch import Chunk
+from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.decode import CLOCK, END, LOST, Decode
+from tickarrow.pipeline.errors import GatewayError
+from tickarrow.pipeline.orders import Orders
+from tickarrow.pipeline.pipeline import Pipeline
+from tickarrow.pipeline.recorder import Journal
+from tickarrow.pipeline.schemas import Feed
+from tickarrow.pipeline.universe import Universe
+
+RING_BYTES = 4 << 20
+PAD = 64  # the wire kernel loads 8 bytes at a time
+ACKNOWLEDGE = 9002
+
+
+class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
+    """The socket of an ib_async client, read by our kernel.
+
+    Parameters
+    ----------
+    old : the connection it replaces; its two documented events are kept
+    decode : knows which reqIds are ours
+    on_chunk : called with each chunk and the `perf_counter_ns` of its arrival
+    on_read : called when all chunks of a read are handed over
+    on_end : called with the three counters of the simulator's end frame
+    on_lost : called with one sentence when the framing of the stream is lost
+    lock_step : chunks end at clock frames
+    """
+
+    def __init__(
+        self, old: Connection, decode: Decode, on_chunk: Callable[[Chunk, int], None], on_read: Callable[[], None], on_end: Callable[[tuple[int, int, int]], None],
+        on_lost: Callable[[str], None], lock_step: bool,
+    ) -> None:  # fmt: skip
+        self.decode, self.on_chunk, self.on_read, self.on_end, self.on_lost, self.lock_step = decode, on_chunk, on_read, on_end, on_lost, lock_step
+        self._ring = np.zeros(RING_BYTES + PAD, np.uint8)
+        self._view = memoryview(self._ring)[:RING_BYTES]  # type: ignore[arg-type]
+        self.next_chunk = 0
+        self.reads = 0
+        super().__init__()
+        self.hasData, self.disconnected = old.hasData, old.disconnected
+
+    def reset(self) -> None:
+        super().reset()
+        self._read = self._walked = self._write = 0  # start of the open chunk, of the next frame, of free room
+        self._greeted = False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # All free room, more than a socket buffers: one read empties the socket, so that a quote is not torn between two stamps.
+        return self._view[self._write :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        arrival, ts = time.perf_counter_ns(), time.time_ns()
+        self.reads += 1
+        self._write += nbytes
+        self._drain(arrival, ts)
+
+    def _drain(self, arrival: int, ts: int) -> None:
+        """Forward what is not ours, hand over the chunks that are complete."""
+        if not self._greeted and not self._greet():
+            return
+        while True:
+            split = self.decode.split(self._ring, self._walked, self._write)
+            if len(split.forward):
+                self.hasData.emit(b"".join(bytes(self._view[a:b]) for a, b in split.forward))
+            self._walked = split.pos
+            if split.status == CLOCK:
+                if split.clock_number != self.next_chunk:
+                    self.on_lost(f"clock frame {split.clock_number} came where {self.next_chunk} was due")
+                    return
+                self._hand_over(self._walked, split.clock_ts, arrival)
+                arrival = time.perf_counter_ns()  # market time moves on only by our acknowledgement: the next chunk arrives now
+            elif split.status == END:
+                self.on_end(split.end)
+            else:
+                break
+        if split.status == LOST:
+            self.on_lost(f"the framing of the stream is lost at byte {split.pos}: the length of a frame is impossible")
+            return
+        if not self.lock_step and self._walked > self._read:
+            self._hand_over(self._write, ts, arrival)
+        self.on_read()
+        self._make_room()
+
+    def _greet(self) -> bool:
+        """Pass the handshake's answer on; it comes before any message and comes alone."""
+        if self._write < 4:
+            return False
+        end = 4 + int.from_bytes(self._view[:4], "big")
+        if self._write < end:
+            return False
+        self.hasData.emit(bytes(self._view[:end]))
+        self._greeted = True
+        self._read = self._walked = end
+        return True
+
+    def _hand_over(self, end: int, ts: int, arrival: int) -> None:
+        chunk = Chunk(self._ring, self._read, end, ts, self.next_chunk)
+        self.next_chunk += 1
+        self.on_chunk(chunk, arrival)
+        self._read = chunk.lo
+
+    def _make_room(self) -> None:
+        if self._read == self._write:
+            self._read = self._walked = self._write = 0
+        elif self._write > RING_BYTES // 2:
+            if self._read == 0 and self._write == RING_BYTES:
+                self.on_lost(f"a chunk is longer than {RING_BYTES} bytes")
+                return
+            kept = self._write - self._read
+            self._ring[:kept] = self._ring[self._read : self._write].copy()
+            self._walked -= self._read
+            self._read, self._write = 0, kept
+
+
+class Gateway:
+    """A connected session that feeds a pipeline and sends its orders.
+
+    Parameters
+    ----------
+    conf : where to connect
+    universe : what to subscribe
+    pipeline : decides on every chunk
+    journal : takes every chunk first; None = not recorded
+    lock_step : ask for clock frames (our accelerated simulator only)
+    tag : first part of each order's `orderRef`
+    """
+
+    def __init__(
+        self, conf: GatewayConf, universe: Universe, pipeline: Pipeline, journal: Journal | None, *, lock_step: bool, simulated: bool, tag: str
+    ) -> None:
+        self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self.tag = conf, universe, pipeline, journal, lock_step, tag
+        self.ib = ib_async.IB()
+        client = self.ib.client
+        client.conn = self.tap = Tap(client.conn, pipeline.decode, self._on_chunk, self._on_read, self._on_end, self._on_lost, lock_step)
+        if lock_step:
+            client.MaxRequests = 0  # pacing counts market time there
+        if simulated:
+            client.setConnectOptions("+LOCKSTEP" if lock_step else "+END")
+        self.orders: Orders | None = None
+        self.sent: tuple[int, int, int] | None = None  # messages, updates, trades, as the simulator says
+        self.request_ids: dict[int, int] = {}  # reqId -> universe row
+        self._ready = False  # subscriptions are answered: clock frames are acknowledged
+        self._decided = self._acknowledged = -1
+        self._controls: list[Control] = []
+        self._done: asyncio.Event = asyncio.Event()
+        self._failure: BaseException | None = None
+        self.ib.disconnectedEvent += self._on_disconnected
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect, look up the contracts and subscribe; GatewayError says why not."""
+        where = f"gateway {host}:{port}"
+        try:
+            await self.ib.connectAsync(host, port, self.conf.client_id, timeout=self.conf.timeout_s, account=self.conf.account)
+        except ConnectionRefusedError:
+            raise GatewayError(
+                f"{where} refused the connection. Is IB Gateway running with the API port open? Try: tickarrow run (the simulated gateway)"
+            ) from None
+        except (TimeoutError, OSError, ConnectionError) as e:
+            if self._failure is not None:
+                raise self._failure from None
+            raise GatewayError(
+                f"{where} did not complete the handshake ({e or 'no answer in time'}). Is client id {self.conf.client_id} in use, or the port another program's?"
+            ) from None
+        await self._subscribe(where)
+
+    async def _subscribe(self, where: str) -> None:
+        contracts = [ib_async.Stock(i.symbol, "SMART", "USD") for i in self.universe]
+        for instrument, contract in zip(self.universe, contracts):
+            found = await self.ib.reqContractDetailsAsync(contract)
+            if not found:
+                raise GatewayError(f"{where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
+            contract.conId = found[0].contract.conId
+        self.orders = Orders(self.ib, contracts, self.tag, self._controls.append)
+        for row, contract in enumerate(contracts):
+            request = self.ib.client.getReqId()
+            self.request_ids[request] = row
+            self.pipeline.decode.subscribe(request, row, Feed.L1)
+            self.ib.client.reqMktData(request, contract, "", False, False, [])
+        # Requests are answered in order, so when the time is answered all subscriptions are.
+        await self.ib.reqCurrentTimeAsync()
+        self._ready = True
+        self._acknowledge(self._decided)
+
+    async def wait(self) -> None:
+        """Run until the simulator says it has sent everything, or raise what went wrong."""
+        await self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _on_chunk(self, chunk: Chunk, arrival: int) -> None:
+        try:
+            if self._controls:
+                for event in self._controls:
+                    self.pipeline.apply(event)
+                self._controls.clear()
+            if self.journal is not None:
+                self.journal.append(chunk)
+            self.pipeline.feed(chunk, arrival)
+            if len(self.pipeline.intents) and self.orders is not None:
+                # Orders count as sent on the first chunk that is not yet acknowledged: acknowledge all before this one.
+                self._acknowledge(chunk.number - 1)
+                self.orders.send(self.pipeline.intents)
+            self._decided = chunk.number
+        except BaseException as e:
+            self._fail(e)
+
+    def _on_read(self) -> None:
+        self._acknowledge(self._decided)
+
+    def _acknowledge(self, number: int) -> None:
+        if self.lock_step and self._ready and number > self._acknowledged:
+            self._acknowledged = number
+            self.ib.client.send(ACKNOWLEDGE, number)
+
+    def _on_end(self, sent: tuple[int, int, int]) -> None:
+        for event in self._controls:  # what came after the last chunk
+            self.pipeline.apply(event)
+        self._controls.clear()
+        self.sent = sent
+        self._done.set()
+
+    def _on_lost(self, why: str) -> None:
+        self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port}: {why}. Reconnect; if it happens again, record the stream and report it."))
+
+    def _on_disconnected(self) -> None:
+        if not self._done.is_set():
+            self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port} closed the connection. Restart it and run again."))
+
+    def _fail(self, e: BaseException) -> None:
+        if self._failure is None:
+            self._failure = e
+        self._done.set()
+
+    def disconnect(self) -> None:
+        self._done.set()
+        self.ib.disconnect()

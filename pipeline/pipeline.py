@@ -1,0 +1,180 @@
+"""The pipeline: `bytes -> TICKS -> FEATURES -> PREDICTIONS -> DECISIONS -> ORDERS`. Read this page first.
+
+Live, replay, backtest and an embedding program push into the same object: `feed` takes received bytes, `push` takes a table of
+ticks, `step` takes rows of TICKS. Only `act` looks at positions; everything before it depends on market data alone."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tickarrow.configs.pipeline import PipelineConf
+from tickarrow.pipeline import schemas
+from tickarrow.pipeline.adapters import rows_of
+from tickarrow.pipeline.batch import Batch, Chunk, Table
+from tickarrow.pipeline.decide import Act, Control, Ensemble, forecasts_schema
+from tickarrow.pipeline.decode import Decode, FromRows
+from tickarrow.pipeline.features import Features, feature_columns, feature_digest
+from tickarrow.pipeline.models import ModelSet
+from tickarrow.pipeline.predict import Engine, Predict
+from tickarrow.pipeline.source import Rows
+from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.universe import Universe
+
+MakeTable = Callable[[pa.Schema], Table]
+
+
+@dataclass(slots=True)
+class Tables:
+    """The tables between the stages."""
+
+    ticks: Table
+    features: Table
+    predictions: Table
+    forecasts: Table
+    decisions: Table
+    orders: Table
+    fills: Table
+    control: Table
+    timing: Table
+
+    @classmethod
+    def make(cls, conf: PipelineConf, n_models: int, model_digest: str, n_horizons: int, recorded: MakeTable | None = None) -> Tables:
+        """Tables in memory, or those of a session where `recorded` makes them; results are kept, streams are recycled."""
+        rec = conf.record
+        features = schemas.features_schema(feature_columns(conf.features), feature_digest(conf.features))
+        predictions = schemas.predictions_schema(n_models, model_digest)
+        keep: MakeTable = recorded or (lambda schema: Table(schema, keep=True))
+        return cls(
+            ticks=keep(schemas.TICKS) if recorded else Table(schemas.TICKS),
+            features=keep(features) if recorded and rec.features else Table(features),
+            predictions=keep(predictions) if recorded and rec.predictions else Table(predictions),
+            forecasts=Table(forecasts_schema(n_horizons)),
+            decisions=keep(schemas.DECISIONS),
+            orders=keep(schemas.ORDERS),
+            fills=keep(schemas.FILLS),
+            control=keep(schemas.CONTROL),
+            timing=keep(schemas.TIMING),
+        )
+
+
+class Pipeline:
+    """Stages in order, over one universe and one model set.
+
+    Parameters
+    ----------
+    conf : what each stage is told
+    universe : symbols; row numbers are the `symbol` column
+    model_set, engine : what predicts, and how
+    recorded : makes the tables of a session; None = memory only
+    simulate_fills : fill intents at the symbol's next quote (backtest without a gateway)
+    """
+
+    def __init__(
+        self, conf: PipelineConf, universe: Universe, model_set: ModelSet, engine: Engine, *, recorded: MakeTable | None = None, simulate_fills: bool = False
+    ) -> None:
+        self.conf, self.universe, self.model_set, self.engine = conf, universe, model_set, engine
+        n, horizons = len(universe), model_set.horizons_ns
+        tick_size = np.array([i.tick_size for i in universe])
+        self.tables = t = Tables.make(conf, len(model_set.configurations) * len(horizons), model_set.digest, len(horizons), recorded)
+        self.decode = Decode(n, t.ticks)
+        self.from_rows = FromRows(n, t.ticks)
+        self.features = Features(conf.features, n, tick_size, t.features)
+        self.predict = Predict(engine, t.predictions)
+        self.ensemble = Ensemble(conf.ensemble, n, horizons, model_set.ic, t.forecasts)
+        self.act = Act(conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills)
+        self.chunk = -1  # number of the last decided chunk
+        self.ts = 0  # its time
+        self.kinds = np.zeros(len(schemas.Kind), np.int64)  # rows of TICKS by kind
+        self._predictions = hashlib.blake2b(digest_size=16)
+
+    def feed(self, chunk: Chunk, arrival_ns: int = 0) -> Batch:
+        """Decode a chunk of received bytes and decide on it.
+
+        Parameters
+        ----------
+        chunk : bytes under one stamp; its `lo` moves behind the last complete frame
+        arrival_ns : `time.perf_counter_ns` of its arrival; rows of TIMING are written if given
+        """
+        started = time.perf_counter_ns() if arrival_ns else 0
+        ticks = self.decode.step(chunk)
+        self.chunk, self.ts = chunk.number, chunk.ts
+        return self._decide(ticks, arrival_ns, started)
+
+    def push(self, rows: Rows) -> Batch:
+        """Decide on a block of source rows; no wire, no bytes between."""
+        return self.step(self.from_rows.step(rows))
+
+    def run(self, table: Any) -> Iterator[Batch]:
+        """Decisions on a pandas, Polars or Arrow table of ticks (columns as in the guide), block by block."""
+        for rows in rows_of(table, self.universe):
+            yield self.push(rows)
+
+    def step(self, ticks: Batch) -> Batch:
+        """Decide on new rows of TICKS."""
+        if len(ticks):
+            self.chunk, self.ts = int(ticks.chunk[ticks.hi - 1]), int(ticks.ts[ticks.hi - 1])
+        return self._decide(ticks, 0, 0)
+
+    def _decide(self, ticks: Batch, arrival_ns: int, started: int) -> Batch:
+        clock = time.perf_counter_ns
+        t0 = clock() if arrival_ns else 0
+        features = self.features.step(ticks)
+        t1 = clock() if arrival_ns else 0
+        predictions = self.predict.step(features)
+        t2 = clock() if arrival_ns else 0
+        decisions = self.act.step(self.ensemble.step(predictions, ticks), ticks)
+        if len(decisions):
+            if arrival_ns:
+                self._time(decisions, arrival_ns, started, t0, t1, t2, clock())
+            self._predictions.update(predictions.view("y"))
+        self.kinds += np.bincount(ticks.view("kind"), minlength=len(self.kinds))
+        return decisions
+
+    def _time(self, decisions: Batch, arrival: int, started: int, t0: int, t1: int, t2: int, t3: int) -> None:
+        timing, n = self.tables.timing, len(decisions)
+        rows = slice(timing.reserve(n), timing.size + n)
+        timing.seq[rows] = decisions.view("seq")
+        timing.decode[rows] = t0 - started
+        timing.features[rows] = t1 - t0
+        timing.predict[rows] = t2 - t1
+        timing.decide[rows] = t3 - t2
+        timing.tick_to_decision[rows] = t3 - arrival
+        timing.commit(n)
+
+    def apply(self, event: Control) -> None:
+        """Apply a control event between chunks, numbered by the chunk before it, and journal it."""
+        event.chunk, event.ts = max(self.chunk, 0), self.ts
+        control = self.tables.control
+        i = control.reserve(1)
+        for name in schemas.CONTROL.names:
+            control.segment.columns[name][i] = getattr(event, name)
+        control.commit(1)
+        self.act.apply(event)
+
+    @property
+    def intents(self) -> Batch:
+        """Rows of ORDERS that the last step decided."""
+        return self.act.intents
+
+    def digests(self) -> dict[str, str]:
+        """Digests of what was decided so far (design contract 8)."""
+        decisions = self.tables.decisions
+        return {
+            "decision_digest": schemas.column_digest([decisions.column(c) for c in schemas.DECISIONS.names]),
+            "prediction_digest": self._predictions.hexdigest(),
+        }
+
+    def snapshot(self) -> dict[str, Snapshot]:
+        """All state that a later decision depends on, by stage."""
+        return {name: getattr(self, name).snapshot() for name in ("decode", "from_rows", "features", "ensemble", "act")}
+
+    def restore(self, saved: dict[str, Snapshot]) -> None:
+        for name, state in saved.items():
+            getattr(self, name).restore(state)

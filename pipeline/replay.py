@@ -1,0 +1,140 @@
+"""tickarrow replay: the same pipeline over a recorded session's chunks and control events, compared bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+
+from tickarrow.configs.pipeline import PipelineConf, ReplayConf
+from tickarrow.pipeline.batch import Chunk, Table
+from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.errors import SessionError
+from tickarrow.pipeline.models import load_set
+from tickarrow.pipeline.pipeline import Pipeline
+from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.recorder import read_journal
+from tickarrow.pipeline.schemas import CONTROL, Feed
+from tickarrow.pipeline.session import open_manifest, read_table, versions
+from tickarrow.pipeline.setup import progress_columns, warm_kernels
+from tickarrow.pipeline.universe import Universe
+
+PAD = 64  # the wire kernel loads 8 bytes at a time
+
+
+def main(conf: ReplayConf) -> None:
+    """tickarrow replay; SessionError with the first divergence."""
+    digest = replay(Path(conf.session), conf.engine, Console(stderr=True))
+    print(f"identical {digest}")
+
+
+def stored_conf(manifest: dict[str, Any]) -> PipelineConf:
+    """The stages' configuration of a session."""
+    schema = OmegaConf.structured(PipelineConf)
+    stored = {k: v for k, v in manifest["config"].items() if k in schema}
+    conf = OmegaConf.to_object(OmegaConf.merge(schema, stored))
+    assert isinstance(conf, PipelineConf)
+    return conf
+
+
+def replay(directory: Path, engine: str | None = None, console: Console | None = None) -> str:
+    """Decide on a session again and compare TICKS, PREDICTIONS and DECISIONS with what was recorded.
+
+    Parameters
+    ----------
+    directory : closed session
+    engine : engine to use, None = the recorded one
+
+    Returns
+    -------
+    str, the decision digest
+
+    Raises
+    ------
+    SessionError
+        the first divergence, or what is wrong with the session
+    """
+    console = console or Console(stderr=True)
+    manifest = open_manifest(directory)
+    conf = stored_conf(manifest)
+    conf.models.engine = engine or manifest["engine"]
+    warm_kernels(console)
+    pipeline = _pipeline(conf, manifest)
+    for name, now in versions().items():
+        if manifest["versions"].get(name) != now:
+            console.print(f"recorded with {name} {manifest['versions'].get(name)}, replayed with {now}", style="dim")
+    with Progress(*progress_columns(), console=console, transient=True) as progress:
+        bar = progress.add_task("replaying", total=manifest["chunks"])
+        for done in _feed(pipeline, directory):
+            if done % 1024 == 0:
+                progress.update(bar, completed=done)
+    for name in ("ticks", "decisions"):
+        if said := first_divergence(read_table(directory, name), getattr(pipeline.tables, name)):
+            raise SessionError(f"replay of {directory} differs: {said}")
+    digests = pipeline.digests()
+    for name, digest in digests.items():
+        if manifest[name] != digest:
+            raise SessionError(f"replay of {directory} differs: {name} is {digest}, recorded {manifest[name]}, though TICKS and DECISIONS are equal.")
+    return digests["decision_digest"]
+
+
+def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
+    universe = Universe.of(manifest["universe"], manifest["tick_size"][0])
+    columns = None
+    from tickarrow.pipeline.features import feature_columns, feature_digest
+
+    columns = feature_columns(conf.features)
+    stored = manifest["model_set"]
+    model_set = load_set(stored["path"], columns, feature_digest(conf.features))
+    if model_set.digest != stored["digest"]:
+        raise SessionError(f"model set {stored['path']} is no longer the one of the session: its digest is {model_set.digest}, recorded {stored['digest']}.")
+    pipeline = Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=lambda schema: Table(schema, keep=True))
+    for request, row in manifest["requests"].items():
+        pipeline.decode.subscribe(int(request), row, Feed.L1)
+    return pipeline
+
+
+def _feed(pipeline: Pipeline, directory: Path) -> Any:
+    """Push chunks and control events in their recorded order; yields the number of chunks done."""
+    control = read_table(directory, "control")
+    events = {name: control.column(name).to_numpy() for name in CONTROL.names}
+    n_events, e = len(control), 0
+    buffer = np.zeros(1 << 20, np.uint8)
+    kept = 0  # torn tail of the chunk before
+    for number, ts, data in read_journal(directory):
+        while e < n_events and int(events["chunk"][e]) < number:
+            pipeline.apply(Control(**{name: events[name][e].item() for name in CONTROL.names}))
+            e += 1
+        size = kept + len(data)
+        if size + PAD > len(buffer):
+            buffer = np.concatenate([buffer[:kept], np.zeros(2 * size + PAD, np.uint8)])
+        buffer[kept:size] = np.frombuffer(data, np.uint8)
+        chunk = Chunk(buffer, 0, size, ts, number)
+        pipeline.feed(chunk)
+        kept = size - chunk.lo
+        buffer[:kept] = buffer[chunk.lo : size].copy()
+        yield number + 1
+    while e < n_events:
+        pipeline.apply(Control(**{name: events[name][e].item() for name in CONTROL.names}))
+        e += 1
+
+
+def first_divergence(recorded: pa.Table, now: Table) -> str:
+    """The first row and column in which two tables differ bit for bit; empty if none does."""
+    first, text = min(len(recorded), now.rows), ""
+    if len(recorded) != now.rows:
+        text = f"{now.name} has {now.rows:,} rows, recorded {len(recorded):,}"
+    for name in now.schema.names:
+        a, b = recorded.column(name).to_numpy(), now.column(name)
+        n = min(len(a), len(b), first)
+        nan = np.isnan(a[:n]) & np.isnan(b[:n]) if a.dtype.kind == "f" else np.zeros(n, bool)
+        differs = np.flatnonzero((a[:n].view(f"u{a.itemsize}") != b[:n].view(f"u{b.itemsize}")) & ~nan)
+        if len(differs) and differs[0] < first:
+            first = int(differs[0])
+            text = f"{now.name} row {first:,}, column {name}: {b[first]} now, {a[first]} recorded"
+    return text

@@ -1,0 +1,167 @@
+"""tickarrow run: a market through a gateway into the pipeline, orders back, everything recorded.
+
+This process warms the kernels, makes sure that there is a model set (training runs in a process of its own), starts the simulated
+gateway as a child unless a real one is configured, and connects. It ends with the market, or on Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tickarrow.configs.pipeline import RunConf
+from tickarrow.pipeline import summary
+from tickarrow.pipeline.errors import GatewayError
+from tickarrow.pipeline.gateway import Gateway
+from tickarrow.pipeline.pipeline import Pipeline
+from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.recorder import Journal
+from tickarrow.pipeline.session import Session, config_digest
+from tickarrow.pipeline.setup import model_set_of, output_directory, progress_columns, warm_kernels
+from tickarrow.pipeline.source import open_source
+from tickarrow.pipeline.universe import Universe
+
+START_TIMEOUT_S = 60.0
+
+
+def main(conf: RunConf) -> dict[str, Any]:
+    """Run and return the summary."""
+    console = Console(stderr=True)
+    out = output_directory()
+    simulated = conf.gateway.kind == "simulator"
+    source = open_source(conf.source, conf.universe) if simulated else None
+    universe = source.universe if source is not None else Universe.from_conf(conf.universe)
+    warm_kernels(console)
+    model_set = model_set_of(conf, conf.training_source, conf.training_universe, console)
+    engine = open_engine(model_set, conf.models)
+    session = Session(Path(conf.record.path) if conf.record.path else out / "session")
+    pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
+    span = (source.start_ns, source.end_ns) if source is not None else None
+    logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
+    started = time.perf_counter()
+    try:
+        outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, console))
+    finally:
+        gc.enable()
+    wall = time.perf_counter() - started
+    digests = pipeline.digests()
+    session.manifest |= {
+        "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
+        "tick_size": [i.tick_size for i in universe], "model_set": {"path": str(model_set.path), "digest": model_set.digest},
+        "engine": engine.name, "feature_digest": pipeline.features.digest, **digests, **outcome,
+    }  # fmt: skip
+    session.close()
+    counts = pipeline.decode.counts()
+    said = {
+        **summary.results(pipeline),
+        "messages": counts["messages"],
+        "bad_frames": counts["bad"],
+        "sent_messages": outcome["sent"][0] if outcome["sent"] else None,
+        "sent_updates": outcome["sent"][1] if outcome["sent"] else None,
+        "sent_trades": outcome["sent"][2] if outcome["sent"] else None,
+        "model_set_path": str(model_set.path),
+        "latency_us": summary.latencies(pipeline),
+        "rss_mb": summary.peak_rss_mb(),
+        "wall_s": round(wall, 2),
+    }
+    summary.write(out / "summary.json", said)
+    summary.show(Console(), said, out)
+    for reason, sample in pipeline.decode.bad_samples():
+        console.print(f"bad frame ({reason}): {sample!r}", style="yellow")
+    return said
+
+
+async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session: Session, span: tuple[int, int] | None, console: Console) -> dict[str, Any]:
+    """Connect, stream until the market ends, disconnect; what the manifest needs to know of it."""
+    simulated = span is not None
+    lock_step = simulated and conf.gateway.speed == 0
+    journal = Journal(session.directory)
+    tag = f"ta{conf.gateway.client_id}" if simulated else f"ta{time.time_ns() // 1_000_000_000}"
+    gateway = Gateway(conf.gateway, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
+    async with contextlib.AsyncExitStack() as stack:
+        port = conf.gateway.port
+        if simulated:
+            port = await stack.enter_async_context(_simulator(conf, console))
+        try:
+            await gateway.connect(conf.gateway.host, port)
+            gc.collect()
+            gc.freeze()
+            gc.disable()  # the loop makes no cycles; a collection would stall a tick
+            await _with_progress(gateway, pipeline, span, console)
+        finally:
+            gateway.disconnect()
+            journal.close()
+    return {
+        "lock_step": lock_step, "requests": {str(k): v for k, v in gateway.request_ids.items()}, "chunks": journal.chunks,
+        "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
+    }  # fmt: skip
+
+
+async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, int] | None, console: Console) -> None:
+    """Wait for the end of the market; show how far it is."""
+    columns = [*progress_columns(), TextColumn("{task.fields[now]}")]
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
+        total = None if span is None else (span[1] - span[0]) / 1e9
+        bar = progress.add_task("streaming", total=total, now="")
+        waiting = asyncio.ensure_future(gateway.wait())
+        try:
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=0.5)
+                t = pipeline.tables
+                done = max(0.0, (pipeline.ts - span[0]) / 1e9) if span is not None else None
+                progress.update(bar, completed=done, now=f"{t.ticks.rows:,} ticks, {t.decisions.rows:,} decisions, {t.fills.rows:,} fills")
+                progress.refresh()
+            await waiting
+        except asyncio.CancelledError:
+            if span is not None:
+                raise
+            console.print("stopped by the user", style="dim")  # a real gateway has no end of its own
+        finally:
+            waiting.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _simulator(conf: RunConf, console: Console) -> AsyncIterator[int]:
+    """The simulated gateway as a child process; yields its port."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "simulator.json"
+        path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")}))
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tickarrow.pipeline.simulator", str(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 20
+        )
+        try:
+            yield await asyncio.wait_for(_port(child), START_TIMEOUT_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                if child.stdin is not None:
+                    child.stdin.close()
+                try:
+                    await asyncio.wait_for(child.wait(), 10)
+                except TimeoutError:
+                    child.kill()
+                    await child.wait()
+
+
+async def _port(child: asyncio.subprocess.Process) -> int:
+    """The port that the simulator listens on, or its error."""
+    assert child.stdout is not None
+    while line := await child.stdout.readline():
+        event = json.loads(line)
+        if event["event"] == "listening":
+            return int(event["port"])
+        if event["event"] == "error":
+            raise GatewayError(event["message"])
+    raise GatewayError(f"the simulated gateway ended with code {await child.wait()} before it listened. Run it alone to see why: python -m tickarrow.pipeline.simulator")

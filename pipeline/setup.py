@@ -1,0 +1,84 @@
+"""What commands do before they start: warm kernels, find or train the model set, name the output folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import tickarrow.jit
+from tickarrow.configs.source import SourceConf
+from tickarrow.configs.universe import UniverseConf
+from tickarrow.jit import _kernel
+from tickarrow.pipeline.errors import ModelError
+from tickarrow.pipeline.features import feature_columns, feature_digest
+from tickarrow.pipeline.models import ModelSet, load_set
+from tickarrow.pipeline.training import default_set_path
+
+
+def progress_columns() -> list[ProgressColumn]:
+    """The look of every progress bar."""
+    return [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+
+
+def output_directory() -> Path:
+    """Hydra's output directory of the job, or the present folder when Hydra does not run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else Path.cwd()
+
+
+def warm_kernels(console: Console | None = None) -> int:
+    """Compile or load every kernel, with progress, and forbid compilation from then on."""
+    for module in pkgutil.iter_modules(tickarrow.jit.__path__):
+        import_module(f"tickarrow.jit.{module.name}")
+    if console is None or not _kernel.pending():
+        return _kernel.warm()
+    with Progress(*progress_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("compiling kernels (once per machine)")
+
+        def tell(name: str, done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        return _kernel.warm(tell)
+
+
+def model_set_of(conf: Any, source: SourceConf, universe: UniverseConf, console: Console) -> ModelSet:
+    """The model set that the configuration names; the default one is trained first if it is not there.
+
+    Parameters
+    ----------
+    conf : a PipelineConf with `training`
+    source, universe : the generated market that the default set is trained on (design contract 15)
+    """
+    columns, digest = feature_columns(conf.features), feature_digest(conf.features)
+    if conf.model_set is not None:
+        return load_set(conf.model_set, columns, digest)
+    path = default_set_path(conf.training, source, universe, conf.features)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # jobs of one sweep start together: one trains, the others wait
+        if not (path / "manifest.json").is_file():
+            console.print("no default model set yet: training one (once; about a minute)")
+            train_in_child(path, training=conf.training, source=source, universe=universe, features=conf.features)
+    return load_set(str(path), columns, digest)
+
+
+def train_in_child(path: Path, **confs: Any) -> None:
+    """Train a model set into `path` in a process of its own, so that its memory does not stay here."""
+    config = path.parent / f"{path.name}.json"
+    config.write_text(json.dumps({k: dataclasses.asdict(v) for k, v in confs.items()}))
+    done = subprocess.run([sys.executable, "-m", "tickarrow.pipeline.training", str(config), str(path)], stdout=subprocess.PIPE, text=True)
+    config.unlink()
+    if done.returncode:
+        said = done.stdout.strip().splitlines()
+        raise ModelError(said[-1] if said else f"training ended with code {done.returncode}; what it printed stands above.")

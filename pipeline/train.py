@@ -1,0 +1,30 @@
+"""tickarrow train: a model set from a market, saved under a name that `model_set=NAME` finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from tickarrow.configs.pipeline import TrainConf
+from tickarrow.jit._kernel import cache_home
+from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.features import feature_columns, feature_digest
+from tickarrow.pipeline.models import ModelSet, load_set
+from tickarrow.pipeline.setup import train_in_child
+from tickarrow.pipeline.source import open_source
+
+
+def main(conf: TrainConf) -> ModelSet:
+    """Train and save; prints where."""
+    if not conf.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise ConfigError(f"name={conf.name!r} cannot name a folder. Use letters, digits, '-', '_' and '.'.")
+    open_source(conf.source, conf.universe)  # its errors are shown here, before a process starts
+    path = cache_home() / "models" / conf.name
+    if (path / "manifest.json").exists():
+        raise ConfigError(f"model set {conf.name!r} already exists in {path.parent}. Choose another name or remove its folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    train_in_child(path, training=conf.training, source=conf.source, universe=conf.universe, features=conf.features)
+    trained = load_set(str(path), feature_columns(conf.features), feature_digest(conf.features))
+    Console().print(f"model set {conf.name} {trained.digest} written to {Path(path)}", soft_wrap=True)
+    return trained

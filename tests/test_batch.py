@@ -1,0 +1,109 @@
+"""Tables whose memory is ours: the same addresses for kernels and Arrow, windows inside one segment, closed files for everybody."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline.schemas import DECISIONS, FILLS, ORDERS, TICKS, TIMING, column_digest, features_schema
+
+SCHEMAS = [TICKS, DECISIONS, ORDERS, FILLS, TIMING, features_schema(["a", "b", "c"], "digest")]
+
+
+def fill(table, n, value):
+    lo = table.reserve(n)
+    for column in table.segment.columns.values():
+        column[lo : lo + n] = value
+    return table.commit(n)
+
+
+def address(array: pa.Array) -> int:
+    values = array.values if isinstance(array, pa.FixedSizeListArray) else array
+    return int(values.buffers()[1].address)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda s: s.metadata[b"table"].decode())
+@pytest.mark.parametrize("recorded", [False, True], ids=["memory", "mapped"])
+def test_arrow_and_numpy_see_the_same_addresses(schema, recorded, tmp_path):
+    table = Table(schema, tmp_path if recorded else None, capacity=64)
+    batch = fill(table, 5, 3)
+    for name in schema.names:
+        assert address(batch.arrow().column(name)) == batch.segment.columns[name].ctypes.data
+        assert address(batch.arrow().column(name)) % 8 == 0
+    table.segment.columns["seq"][0] = 77
+    assert batch.arrow().column("seq")[0].as_py() == 77
+
+
+def test_a_window_never_crosses_a_segment():
+    table = Table(TICKS, capacity=10, keep=True)
+    a, b = fill(table, 7, 1), fill(table, 7, 2)
+    assert (a.lo, a.hi, b.lo, b.hi) == (0, 7, 0, 7)
+    assert a.segment is not b.segment
+    assert table.rows == 14
+    assert table.column("bid").tolist() == [1.0] * 7 + [2.0] * 7
+
+
+def test_more_rows_than_a_segment_holds_are_refused():
+    with pytest.raises(ValueError, match="11 rows do not fit a segment of 10"):
+        Table(TICKS, capacity=10).reserve(11)
+
+
+def test_a_stream_recycles_two_segments_and_copies_survive():
+    table = Table(TICKS, capacity=4)
+    first = fill(table, 4, 1)
+    kept = first.copy()
+    segments = {id(first.segment)} | {id(fill(table, 4, v).segment) for v in range(2, 9)}
+    assert len(segments) == 2
+    assert kept.column("bid").to_pylist() == [1.0] * 4
+
+
+def test_uncommitted_rows_are_not_visible():
+    table = Table(TICKS, capacity=8)
+    table.reserve(3)
+    table.bid[0:3] = 5.0
+    assert table.rows == 0
+    assert len(table.empty()) == 0
+    assert table.arrow().num_rows == 0
+
+
+def test_another_reader_maps_live_rows_through_the_counter(tmp_path):
+    counter = np.zeros(2, np.int64)
+    table = Table(TICKS, tmp_path, capacity=16, counter=counter)
+    fill(table, 3, 4)
+    seen = pa.ipc.open_file(pa.memory_map(str(tmp_path / "ticks-00000.arrow"))).get_batch(0)
+    assert counter.tolist() == [0, 3]
+    assert seen.slice(0, 3).column("bid").to_pylist() == [4.0] * 3
+    fill(table, 2, 9)
+    assert counter.tolist() == [0, 5]
+    assert seen.slice(3, 2).column("bid").to_pylist() == [9.0] * 2
+
+
+@given(st.lists(st.integers(0, 9), max_size=12))
+def test_a_closed_table_holds_the_committed_rows_in_order(tmp_path_factory, sizes):
+    folder = tmp_path_factory.mktemp("table")
+    table = Table(features_schema(["a", "b"], ""), folder, capacity=10)
+    expected = []
+    for value, n in enumerate(sizes):
+        fill(table, n, value)
+        expected += [value] * n
+    table.close()
+    assert [p.name for p in folder.iterdir()] == ["features.arrow"]
+    assert pl.read_ipc(folder / "features.arrow")["seq"].to_list() == expected
+    frame = pd.read_feather(folder / "features.arrow")
+    assert [list(x) for x in frame["x"]] == [[v, v] for v in expected]
+
+
+def test_the_digest_sees_every_bit_but_one_nan():
+    a = np.array([1.0, np.nan])
+    other_nan = a.copy()
+    other_nan.view(np.int64)[1] ^= 1
+    assert np.isnan(other_nan[1])
+    assert column_digest([a]) == column_digest([other_nan])
+    assert column_digest([a]) != column_digest([np.array([-1.0, np.nan])])
+    assert column_digest([np.array([0.0])]) != column_digest([np.array([-0.0])])

@@ -1,0 +1,63 @@
+"""The tree of files is a contract: who may import whom, one place for compilation, modules of a readable size."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = [p for folder in ("jit", "pipeline", "configs") for p in sorted((ROOT / folder).glob("*.py"))]
+MAY_IMPORT = {"jit": {"jit"}, "configs": {"configs"}, "pipeline": {"jit", "configs", "pipeline", "conf"}}
+MAX_LINES = 400
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            yield from (f"{node.module}.{a.name}" for a in node.names) if node.module == "tickarrow" else (node.module or "",)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_a_folder_imports_only_what_it_may(path):
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("tickarrow.")}
+    assert ours <= MAY_IMPORT[path.parent.name]
+    assert not {"jit", "pipeline", "configs", "conf"} & {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_a_module_has_a_docstring_and_a_readable_size(path):
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "say what it is for"
+    assert len(text.splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "_kernel.py"], ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_only_the_kernel_decorator_compiles(path):
+    assert not re.search(r"@(numba\.|nb\.)?(n?jit|vectorize|guvectorize|cfunc)\b", path.read_text())
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name == "jit"], ids=lambda p: p.name)
+def test_kernels_call_no_libm(path):
+    """exp, log and pow of the C library differ between machines; digests depend on ours (design contract 9)."""
+    used = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in ("math", "np")}
+    assert not used & {"exp", "expm1", "log", "log1p", "log2", "log10", "pow", "power", "sin", "cos", "tan", "tanh", "exp2", "cbrt", "hypot"}
+
+
+def test_a_stem_is_the_same_everywhere():
+    stems = {p.stem for p in MODULES} | {"kernel", "layout", "parity", "readme", "naive", "conftest", "peers", "common", "embed"}
+    for folder in ("tests", "benchmarks"):
+        for path in (ROOT / folder).glob("*.py"):
+            stem = re.sub(r"^(test|bench|peers|naive)_", "", path.stem)
+            assert stem in stems, f"{folder}/{path.name} belongs to no module"
+
+
+def test_every_package_is_listed_for_installation():
+    listed = re.search(r"packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text()).group(1)
+    for folder in ("pipeline", "jit", "configs", "conf"):
+        assert f'"tickarrow.{folder}"' in listed
