@@ -1,0 +1,98 @@
+"""Forests of complete binary trees: the neutral layout of the `portable` engine and its kernel.
+
+A tree of depth d is a heap of 2^d slots: slot 1 is the root, the children of slot i are 2i (left, `x < threshold`) and 2i + 1;
+slot 0 is not used. Sixteen models of like depth stand side by side in one group (lane = model), tree by tree, and walk in lock step:
+sixteen independent chains of loads keep the core busy where one walk waits for memory. No vector instruction is needed.
+
+Missing values cost nothing in the walk: a row is written twice, missing as +inf (goes right) and as -inf (goes left), and a node names
+the copy that its default direction needs. Sums are float32, begin at the base score and follow the order of the trees, so every bit is
+that of xgboost. Trees that only pad a model hold leaves of -0.0: v + (-0.0) is v for every v, also for v = -0.0, where +0.0 fails."""
+
+import numpy as np
+
+from tickarrow.jit._kernel import kernel, record
+
+LANES = 16  # models of a group
+BLOCK = 16  # rows that share one pass over the trees
+MAX_DEPTH = 8
+
+GROUP = record([("depth", "i8"), ("trees", "i8"), ("first", "i8")])  # first = index of the group's first slot in the flat arrays
+
+U = np.uint64  # an unsigned index spares the test for a negative one
+
+
+@kernel("f4[:,:], i8, i8, i8, out f4[:,:]")
+def widen(x, lo, hi, at, wide):
+    """Write rows twice side by side, missing as +inf and as -inf.
+
+    Parameters
+    ----------
+    x : (capacity, n_features) float32, NaN = missing
+    lo, hi : int, rows [lo, hi) of `x`
+    at : int, first row of `wide` that is written
+    wide : (rows, 2 * n_features) float32, out
+    """
+    n = x.shape[1]
+    for i in range(lo, hi):
+        for f in range(n):
+            v = x[i, f]
+            missing = np.isnan(v)
+            wide[at + i - lo, f] = np.float32(np.inf) if missing else v
+            wide[at + i - lo, n + f] = np.float32(-np.inf) if missing else v
+
+
+@kernel("f4[:,:], i8, i8, GROUP[:], u2[:], f4[:], f4[:], i4[:], f4[:], out f4[:,:], out f4[:,:], out u8[:], out f4[:,:]")
+def forest(x, lo, hi, groups, feature, threshold, leaf, model, base, wide, total, slot, y):
+    """Margins of all models for rows of features, bit-equal to xgboost.
+
+    Parameters
+    ----------
+    x : (capacity, n_features) float32, row-major, NaN = missing
+    lo, hi : int, rows [lo, hi) of `x`
+    groups : (n_groups,) GROUP
+    feature : (slots,) uint16, column of the widened row: f = missing goes right, n_features + f = missing goes left
+    threshold : (slots,) float32, left if `x < threshold`
+    leaf : (slots,) float32, 2^depth leaves of each tree, left to right
+        Order of all three: group, tree, lane, slot or leaf.
+    model : (n_groups * 16,) int32, column of `y`; -1 = empty lane
+    base : (n_groups * 16,) float32, base score
+    wide : (>= 16, 2 * n_features) float32, scratch
+    total : (>= 16, 16) float32, scratch
+    slot : (16,) uint64, scratch
+    y : (>= hi - lo, n_models) float32, out; row 0 belongs to row `lo`
+
+    References
+    ----------
+    xgboost, cpu_predictor: margin = base score + leaf of tree 0 + leaf of tree 1 + ..., float32.
+    """
+    for begin in range(lo, hi, BLOCK):
+        rows = min(BLOCK, hi - begin)
+        widen(x, begin, begin + rows, 0, wide)
+        for g in range(groups.shape[0]):
+            depth = groups[g].depth
+            size = U(1) << U(depth)
+            tree = U(groups[g].first)
+            lane = g * LANES
+            for r in range(rows):
+                for j in range(LANES):
+                    total[r, j] = base[lane + j]
+            for _ in range(groups[g].trees):
+                for r in range(rows):
+                    row = wide[r]
+                    for j in range(LANES):
+                        slot[j] = U(1)
+                    for _ in range(depth):
+                        k = tree
+                        for j in range(LANES):
+                            s = k + slot[j]
+                            slot[j] += slot[j] + U(row[feature[s]] >= threshold[s])
+                            k += size
+                    k = tree - size  # a slot of the last level is 2^depth + its leaf
+                    for j in range(LANES):
+                        total[r, j] += leaf[k + slot[j]]
+                        k += size
+                tree += U(LANES) * size
+            for r in range(rows):
+                for j in range(LANES):
+                    if model[lane + j] >= 0:
+                        y[begin - lo + r, model[lane + j]] = total[r, j]

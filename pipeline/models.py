@@ -1,0 +1,219 @@
+"""Model sets: a folder with one model file per configuration and horizon, a manifest, and the layouts that engines map.
+
+The digest of a set covers its models and what gives their outputs a meaning (columns, horizons, unit, link, IC), not where it lies and not
+the certificates, which are added when an engine has been compared with xgboost."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xgboost
+
+from tickarrow.jit._kernel import cache_home
+from tickarrow.pipeline.compiler import Forest, file_digest, read_forest
+from tickarrow.pipeline.errors import ModelError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+RESTORE = "Restore the folder or train it again."
+DEFINING = ("format", "configurations", "horizons_ns", "columns", "feature_digest", "target", "unit", "link", "cut_grid", "models", "ic")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSet:
+    """A bank of models. Model index = configuration * number of horizons + horizon."""
+
+    path: Path
+    name: str
+    digest: str
+    configurations: list[str]
+    horizons_ns: npt.NDArray[np.int64]
+    columns: list[str]
+    feature_digest: str
+    ic: npt.NDArray[np.float64]  # [configuration, horizon], Pearson correlation of forecast and outcome on the untouched tail
+    unit: str = "bp"  # of mid return
+    link: str = "identity"
+    target: str = "forward mid return"
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_models(self) -> int:
+        return len(self.configurations) * self.horizons_ns.size
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models by index, `configuration/hK`."""
+        return [f"{c}/h{k}" for c in self.configurations for k in range(self.horizons_ns.size)]
+
+    @property
+    def files(self) -> list[Path]:
+        """Model files by index."""
+        return [self.path / file for file in model_files(self.configurations, self.horizons_ns.size)]
+
+    @property
+    def model_digests(self) -> list[str]:
+        """Digest of each model file by index, as the manifest states it."""
+        return [self.manifest["models"][f] for f in model_files(self.configurations, self.horizons_ns.size)]
+
+    @functools.cached_property
+    def boosters(self) -> list[xgboost.Booster]:
+        """The models in xgboost, loaded on first use; one thread each."""
+        return [load_booster(path) for path in self.files]
+
+    @functools.cached_property
+    def forests(self) -> list[Forest]:
+        """The models as neutral forests, read through treelite on first use."""
+        return [read_forest(b, f"{self.name}: {n}") for b, n in zip(self.boosters, self.names)]
+
+    def trained_on(self, source: Mapping[str, Any]) -> bool:
+        """Whether this set saw the data of the source configuration (as plain data): never judge it there."""
+        return bool(self.manifest.get("training", {}).get("source") == dict(source))
+
+    def certify(self, engine: str, certificate: Mapping[str, Any]) -> None:
+        """Store the outcome of an engine's full parity check; a set in a read-only folder stays without."""
+        self.manifest.setdefault("certificates", {})[engine] = dict(certificate)
+        try:
+            stored = json.loads((self.path / MANIFEST).read_text())  # another process may have added its own
+            stored.setdefault("certificates", {})[engine] = dict(certificate)
+            _write_json(self.path / MANIFEST, stored)
+        except OSError:
+            return
+
+
+def load_booster(path: Path) -> xgboost.Booster:
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(path)
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def model_files(configurations: Sequence[str], n_horizons: int) -> list[str]:
+    """Paths of the models inside a set, by index."""
+    return [f"models/{c}_h{k}.ubj" for c in configurations for k in range(n_horizons)]
+
+
+def set_digest(manifest: Mapping[str, Any]) -> str:
+    """BLAKE2b-128 of what defines a set: the digests of its model files and the meaning of their outputs."""
+    defining = {k: manifest[k] for k in DEFINING}
+    return hashlib.blake2b(json.dumps(defining, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def save_set(
+    path: Path,
+    boosters: Sequence[xgboost.Booster],
+    *,
+    configurations: Sequence[str],
+    horizons_ns: npt.NDArray[np.int64],
+    columns: Sequence[str],
+    feature_digest: str,
+    ic: npt.NDArray[np.float64],
+    cut_grid: str = "",
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> ModelSet:
+    """Write a set into the folder `path`, its manifest last, so that a set is there whole or not at all.
+
+    Parameters
+    ----------
+    boosters : by model index
+    ic : (configurations, horizons) out-of-sample information coefficient
+    cut_grid : digest of the cut grid that all models share; empty = none
+    training : data and settings it was made from; never part of the set's digest
+    metrics : by model name
+    """
+    files = model_files(configurations, horizons_ns.size)
+    if len(boosters) != len(files):
+        raise ValueError(f"{len(boosters)} models for {len(files)} places")
+    (path / "models").mkdir(parents=True, exist_ok=True)
+    for file, booster in zip(files, boosters):
+        booster.save_model(path / file)
+    manifest: dict[str, Any] = {
+        "format": FORMAT, "name": path.name, "configurations": list(configurations), "horizons_ns": [int(h) for h in horizons_ns],
+        "columns": list(columns), "feature_digest": feature_digest, "target": "forward mid return", "unit": "bp", "link": "identity",
+        "cut_grid": cut_grid, "models": {f: file_digest(path / f) for f in files}, "ic": ic.tolist(), "training": dict(training or {}),
+        "metrics": dict(metrics or {}), "versions": {"xgboost": xgboost.__version__}, "certificates": {},
+    }  # fmt: skip
+    manifest["digest"] = set_digest(manifest)
+    _write_json(path / MANIFEST, manifest)
+    return _read(path)
+
+
+def _read(path: Path) -> ModelSet:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        if manifest["format"] != FORMAT:
+            raise ModelError(f"model set {path.name!r} has format {manifest['format']}, this version reads {FORMAT}. Train it again.")
+        found = ModelSet(
+            path=path, name=path.name, digest=manifest["digest"], configurations=manifest["configurations"],
+            horizons_ns=np.array(manifest["horizons_ns"], np.int64), columns=manifest["columns"], feature_digest=manifest["feature_digest"],
+            ic=np.array(manifest["ic"], np.float64), unit=manifest["unit"], link=manifest["link"], target=manifest["target"],
+            manifest=manifest,
+        )  # fmt: skip
+        digest = set_digest(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        what = f"{type(e).__name__}: {e}"
+        raise ModelError(f"model set {path.name!r}: {path / MANIFEST} cannot be read ({what}). {RESTORE}") from None
+    if digest != found.digest:
+        raise ModelError(f"model set {path.name!r} is damaged: its manifest is not the one that was saved. {RESTORE}")
+    return found
+
+
+def resolve(name_or_path: str) -> Path:
+    """Folder of a model set: a path, or a name under the cache folder."""
+    home = cache_home() / "models"
+    for path in (Path(name_or_path), home / name_or_path):
+        if (path / MANIFEST).is_file():
+            return path.resolve()
+    there = sorted(p.parent.name for p in home.glob(f"*/{MANIFEST}"))
+    known = ", ".join(there) if there else "none"
+    raise ModelError(
+        f"model set {name_or_path!r} is neither a folder with a {MANIFEST} nor a set in {home} (there: {known}). "
+        "Name one of these (model_set=NAME) or train it (tickarrow train)."
+    )
+
+
+def load_set(name_or_path: str, columns: Sequence[str], feature_digest: str) -> ModelSet:
+    """A model set that fits the running features and whose files are those that were saved.
+
+    Parameters
+    ----------
+    name_or_path : name of a set under the cache folder, or path of its folder
+    columns, feature_digest : of the running features
+    """
+    found = _read(resolve(name_or_path))
+    for file, digest in found.manifest["models"].items():
+        path = found.path / file
+        if not path.is_file():
+            raise ModelError(f"model set {found.name!r} is damaged: {file} is missing. {RESTORE}")
+        if file_digest(path) != digest:
+            raise ModelError(f"model set {found.name!r} is damaged: {file} is not the file that was saved. {RESTORE}")
+    _check_features(found, columns, feature_digest)
+    return found
+
+
+def _check_features(found: ModelSet, columns: Sequence[str], feature_digest: str) -> None:
+    if found.feature_digest == feature_digest and found.columns == list(columns):
+        return
+    advice = "Choose the feature set it was trained with (features=NAME) or train it again (tickarrow train)."
+    start = f"model set {found.name!r} was trained on other features: "
+    for i, (there, here) in enumerate(zip(found.columns, columns)):
+        if there != here:
+            raise ModelError(f"{start}column {i} is {there!r} in its manifest and {here!r} here. {advice}")
+    if len(found.columns) != len(columns):
+        raise ModelError(f"{start}its manifest has {len(found.columns)} columns, here are {len(columns)}. {advice}")
+    raise ModelError(f"{start}the columns have the same names, but their parameters or versions differ (feature digest). {advice}")

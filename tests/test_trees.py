@@ -1,0 +1,178 @@
+"""The forest kernel against xgboost, its own dump walked naively, and hand-computed trees."""
+
+import naive_models as naive
+import numpy as np
+import pytest
+import xgboost as xgb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tickarrow.jit import labels, trees
+from tickarrow.pipeline import compiler
+
+INF = np.float32(np.inf)
+
+
+def bits(a):
+    return np.asarray(a, np.float32).view(np.uint32)
+
+
+def train(seed, depth, n_trees, n_features=6, **more):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(800, n_features)).astype(np.float32)
+    x[:, 1] = np.round(x[:, 1])
+    x[rng.random(x.shape) < 0.05] = np.nan
+    y = (np.nan_to_num(x[:, 0]) * np.nan_to_num(x[:, 2]) + rng.normal(size=800)).astype(np.float32)
+    conf = {"max_depth": depth, "eta": 0.3, "nthread": 1, "seed": seed, "max_bin": 32, "tree_method": "hist", "min_child_weight": 1} | more
+    return xgb.train(conf, xgb.QuantileDMatrix(x, y, max_bin=conf["max_bin"], nthread=1), n_trees)
+
+
+def run(layout, x, lo=0, hi=None):
+    n_models, n_features = layout.shape
+    hi = len(x) if hi is None else hi
+    y = np.full((hi - lo, n_models), np.nan, np.float32)
+    wide, total = np.zeros((trees.BLOCK, 2 * n_features), np.float32), np.zeros((trees.BLOCK, trees.LANES), np.float32)
+    slot = np.zeros(trees.LANES, np.uint64)
+    trees.forest(
+        np.ascontiguousarray(x), lo, hi, layout.groups, layout.feature, layout.threshold, layout.leaf, layout.model, layout.base,
+        wide, total, slot, y,
+    )  # fmt: skip
+    return y
+
+
+def stump(left, right, feature=0, threshold=1.0, missing_left=False, base=0.0, n_features=2):
+    """A forest of one tree with one split."""
+    return compiler.Forest(
+        n_features=n_features, base=np.float32(base), root=np.array([0]), left=np.array([1, -1, -1]), right=np.array([2, -1, -1]),
+        feature=np.array([feature, 0, 0]), threshold=np.array([threshold, 0, 0], np.float32),
+        default_left=np.array([missing_left, False, False]), leaf=np.array([0, left, right], np.float32), depth=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bank():
+    """Twenty models: two groups, the second not full; depths 1 to 6 and 3 to 12 trees."""
+    shapes = [(1 + i % 6, 3 + (7 * i) % 10) for i in range(20)]
+    boosters = [train(i, depth, n) for i, (depth, n) in enumerate(shapes)]
+    forests = [compiler.read_forest(b, f"m{i}") for i, b in enumerate(boosters)]
+    return boosters, forests, compiler.pack(forests, [f"m{i}" for i in range(20)])
+
+
+def test_every_bit_is_that_of_xgboost_on_probe_rows(bank):
+    boosters, forests, layout = bank
+    rows = compiler.probe_rows(forests)
+    want = np.stack([b.inplace_predict(rows, predict_type="margin") for b in boosters], 1)
+    np.testing.assert_array_equal(bits(run(layout, rows)), bits(want))
+
+
+def test_probe_rows_hold_every_threshold_its_neighbours_and_all_special_values(bank):
+    _, forests, _ = bank
+    rows = compiler.probe_rows(forests)
+    for f in range(6):
+        column = set(bits(rows[:, f]).tolist())
+        for forest in forests:
+            cuts = forest.threshold[(forest.left >= 0) & (forest.feature == f)]
+            assert {*bits(cuts), *bits(np.nextafter(cuts, INF)), *bits(np.nextafter(cuts, -INF))} <= column
+    missing = np.isnan(rows)
+    assert missing.all(axis=1).any()
+    assert all((missing[:, f] & (missing.sum(axis=1) == 1)).any() for f in range(6))
+    for value in (np.inf, -np.inf, 0.0, -0.0, 1e-42, -1e-42, 3.4e38, -3.4e38):
+        assert (bits(rows) == bits(value)).all(axis=1).any()
+
+
+@pytest.mark.pure
+def test_forest_equals_the_naive_walk_of_the_json_dump(bank):
+    boosters, forests, layout = bank
+    rows = compiler.probe_rows(forests)[::60]
+    got = run(layout, rows)
+    for m in (0, 5, 19):
+        np.testing.assert_array_equal(bits(got[:, m]), bits(naive.margin(boosters[m], rows)))
+
+
+@pytest.mark.pure
+def test_a_hand_computed_stump():
+    # x0 < 1 -> 2, else 3; base 0.5; a missing value goes left, +inf right, -inf left, the threshold itself right
+    layout = compiler.pack([stump(2, 3, missing_left=True, base=0.5), stump(2, 3, base=0.5)], ["a", "b"])
+    x = np.array([[0.5, 9], [1.0, 9], [np.nan, 9], [np.inf, 9], [-np.inf, 9]], np.float32)
+    np.testing.assert_array_equal(run(layout, x), [[2.5, 2.5], [3.5, 3.5], [2.5, 3.5], [3.5, 3.5], [2.5, 2.5]])
+
+
+@pytest.mark.pure
+def test_padding_trees_keep_a_negative_zero():
+    # one tree gives -0.0 on a base of -0.0; the other model has three trees, so two padding trees are added to the first
+    one = stump(-0.0, -0.0, base=-0.0)
+    three = compiler.Forest(
+        n_features=2, base=np.float32(0), root=np.array([0, 1, 2]), left=np.full(3, -1), right=np.full(3, -1), feature=np.zeros(3, np.int64),
+        threshold=np.zeros(3, np.float32), default_left=np.zeros(3, bool), leaf=np.array([1, 2, 4], np.float32), depth=0,
+    )  # fmt: skip
+    layout = compiler.pack([one, three], ["one", "three"])
+    assert layout.groups["trees"].tolist() == [3]
+    np.testing.assert_array_equal(bits(run(layout, np.zeros((1, 2)).astype(np.float32))), bits([[-0.0, 7.0]]))
+
+
+@pytest.mark.pure
+def test_a_tree_without_a_split_is_its_leaf():
+    leaf = compiler.Forest(
+        n_features=1, base=np.float32(1), root=np.array([0]), left=np.array([-1]), right=np.array([-1]), feature=np.array([0]),
+        threshold=np.zeros(1, np.float32), default_left=np.array([False]), leaf=np.array([0.25], np.float32), depth=0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(run(compiler.pack([leaf], ["leaf"]), np.array([[np.nan], [3.0]], np.float32)), [[1.25], [1.25]])
+
+
+@settings(max_examples=20)
+@given(lo=st.integers(0, 60), n=st.integers(0, 60), missing=st.floats(0, 1))
+def test_rows_do_not_depend_on_their_window(bank, lo, n, missing):
+    _, forests, layout = bank
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(120, 6)).astype(np.float32)
+    rows[rng.random(rows.shape) < missing] = np.nan
+    whole = run(layout, rows)
+    np.testing.assert_array_equal(bits(run(layout, rows, lo, lo + n)), bits(whole[lo : lo + n]))
+
+
+@pytest.mark.pure
+def test_widen_writes_missing_as_both_infinities():
+    wide = np.zeros((3, 4), np.float32)
+    trees.widen(np.array([[1, 2], [np.nan, -0.0]], np.float32), 1, 2, 2, wide)
+    np.testing.assert_array_equal(wide, np.array([[0, 0, 0, 0], [0, 0, 0, 0], [np.inf, -0.0, -np.inf, -0.0]], np.float32))
+    assert np.signbit(wide[2, 1])
+
+
+def label(rows, quotes, horizons_ns, gap_ns):
+    columns = [np.array(c) for c in zip(*rows)] if rows else [np.zeros(0)] * 3
+    history = [np.array(c) for c in zip(*quotes)] if quotes else [np.zeros(0)] * 3
+    y = np.zeros((len(rows), len(horizons_ns)), np.float32)
+    labels.forward_return(
+        columns[0].astype(np.int64), columns[1].astype(np.int32), columns[2].astype(float), history[0].astype(np.int64),
+        history[1].astype(np.int32), history[2].astype(float), np.array(horizons_ns, np.int64), gap_ns, np.zeros(3), y,
+    )  # fmt: skip
+    return y
+
+
+@pytest.mark.pure
+def test_forward_return_of_a_hand_computed_history():
+    # symbol 0 at 100 goes to 101 at t = 5: 100 bp at horizon 5, 0 bp at horizon 4; symbol 1 has no later quote and keeps its mid
+    quotes = [(0, 0, 100.0), (1, 1, 50.0), (5, 0, 101.0), (8, 0, 102.0), (30, 0, 99.0), (35, 0, 99.0)]
+    rows = [(0, 0, 100.0), (1, 1, 50.0), (5, 0, 101.0), (30, 0, 99.0)]
+    got = label(rows, quotes, [4, 5, 10], 10)
+    nan = np.nan
+    # t = 5 + 4 = 9 lies behind the last quote (8) before the hole of 22; t = 30 + 10 behind the end
+    want = [[0.0, 100.0, nan], [0.0, 0.0, nan], [nan, nan, nan], [0.0, 0.0, nan]]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+MID = st.sampled_from([99.5, 100.0, 100.5, np.nan])
+EVENTS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2), MID), max_size=40)
+
+
+@pytest.mark.pure
+@given(EVENTS, st.lists(st.booleans(), min_size=40, max_size=40), st.integers(1, 8), st.lists(st.integers(1, 30), min_size=1, max_size=3))
+def test_forward_return_equals_its_definition(events, chosen, gap, horizons):
+    t, quotes = 0, []
+    for step, symbol, mid in events:  # steps of 0 repeat a time
+        t += step
+        quotes.append((t, symbol, mid))
+    rows = [q for q, c in zip(quotes, chosen) if c]
+    got = label(rows, quotes, horizons, gap)
+    want = np.array(naive.forward_return(rows, quotes, horizons, gap), np.float32).reshape(got.shape)
+    np.testing.assert_array_equal(got, want)
