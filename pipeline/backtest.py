@@ -22,7 +22,7 @@ from tickarrow.pipeline import summary
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
-from tickarrow.pipeline.setup import model_set_of, output_directory, progress_columns, warm_kernels
+from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.source import open_source
 
 SHOWN = ("ticks", "decisions", "orders", "fills", "pnl", "commission")

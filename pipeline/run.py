@@ -30,7 +30,7 @@ from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.session import Session, config_digest
-from tickarrow.pipeline.setup import model_set_of, output_directory, progress_columns, warm_kernels
+from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.universe import Universe
 

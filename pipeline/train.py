@@ -11,7 +11,7 @@ from tickarrow.jit._kernel import cache_home
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
-from tickarrow.pipeline.setup import train_in_child
+from tickarrow.pipeline.prepare import train_in_child
 from tickarrow.pipeline.source import open_source
 
 

@@ -50,7 +50,7 @@ def test_kernels_call_no_libm(path):
 
 
 def test_a_stem_is_the_same_everywhere():
-    stems = {p.stem for p in MODULES} | {"kernel", "layout", "parity", "readme", "naive", "conftest", "peers", "common", "embed"}
+    stems = {p.stem for p in MODULES} | {"kernel", "layout", "parity", "readme", "naive", "conftest", "peers", "common", "commands", "embed", "parity", "check"}
     for folder in ("tests", "benchmarks"):
         for path in (ROOT / folder).glob("*.py"):
             stem = re.sub(r"^(test|bench|peers|naive)_", "", path.stem)

@@ -1,4 +1,5 @@
-"""What commands do before they start: warm kernels, find or train the model set, name the output folder."""
+"""What commands do before they start: compose the configuration, warm kernels, find or train the model set; and `load`, which does all
+of it for a program that embeds the pipeline."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ from tickarrow.jit import _kernel
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
+from tickarrow.pipeline.pipeline import Pipeline
+from tickarrow.pipeline.predict import open_engine
 from tickarrow.pipeline.training import default_set_path
+from tickarrow.pipeline.universe import Universe
 
 
 def progress_columns() -> list[ProgressColumn]:
@@ -35,6 +40,43 @@ def output_directory() -> Path:
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else Path.cwd()
+
+
+def compose(command: str, overrides: Sequence[str] = ()) -> Any:
+    """The typed configuration of a command with Hydra overrides, outside the command line."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from omegaconf import OmegaConf
+
+    from tickarrow.configs import register
+
+    register()
+    with initialize_config_module("tickarrow.conf", version_base="1.3"):
+        return OmegaConf.to_object(hydra_compose(command, list(overrides)))
+
+
+def load(*overrides: str, simulate_fills: bool = False) -> Pipeline:
+    """A ready pipeline for your own loop.
+
+    Parameters
+    ----------
+    overrides : Hydra overrides of `tickarrow backtest`, for example `"universe.symbols=[BAC,IBM]"`, `"model_set=NAME"`, `"risk.nav=5e5"`
+    simulate_fills : fill orders at the next quote of their symbol; otherwise report fills with `Pipeline.apply`
+
+    Returns
+    -------
+    Pipeline; give ticks to `Pipeline.run` (a table) or `Pipeline.push` (a block of rows)
+
+    Raises
+    ------
+    TickarrowError : a setting, the model set or the engine does not fit; the text says what to do
+    """
+    conf = compose("backtest", overrides)
+    console = Console(stderr=True)
+    warm_kernels(console)
+    model_set = model_set_of(conf, conf.training_source, conf.training_universe, console)
+    engine = open_engine(model_set, conf.models)
+    return Pipeline(conf, Universe.from_conf(conf.universe), model_set, engine, simulate_fills=simulate_fills)
 
 
 def warm_kernels(console: Console | None = None) -> int:

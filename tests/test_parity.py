@@ -1,0 +1,188 @@
+"""One market, every way through the pipeline: wire, file, blocks, engines, replay. The bits are the same (design contract 9)."""
+
+from __future__ import annotations
+
+import json
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from commands import SMALL, run, tickarrow
+
+from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline.decode import FromRows
+from tickarrow.pipeline.schemas import TICKS
+from tickarrow.pipeline.session import open_manifest, read_table
+from tickarrow.pipeline.prepare import compose, load
+from tickarrow.pipeline.source import open_source
+
+MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *SMALL]
+SIX = ("bid", "bid_size", "ask", "ask_size", "price", "size")
+KEYS = {
+    "ticks", "quotes", "trades", "messages", "sent_messages", "sent_updates", "sent_trades", "bad_frames", "decisions", "orders", "fills", "engine",
+    "model_set", "feature_digest", "decision_digest", "latency_us", "rss_mb", "wall_s",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A short run with every table recorded: (summary, session)."""
+    return run(*MARKET, "record.features=true", "record.predictions=true", cwd=tmp_path_factory.mktemp("recorded"))
+
+
+def test_nothing_is_lost_on_the_wire(recorded):
+    said, _ = recorded
+    assert said["quotes"] == said["sent_updates"] > 1000
+    assert said["trades"] == said["sent_trades"] > 10
+    assert said["ticks"] == said["quotes"] + said["trades"]
+    assert said["bad_frames"] == 0
+
+
+def test_the_summary_has_its_stable_keys(recorded):
+    said, _ = recorded
+    assert said.keys() >= KEYS
+    assert said["latency_us"].keys() == {"decode", "features", "predict", "decide", "tick_to_decision"}
+    for quantiles in said["latency_us"].values():
+        assert 0 < quantiles["p50"] <= quantiles["p99"] <= quantiles["p999"] <= quantiles["max"]
+    assert said["decisions"] > 100
+
+
+def direct(overrides):
+    """TICKS of a source read without a wire."""
+    conf = compose("run", overrides)
+    source = open_source(conf.source, conf.universe)
+    table = Table(TICKS, keep=True)
+    stage = FromRows(len(source.universe), table)
+    for rows in source.blocks():
+        stage.step(rows)
+    return table
+
+
+def assert_same_ticks(session, table):
+    ticks = read_table(session, "ticks")
+    assert len(ticks) == table.rows
+    for name in ("seq", "ts", "symbol", "kind", *SIX):
+        np.testing.assert_array_equal(ticks.column(name).to_numpy(), table.column(name), err_msg=name)
+
+
+def test_the_wire_gives_the_ticks_of_the_source_row_for_row(recorded):
+    assert_same_ticks(recorded[1], direct(MARKET))
+
+
+def test_a_replay_is_identical_and_a_changed_byte_is_found(recorded, tmp_path):
+    said, session = recorded
+    done = tickarrow("replay", f"session={session}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"identical {said['decision_digest']}\n"
+    altered = tmp_path / "altered"
+    altered.mkdir()
+    for path in session.iterdir():
+        (altered / path.name).write_bytes(path.read_bytes())
+    table = read_table(altered, "decisions")
+    cost = table.column("cost").to_numpy().copy()
+    cost[7] += 1.0
+    with pa.OSFile(str(tmp_path / "decisions.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.set_column(table.schema.get_field_index("cost"), table.schema.field("cost"), [cost]).cast(table.schema))
+    (tmp_path / "decisions.arrow").replace(altered / "decisions.arrow")
+    done = tickarrow("replay", f"session={altered}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "differs: decisions row 7, column cost:" in done.stderr
+
+
+def test_a_replay_with_another_engine_is_identical(recorded, tmp_path):
+    done = tickarrow("replay", f"session={recorded[1]}", "engine=xgboost", cwd=tmp_path)
+    assert done.stdout == f"identical {recorded[0]['decision_digest']}\n", done.stderr
+
+
+def test_the_same_seed_gives_the_same_decisions_and_another_does_not(recorded, tmp_path):
+    again, _ = run(*MARKET, cwd=tmp_path)
+    assert again["decision_digest"] == recorded[0]["decision_digest"]
+    other, _ = run(*MARKET, "source.seed=99", cwd=tmp_path)
+    assert other["decision_digest"] != recorded[0]["decision_digest"]
+
+
+def test_the_xgboost_and_the_portable_engine_decide_the_same(recorded, tmp_path):
+    said, _ = run(*MARKET, "models=xgboost", cwd=tmp_path)
+    assert said["engine"] == "xgboost"
+    assert recorded[0]["engine"] == "portable"
+    assert said["decision_digest"] == recorded[0]["decision_digest"]
+
+
+def test_features_and_predictions_do_not_depend_on_the_cut_into_blocks(recorded):
+    """The source in blocks of thousands of rows gives the bits of one chunk a row."""
+    session = recorded[1]
+    pipeline = load(*[o for o in MARKET if not o.startswith("training_source.max")], "training_source.max_rows=20000", "record.features=true")
+    conf = compose("run", MARKET)
+    seen = {"features": [], "predictions": []}
+    for rows in open_source(conf.source, conf.universe).blocks():
+        ticks = pipeline.from_rows.step(rows)
+        features = pipeline.features.step(ticks)
+        seen["features"].append(features.view("x").copy())
+        seen["predictions"].append(pipeline.predict.step(features).view("y").copy())
+    for name, column in (("features", "x"), ("predictions", "y")):
+        now = np.concatenate(seen[name])
+        stored = read_table(session, name).column(column).combine_chunks().values.to_numpy().reshape(now.shape)
+        np.testing.assert_array_equal(now.view(np.uint32), stored.view(np.uint32))
+
+
+def test_arrow_views_share_addresses_with_the_kernels_arrays(recorded):
+    pipeline = load(*MARKET)
+    conf = compose("run", MARKET)
+    rows = next(iter(open_source(conf.source, conf.universe).blocks()))
+    ticks = pipeline.from_rows.step(rows)
+    features = pipeline.features.step(ticks)
+    predictions = pipeline.predict.step(features)
+    assert len(predictions) > 0
+    for batch in (ticks, features, predictions):
+        shown = batch.arrow()
+        assert shown.num_rows == len(batch)
+        for name in shown.schema.names:
+            column = shown.column(name)
+            values = column.values if isinstance(column, pa.FixedSizeListArray) else column
+            whole = getattr(batch, name)
+            assert values.buffers()[1].address == whole.ctypes.data, name
+
+
+def test_everybody_reads_a_sessions_tables(recorded, tmp_path):
+    said, session = recorded
+    assert pl.read_ipc(session / "ticks.arrow").height == said["ticks"]
+    assert len(pd.read_feather(session / "decisions.arrow")) == said["decisions"]
+    done = tickarrow("compact", f"session={session}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    count, symbols = duckdb.sql(f"select count(*), count(distinct symbol) from '{session / 'ticks.parquet'}'").fetchone()
+    assert (count, symbols) == (said["ticks"], 4)
+    assert open_manifest(session)["rows"]["ticks"] == said["ticks"]
+
+
+def test_decode_counts_the_messages_of_a_session(recorded, tmp_path):
+    said, session = recorded
+    out = tmp_path / "messages.parquet"
+    done = tickarrow("decode", f"path={session}", f"out={out}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frame = pl.read_parquet(out)
+    assert frame.filter(pl.col("outcome") == "decoded").height == said["messages"]
+    assert "decoded" in done.stdout
+
+
+def test_a_sweep_leaves_one_row_a_job(tmp_path, recorded):
+    done = tickarrow("backtest", "-m", *MARKET, "risk.hurdle=0.5,4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "outputs" / "backtest-multirun").glob("*/*/results.parquet")
+    frame = pl.read_parquet(path)
+    assert frame["risk.hurdle"].to_list() == ["0.5", "4"]
+    assert frame["ticks"].to_list() == [recorded[0]["ticks"]] * 2
+    assert frame["decision_digest"].n_unique() == 2
+    jobs = [json.loads(p.read_text()) for p in sorted(path.parent.glob("*/result.json"))]
+    assert [j["orders"] for j in jobs] == frame["orders"].to_list()
+
+
+def test_real_ticks_through_the_wire_equal_the_file(equity_ticks, tmp_path):
+    source = ["source=parquet", f"source.path={equity_ticks}", "source.symbols=[IBM]", "source.day=2013-10-09"]
+    said, session = run(*source, *SMALL, cwd=tmp_path)
+    assert said["quotes"] == said["sent_updates"] > 10_000
+    assert said["trades"] == said["sent_trades"] > 1000
+    assert said["bad_frames"] == 0
+    assert_same_ticks(session, direct(source))
