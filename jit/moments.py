@@ -1,0 +1,50 @@
+"""Helpers of exponentially decaying sums in event time, shared by the feature families. A sum decays by exp(-dt/tau) between two
+events, so its state is one number, and the result depends on the event times only."""
+
+import numpy as np
+
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.math import exp_point
+
+MAX_TAU = 8  # windows a family can hold
+FORGOTTEN = 1e-200  # a weight below this is no weight: the history is more than 460 tau old
+FLOAT32_MAX = 3.4028234663852886e38
+
+
+@kernel("i8, f8", inline=True)
+def decay_point(dt, rate):
+    """exp(-dt/tau).
+
+    Parameters
+    ----------
+    dt : int64, ns; 0 or less gives exactly 1
+    rate : float64, -1e-9 / tau with tau in seconds
+    """
+    if dt <= 0:
+        return 1.0
+    return exp_point(float(dt) * rate)
+
+
+@kernel("f8, f8", inline=True)
+def ratio_point(numerator, denominator):
+    """numerator / denominator; NaN where the denominator is not above `FORGOTTEN`."""
+    if denominator > FORGOTTEN:
+        return numerator / denominator
+    return np.nan
+
+
+@kernel("out f4[:,:], i8, i4[:], i8, f8", inline=True)
+def store_point(x, row, where, column, value):
+    """Write one feature into row `row` of x as float32, if the column is wanted.
+
+    Parameters
+    ----------
+    x : (capacity, n_features) float32
+    row : int64
+    where : (n_columns of the family,) int32, column of x, -1 = not wanted
+    column : int64, number of the column in its family
+    value : float64; what float32 cannot hold becomes NaN, so that no infinity reaches a model
+    """
+    c = where[column]
+    if c >= 0:
+        x[row, c] = value if abs(value) <= FLOAT32_MAX else np.nan
