@@ -1,0 +1,212 @@
+"""Where ticks come from when no market is connected: the seeded generated market, or a Parquet file of recorded ticks. The simulator
+sends the rows of a source over the wire; a backtest takes them directly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tickarrow.configs.source import SourceConf
+from tickarrow.configs.universe import UniverseConf
+from tickarrow.pipeline.errors import ConfigError, DataError
+from tickarrow.pipeline.market import Market, check_classes
+from tickarrow.pipeline.source_rows import NEEDED, ROWS, Rows, check_columns, check_order, map_rows, order_key, symbols_of, times
+from tickarrow.pipeline.universe import Universe
+
+__all__ = ["ROWS", "GeneratedSource", "ParquetSource", "Rows", "Source", "open_source"]
+
+SECOND = 1_000_000_000
+READ = 8 * ROWS  # rows read at a time
+QUARTER = 900 * SECOND  # every time zone is a multiple of 15 minutes from UTC
+LISTED = 10  # symbols or days named in an error
+
+
+class Source(Protocol):
+    """Rows in time order, the same at each call of `blocks`."""
+
+    universe: Universe
+    start_ns: int  # ns UTC
+    end_ns: int
+    bad: dict[str, int]  # rows left out by the latest `blocks`, by reason
+
+    def blocks(self) -> Iterator[Rows]:
+        """All rows from the beginning, in blocks of at most 8,192."""
+        ...
+
+
+def open_source(conf: SourceConf, universe: UniverseConf) -> Source:
+    """The source that the configuration names. What is wrong with it is said here, before anything starts."""
+    if conf.kind == "generated":
+        return GeneratedSource(conf, universe)
+    if conf.kind == "parquet":
+        return ParquetSource(conf, universe)
+    raise ConfigError(f"source.kind is {conf.kind!r}. Choose source=generated or source=parquet.")
+
+
+class GeneratedSource:
+    """The seeded market of jit/market.py over the symbols of the universe."""
+
+    def __init__(self, conf: SourceConf, universe: UniverseConf) -> None:
+        self.universe = Universe.from_conf(universe)
+        check_classes(self.universe)
+        if conf.duration_s <= 0 or conf.max_rows < 0:
+            raise ConfigError(
+                f"source.duration_s is {conf.duration_s:g} and source.max_rows {conf.max_rows}: a generated session needs a duration "
+                "above 0 s and at least 0 rows (0 = no limit)."
+            )
+        self.seed, self.max_rows = conf.seed, conf.max_rows
+        self.start_ns = _time(conf.start)
+        self.end_ns = self.start_ns + round(conf.duration_s * SECOND)
+        self.bad: dict[str, int] = {}
+
+    def blocks(self) -> Iterator[Rows]:
+        market = Market(self.seed, self.universe, self.start_ns)
+        left = self.max_rows or np.iinfo(np.int64).max
+        while left > 0 and market.start_ns + market.time < self.end_ns:
+            n = market.step()
+            n = min(int(np.searchsorted(market.columns["ts"][:n], self.end_ns)), left)
+            left -= n
+            yield from Rows(**{name: column[:n].copy() for name, column in market.columns.items()}).pieces()
+
+
+def _time(text: str) -> int:
+    """ISO 8601 time as ns UTC."""
+    try:
+        t = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"source.start is {text!r}, not a time like 2026-01-05T14:30:00Z.") from None
+    t = t.replace(tzinfo=UTC) if t.tzinfo is None else t
+    return (t - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+
+
+class ParquetSource:
+    """A Parquet file of recorded ticks, read row group by row group.
+
+    Opening reads the symbol and time columns once: it finds the symbols, the row groups that hold selected rows, and whether the
+    selected rows are in order (by `ts_recv` if the file has one, else `ts_event`).
+    """
+
+    def __init__(self, conf: SourceConf, universe: UniverseConf) -> None:
+        self.path = Path(conf.path)
+        self.bad: dict[str, int] = {}
+        if not conf.path:
+            raise ConfigError("source.path is not set. Name the Parquet file of ticks: source.path=FILE.")
+        if not self.path.exists():
+            raise DataError(f"source.path: {self.path} does not exist. Name a Parquet file of ticks.")
+        if self.path.is_dir():
+            raise DataError(f"source.path: {self.path} is a folder. Name one Parquet file of ticks.")
+        zone = _zone(conf.timezone)
+        self._span = _day(conf.day, zone)
+        self._wanted = list(dict.fromkeys(conf.symbols))
+        with self._file() as file:
+            schema = file.schema_arrow
+            check_columns(schema, str(self.path))
+            self._key = order_key(schema, _has_times(file, "ts_recv"))
+            self._scan(file, conf.day, zone)
+        tick_size = universe.tick_size if conf.tick_size is None else conf.tick_size
+        self.universe = Universe.of(self._wanted or self._known, tick_size, universe.classes)
+
+    @contextmanager
+    def _file(self) -> Iterator[pq.ParquetFile]:
+        try:
+            with pq.ParquetFile(self.path) as file:
+                yield file
+        except (pa.ArrowException, OSError) as e:
+            raise DataError(f"{self.path} cannot be read as a Parquet file: {str(e).splitlines()[0]}") from None
+
+    def _selected(self, batch: pa.RecordBatch) -> pa.Array:
+        """Which rows are of the wanted symbols and day; a row without a symbol is selected only if all symbols are."""
+        chosen = pa.array(np.ones(len(batch), bool))
+        if self._wanted:
+            chosen = pc.is_in(symbols_of(batch["symbol"]), value_set=pa.array(self._wanted, pa.string()))
+        if self._span is not None:
+            ts, valid = times(batch[self._key])
+            chosen = pc.and_(chosen, pa.array(valid & (ts >= self._span[0]) & (ts < self._span[1])))
+        return chosen
+
+    def _scan(self, file: pq.ParquetFile, day: str | None, zone: ZoneInfo) -> None:
+        known: dict[str, None] = {}
+        quarters: set[int] = set()  # where rows of the wanted symbols are
+        self._groups: list[int] = []
+        first, last, number = None, np.iinfo(np.int64).min, 0
+        for group in range(file.num_row_groups):
+            selected = 0
+            for batch in file.iter_batches(READ, row_groups=[group], columns=["symbol", self._key]):
+                names = symbols_of(batch["symbol"])
+                known.update(dict.fromkeys(s for s in names.unique().to_pylist() if s is not None))
+                ts, valid = times(batch[self._key])
+                mine = valid
+                if self._wanted:
+                    mine = valid & pc.is_in(names, value_set=pa.array(self._wanted, pa.string())).to_numpy(zero_copy_only=False)
+                quarters.update(np.unique(ts[mine] // QUARTER).tolist())
+                chosen = valid & self._selected(batch).to_numpy(zero_copy_only=False)
+                if chosen.any():
+                    selected += int(chosen.sum())
+                    first = int(ts[chosen][0]) if first is None else first
+                    last = check_order(ts[chosen], number + np.flatnonzero(chosen), last, self._key, str(self.path))
+                number += len(batch)
+            if selected:
+                self._groups.append(group)
+        self._known = list(known)
+        for s in self._wanted:
+            if s not in known:
+                raise DataError(f"source.symbols: {self.path} has no symbol {s!r}. It has {_list(self._known)}.")
+        if first is None:
+            days = sorted({f"{datetime.fromtimestamp(q * QUARTER // SECOND, zone):%Y-%m-%d}" for q in quarters})
+            if not days:
+                raise DataError(f"{self.path} has no row with a time. Name a file with ticks (source.path).")
+            of = f" of {_list(self._wanted)}" if self._wanted else ""
+            raise DataError(f"source.day: {self.path} has no row{of} on {day}. It has {_list(days)} ({zone.key}).")
+        self.start_ns, self.end_ns = first, last
+
+    def blocks(self) -> Iterator[Rows]:
+        self.bad = {}
+        columns = [self._key, *(c for c in NEEDED if c != "ts_event")]
+        with self._file() as file:
+            for group in self._groups:
+                for batch in file.iter_batches(READ, row_groups=[group], columns=columns):
+                    if self._wanted or self._span is not None:
+                        batch = batch.filter(self._selected(batch))
+                    yield from map_rows(batch, self._key, self.universe.symbols, self.bad).pieces()
+
+
+def _has_times(file: pq.ParquetFile, column: str) -> bool:
+    """Whether a column is there and not null throughout."""
+    if column not in file.schema_arrow.names:
+        return False
+    return any(batch.column(0).null_count < len(batch) for batch in file.iter_batches(READ, columns=[column]))
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ConfigError(
+            f"source.timezone: this system knows no time zone {name!r}. Use a name like America/New_York; if it is one, install tzdata."
+        ) from None
+
+
+def _day(text: str | None, zone: ZoneInfo) -> tuple[int, int] | None:
+    """Begin and end of a local date in ns UTC."""
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(str(text))
+    except ValueError:
+        raise ConfigError(f"source.day is {text!r}, not a date like 2013-10-08.") from None
+    midnights = (datetime(d.year, d.month, d.day, tzinfo=zone) for d in (day, day + timedelta(days=1)))
+    begin, end = (int(m.timestamp()) * SECOND for m in midnights)
+    return begin, end
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
