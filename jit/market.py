@@ -131,7 +131,7 @@ def market_update(
         if e.kind == TRADE:
             mask[row] = 0
             bid[row] = bid_size[row] = ask[row] = ask_size[row] = np.nan
-            price[row], size[row] = float(e.price * numerator) / denominator, e.size
+            price[row], size[row] = float(e.price * numerator) / denominator, e.shares
         else:
             mask[row] = ALL_GIVEN
             bid[row], bid_size[row] = float(e.bid * numerator) / denominator, e.bid_size

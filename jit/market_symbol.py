@@ -45,7 +45,7 @@ PARAMETERS = record([
     ("own_decay", "i8"), ("own_step", "i8"),  # like those of the hub
     # trades
     ("trade", "i8"), ("trade_pull", "i8"), ("run", "i8"), ("run_mask", "i8"),  # Q16, Q15, Q8, count
-    ("prints", "i8"), ("inside", "i8"), ("outside", "i8"), ("take", "i8"),  # Q8
+    ("prints", "i8"), ("inside", "i8"), ("outside", "i8"), ("drain", "i8"),  # Q8
     # quotes
     ("pull", "i8"), ("pull_cap", "i8"), ("improve", "i8"), ("improve_pull", "i8"),  # Q16, Q16, Q16, Q15
     ("improve_step", "i8"), ("follow", "i8"), ("lock", "i8"),  # Q8, Q16, Q16
@@ -66,7 +66,7 @@ SYMBOL_STATE = record([
     ("depleted", "i8"),  # by the running event: +1 the ask, -1 the bid, 0 none
 ])  # fmt: skip
 EVENT = record([
-    ("ts", "i8"), ("kind", "i8"), ("bid", "i8"), ("ask", "i8"), ("bid_size", "i8"), ("ask_size", "i8"), ("price", "i8"), ("size", "i8"),
+    ("ts", "i8"), ("kind", "i8"), ("bid", "i8"), ("ask", "i8"), ("bid_size", "i8"), ("ask_size", "i8"), ("price", "i8"), ("shares", "i8"),
 ])  # fmt: skip
 QUOTE, TRADE = 0, 1  # Kind of pipeline/schemas.py
 
@@ -169,9 +169,9 @@ def grid_step(s, p, hub, kick, power, day):
 
 
 @kernel("EVENT, SYMBOL_STATE, i8, i8, i8", inline=True)
-def event_point(e, s, kind, price, size):
+def event_point(e, s, kind, price, shares):
     """Write one event with the quote in force."""
-    e.ts, e.kind, e.price, e.size = s.time, kind, price, size
+    e.ts, e.kind, e.price, e.shares = s.time, kind, price, shares
     e.bid, e.ask, e.bid_size, e.ask_size = s.bid, s.ask, s.bid_size, s.ask_size
 
 
@@ -204,7 +204,7 @@ def trade_update(s, p, r, pressure, inside, sizes, events, n):
         n += 1
         if inside:
             continue
-        taken = (((size * p.take) >> 8) + p.lot - 1) // p.lot * p.lot  # the rest is refilled at once
+        taken = (((size * p.drain) >> 8) + p.lot - 1) // p.lot * p.lot  # the rest is refilled at once
         if up:
             s.ask_size -= taken
         else:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tickarrow.jit import market, market_symbol, market_tables
+from tickarrow.jit import market, market_tables
+from tickarrow.jit.market_symbol import EVENT, GRID, HUB_STEP, NEVER, PARAMETERS, SECOND, SECTORS, SYMBOL_STATE
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.universe import Universe
 
@@ -26,7 +27,7 @@ NORMAL_SD = 37_837  # of `normal_point`
 STEP_S = Decimal("0.1")  # one step of the hub
 COLUMNS = {"ts": "i8", "symbol": "i4", "kind": "u1", "mask": "u1"}  # of Rows in pipeline/source.py
 COLUMNS |= dict.fromkeys(("bid", "bid_size", "ask", "ask_size", "price", "size"), "f8")
-BLOCK_NS = 5 * market_symbol.SECOND  # market time of one kernel call; no result depends on it
+BLOCK_NS = 5 * SECOND  # market time of one kernel call; no result depends on it
 FIRST_CAPACITY = 1 << 15  # events of one block; doubled when too small
 
 # By intervals of 32.5 minutes of a New York session: activity peaks at the close, volatility at the open.
@@ -70,7 +71,7 @@ class MarketClass:
     prints: float  # probability of one more print
     inside: float  # share between the quotes
     outside: float  # share one tick outside
-    take: float  # part of a print that is not refilled at once
+    drain: float  # part of a print that is not refilled at once
     trade_size: Points
     # Quotes.
     pull: float
@@ -103,7 +104,7 @@ CLASSES = {
         price=1390, rate=0.85, fast=(0.56, 0.003048), medium=(0.1381, 0.07361), slow=(0.09201, 30.0), kick=2.569, shock=6.0,
         shock_medium=0.02979, shock_jump=0.4, rate_cap=40_000, value_sd=0.6, beta=(0.6, 0.25), lag=0.358, value_vol=0.8,
         weight=(0.6772, 0.5729, 0.7505), own=(238.0, 0.2963), trade=0.2, trade_pull=0.99, run=(0.3932, 7), prints=0.47, inside=0.0,
-        outside=0.005, take=0.1922, pull=1.12, improve=0.85, improve_pull=0.37, improve_step=0.2873, follow=-0.1, lock=0.1206,
+        outside=0.005, drain=0.1922, pull=1.12, improve=0.85, improve_pull=0.37, improve_step=0.2873, follow=-0.1, lock=0.1206,
         queue=140_000, queue_pull=0.8396, revert=0.3588, fleeting=0.5383, cancel_cap=9698, cancel_level=0.0, cancel_pull=0.0,
         gap=0.0, both=0.01326, size_change=_sizes(100, 500, 2600, 15_000, 40_000),
         queue_size=_sizes(8000, 35_000, 90_000, 130_000, 180_000),
@@ -114,7 +115,7 @@ CLASSES = {
         price=18_200, rate=0.68, fast=(0.3094, 0.01268), medium=(0.1202, 0.05899), slow=(0.09201, 30.0), kick=0.03259, shock=2.4,
         shock_medium=0.03038, shock_jump=0.1, rate_cap=6000, value_sd=6.0, beta=(0.55, 0.1), lag=0.3, value_vol=0.5,
         weight=(1.475, 1.866, 0.5), own=(20.39, 1.034), trade=0.25, trade_pull=0.7, run=(0.2136, 3), prints=0.407, inside=0.42,
-        outside=0.06, take=1.0, pull=0.4067, improve=0.06, improve_pull=0.9, improve_step=0.42, follow=-0.05161, lock=0.0,
+        outside=0.06, drain=1.0, pull=0.4067, improve=0.06, improve_pull=0.9, improve_step=0.42, follow=-0.05161, lock=0.0,
         queue=349, queue_pull=1.0, revert=0.4249, fleeting=0.0, cancel_cap=1 << 30, cancel_level=0.09693, cancel_pull=0.95,
         gap=0.19, both=0.02, size_change=_sizes(100, 100, 300, 800, 2000), queue_size=_sizes(100, 200, 900, 1500, 4000),
         trade_size=[(0, 10), (0.07, 60), (0.09, 100), (0.84, 100.001), (0.85, 200), (0.95, 320), (0.99, 850), (1, 3000)],
@@ -123,7 +124,7 @@ CLASSES = {
         price=16_600, rate=4.147, fast=(0.4999, 0.01001), medium=(0.2, 0.155), slow=(0.04186, 30.0), kick=0.4627, shock=9.028,
         shock_medium=0.01548, shock_jump=0.5, rate_cap=25_000, value_sd=3.96, beta=(0.97, 0.0), lag=0.3815, value_vol=0.815,
         weight=(1.098, 0.8406, 0.456), own=(228.0, 0.7431), trade=0.1766, trade_pull=0.63, run=(0.2, 7), prints=0.6125, inside=0.0,
-        outside=0.005, take=0.355, pull=0.8745, improve=0.85, improve_pull=0.3354, improve_step=0.7744, follow=0.2635, lock=0.1067,
+        outside=0.005, drain=0.355, pull=0.8745, improve=0.85, improve_pull=0.3354, improve_step=0.7744, follow=0.2635, lock=0.1067,
         queue=9000, queue_pull=0.7593, revert=0.2984, fleeting=0.4487, cancel_cap=1 << 30, cancel_level=0.007066, cancel_pull=0.0,
         gap=0.03, both=0.01212, size_change=_sizes(100, 500, 3000, 9000, 20_000), queue_size=_sizes(1000, 5000, 16_000, 30_000, 50_000),
         trade_size=[(0, 20), (0.06, 60), (0.08, 100), (0.5, 100.001), (0.52, 200), (0.75, 300), (0.95, 1000), (0.99, 3000), (1, 30_000)],
@@ -178,7 +179,7 @@ SCALES = {
     "lot": 1, "queue": 1, "cancel_cap": 1, "rate": 1 << 12, "rate_cap": 1 << 12, "trade_pull": 1 << 15, "improve_pull": 1 << 15,
     **dict.fromkeys(("shock_medium", "lag", "value_vol", "trade", "pull", "pull_cap", "improve", "follow", "lock"), 1 << 16),
     **dict.fromkeys(("queue_pull", "revert"), 1 << 16),
-    **dict.fromkeys(("prints", "inside", "outside", "take", "improve_step", "fleeting"), 1 << 8),
+    **dict.fromkeys(("prints", "inside", "outside", "drain", "improve_step", "fleeting"), 1 << 8),
     **dict.fromkeys(("cancel_level", "cancel_pull", "gap", "both"), 1 << 8),
 }  # fmt: skip
 
@@ -187,7 +188,7 @@ def parameters(c: MarketClass, own_key: int, tick_size: float) -> dict[str, int]
     """Integers of one symbol, by field of PARAMETERS."""
     out = {name: _fixed(getattr(c, name), scale) for name, scale in SCALES.items()}
     tick = Fraction(str(tick_size))
-    out |= {"key": own_key, "sector": (own_key >> 32) % market.SECTORS, "run": _fixed(c.run[0], 1 << 8), "run_mask": c.run[1]}
+    out |= {"key": own_key, "sector": (own_key >> 32) % SECTORS, "run": _fixed(c.run[0], 1 << 8), "run_mask": c.run[1]}
     out |= {"tick_numerator": tick.numerator, "tick_denominator": tick.denominator}
     with localcontext() as context:
         context.prec = market_tables.PRECISION
@@ -213,7 +214,7 @@ def tables(c: MarketClass) -> Array:
     """(4, 256) int64: sizes of trades, changes and queues in whole lots (trades below 150 keep odd lots), and the Q4 kicks."""
 
     def lots(a: Array) -> Array:
-        return np.maximum((a + c.lot // 2) // c.lot * c.lot, c.lot)
+        return np.asarray(np.maximum((a + c.lot // 2) // c.lot * c.lot, c.lot))
 
     trade, change, queue = (np.maximum(market_tables.quantiles(points) // 16, 1) for points in (c.trade_size, c.size_change, c.queue_size))
     trade = np.where(trade > 150, lots(trade), trade)
@@ -227,7 +228,7 @@ def opening(c: MarketClass, own_key: int) -> dict[str, int]:
     seeds = {f"random{i}": mix((own_key + 1 + i) & WORD) for i in range(4)}
     return seeds | {
         "bid": price, "ask": price + 1, "bid_size": size, "ask_size": size, "value": (2 * price + 1) << 15,
-        "rate": 1 << 12, "shock_time": market_symbol.NEVER,
+        "rate": 1 << 12, "shock_time": NEVER,
     }  # fmt: skip
 
 
@@ -247,7 +248,7 @@ class Market:
         n = len(universe)
         self.start_ns, self.block_ns, self.time = start_ns, block_ns, 0
         self.hub_parameters, self.hub_state = hub_parameters(seed), np.zeros(1, market.HUB_STATE)
-        self.parameters, self.state = np.zeros(n, market.PARAMETERS), np.zeros(n, market.SYMBOL_STATE)
+        self.parameters, self.state = np.zeros(n, PARAMETERS), np.zeros(n, SYMBOL_STATE)
         self.tables = np.zeros((n, 4, 256), np.int64)
         by_class = {name: tables(CLASSES[name]) for name in {i.market_class for i in universe}}
         for i in universe:
@@ -259,12 +260,12 @@ class Market:
             self.tables[i.row] = by_class[i.market_class]
         day = np.array([[_fixed(x, 1 << 16) for x in shape] for shape in (ACTIVITY, VOLATILITY)], np.int64)
         self._shared = market_tables.quantiles(SHOCK_SIZE), market_tables.exponential(), market_tables.power(), day
-        self._hub = np.zeros(block_ns // market.GRID, market.HUB_STEP)
+        self._hub = np.zeros(block_ns // GRID, HUB_STEP)
         self._scratch = tuple(np.zeros(n, np.int64) for _ in range(3))
         self._allocate(FIRST_CAPACITY)
 
     def _allocate(self, capacity: int) -> None:
-        self._events = np.zeros(capacity, market.EVENT)
+        self._events = np.zeros(capacity, EVENT)
         self.columns: dict[str, Array] = {name: np.zeros(capacity, t) for name, t in COLUMNS.items()}
 
     def step(self) -> int:

@@ -27,9 +27,8 @@ ALL = BID | BID_SIZE | ASK | ASK_SIZE
 
 VALUES = ("bid", "bid_size", "ask", "ask_size", "price", "size")
 NEEDED = ("ts_event", "symbol", "kind", *VALUES)
-SCHEMA = (
-    f"ts_event and ts_recv (optional): int64 ns UTC or timestamp; symbol: string; kind: 'trade' or 'quote'; {', '.join(VALUES)}: numbers"
-)
+SCHEMA = "ts_event and ts_recv (optional): int64 ns UTC or timestamp; symbol: string; kind: 'trade' or 'quote'; "
+SCHEMA += f"{', '.join(VALUES)}: numbers"
 
 
 @dataclass(slots=True)
@@ -205,7 +204,7 @@ def map_rows(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str],
         column[trade | no_price] = np.nan
     price[quote] = np.nan
     size[quote] = np.nan
-    columns = {
+    columns: dict[str, Array] = {
         "ts": ts, "symbol": symbol.astype(np.int32), "kind": kind.astype(np.uint8), "mask": mask.astype(np.uint8),
         "bid": bid, "bid_size": bid_size, "ask": ask, "ask_size": ask_size, "price": price, "size": size,
     }  # fmt: skip
