@@ -1,0 +1,290 @@
+"""Forecasts -> decisions and order intents, in event order across symbols: horizon blend, cost gate, size, caps, one working order per
+symbol, a reason for every row. Budgets are recomputed from positions and working orders each time, so nothing has to be reset."""
+
+import numpy as np
+
+from tickarrow.jit._kernel import kernel, record
+from tickarrow.jit.barrier import barrier_point
+from tickarrow.jit.costs import commission_point, cost_point
+from tickarrow.jit.sizing import lots_point, target_point
+
+# Kind, Reason and OrderState of the schemas; a test compares them.
+QUOTE = 0
+ORDER, NO_QUOTE, CROSSED, WARMING_UP, EDGE_BELOW_COST, AT_TARGET = range(6)
+ORDER_WORKING, NAME_CAP, GROSS_CAP, CANCEL, HORIZON_OVER, KILLED = range(6, 12)
+INTENT, CANCEL_INTENT, SENT, SUBMITTED, FILLED, CANCELLED, REJECTED = range(7)
+
+# One row per symbol. `mark` values the position: last mid of an uncrossed quote. key, side, limit, ordered: of the last order;
+# quantity is what is left of it, and it counts only while `working`.
+ACT_STATE = record(
+    [
+        ("bid", "f8"), ("ask", "f8"), ("mark", "f8"), ("position", "f8"), ("cash", "f8"), ("commission", "f8"), ("hold_until", "i8"),
+        ("key", "i8"), ("ordered", "f8"), ("quantity", "f8"), ("limit", "f8"), ("since", "i8"), ("hold_ns", "i8"),
+        ("side", "i1"), ("working", "u1"), ("cancelling", "u1"), ("done", "u1"),
+    ]
+)  # fmt: skip
+# One row: what all symbols share.
+BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("model_set", "u1")])
+# One row: configs/risk.py, costs.py and orders.py.
+ACT_PARAMS = record(
+    [
+        ("nav", "f8"), ("vol_target", "f8"), ("name_cap", "f8"), ("hurdle", "f8"), ("pool_share", "f8"), ("resize_band", "f8"),
+        ("profit_barrier", "f8"), ("stop_barrier", "f8"), ("lot", "f8"), ("per_share", "f8"), ("minimum", "f8"), ("max_share", "f8"),
+        ("offset_ticks", "f8"), ("ttl", "i8"), ("simulate", "u1"),
+    ]
+)  # fmt: skip
+# Prices of a symbol are n * multiplier / divisor: with (1, 100) the nearest double of the decimal, which n * 0.01 is not.
+GRID = record([("multiplier", "f8"), ("divisor", "f8")])
+# A new row of ORDERS, or of FILLS where `is_fill` is 1; `price` is the limit or the fill's price.
+EVENT = record(
+    [
+        ("seq", "u8"), ("ts", "i8"), ("key", "i8"), ("quantity", "f8"), ("price", "f8"), ("commission", "f8"), ("symbol", "i4"),
+        ("side", "i1"), ("state", "u1"), ("is_fill", "u1"),
+    ]
+)  # fmt: skip
+
+
+@kernel("f8, f8, f8, i8, GRID", inline=True)
+def limit_point(bid, ask, offset_ticks, side, grid):
+    """Limit price of a marketable order: the other side's price and `offset_ticks` beyond, on the tick grid. Off-grid touches go out."""
+    if side > 0:
+        n = np.ceil(ask * grid.divisor / grid.multiplier - 1e-6) + offset_ticks
+    else:
+        n = max(np.floor(bid * grid.divisor / grid.multiplier + 1e-6) - offset_ticks, 1.0)
+    return n * grid.multiplier / grid.divisor
+
+
+@kernel("f8[:], f8[:], f8[:], i8[:]", inline=True)
+def pool_point(alpha, sigma, ic, horizons_ns):
+    """Drift that all horizons agree on, basis points per second.
+
+    Each alpha / h is an estimate of the drift. Its precision is (h / sigma)^2, the inverse variance of the return's noise per unit of
+    time, times ic^2, the share of that variance which the forecast explains: without the second factor a long horizon with no skill
+    would pull the pool to zero.
+
+    Parameters
+    ----------
+    alpha, sigma, ic : (n_horizons,) float64, basis points, basis points, correlation; NaN or sigma 0 = not known, left out
+    horizons_ns : (n_horizons,) int64
+    """
+    total = 0.0
+    drift = 0.0
+    for h in range(horizons_ns.size):
+        if alpha[h] == alpha[h] and sigma[h] > 0.0:
+            seconds = 1e-9 * horizons_ns[h]
+            precision = ic[h] * seconds / sigma[h]
+            precision *= precision
+            total += precision
+            drift += precision * (alpha[h] / seconds)
+    if total > 0.0:
+        return drift / total
+    return 0.0
+
+
+@kernel("ACT_STATE[:], i8", inline=True)
+def gross_point(state, but):
+    """Value that positions and working orders can reach in all symbols `but` one, currency; -1 = all."""
+    gross = 0.0
+    for i in range(state.size):
+        s = state[i]
+        if i != but and (s.position != 0.0 or s.working):
+            reach = abs(s.position)
+            if s.working:
+                reach = max(reach, abs(s.position + float(s.side) * s.quantity))
+            gross += reach * s.mark
+    return gross
+
+
+@kernel("EVENT[:], BOOK, u8, i8, i4, ACT_STATE, u1", inline=True)
+def order_event_point(events, book, seq, ts, symbol, s, order_state):
+    """Append a row of ORDERS that tells the state of the symbol's last order."""
+    e = events[book.events]
+    e.seq = seq
+    e.ts = ts
+    e.key = s.key
+    e.quantity = s.ordered
+    e.price = s.limit
+    e.commission = 0.0
+    e.symbol = symbol
+    e.side = s.side
+    e.state = order_state
+    e.is_fill = 0
+    book.events += 1
+
+
+@kernel("ACT_STATE, EVENT[:], BOOK, u8, i8, i4, ACT_PARAMS", inline=True)
+def simulate_point(s, events, book, seq, ts, symbol, par):
+    """Fill or cancel a working order at this quote, the first or a later one after its intent; whole, at the touch."""
+    if s.cancelling:
+        order_event_point(events, book, seq, ts, symbol, s, CANCELLED)
+        s.working = 0
+        return
+    price = s.ask if s.side > 0 else s.bid
+    if not 0.0 < s.bid <= s.ask or (s.limit < price if s.side > 0 else s.limit > price):
+        return  # one-sided, crossed or not marketable: keeps working
+    commission = commission_point(s.quantity, price, par.per_share, par.minimum, par.max_share)
+    order_event_point(events, book, seq, ts, symbol, s, FILLED)
+    order_event_point(events, book, seq, ts, symbol, s, FILLED)
+    e = events[book.events - 1]
+    e.is_fill = 1
+    e.quantity = s.quantity
+    e.price = price
+    e.commission = commission
+    signed = float(s.side) * s.quantity
+    s.position += signed
+    s.cash -= signed * price
+    s.commission += commission
+    s.hold_until = s.since + s.hold_ns
+    s.working = 0
+
+
+@kernel(
+    "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], GRID[:], i8[:],"
+    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
+    "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], i8"
+)
+def act_update(
+    state, books, events, params, grid, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, tick_lo, tick_hi,
+    seq, ts, symbol, alpha, sigma, ic, lo, hi,
+    out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, to,
+):  # fmt: skip
+    """Walk ticks and forecasts in event order; every forecast row gets a decision, some an order intent.
+
+    Parameters
+    ----------
+    state : (n_symbols,) ACT_STATE
+    books : (1,) BOOK; `events` is set to the number of rows written to `events`
+    events : EVENT with room for 3 (hi - lo) + 2 n_symbols rows, out
+    params : (1,) ACT_PARAMS
+    grid : (n_symbols,) GRID
+    horizons_ns : (n_horizons,) int64
+    tick_seq ... ask : columns of TICKS, rows [tick_lo, tick_hi)
+    seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
+    out_seq ... model_set : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way;
+        NaN and horizon -1 where no horizon could be judged; target: shares, the position where it is not to change
+
+    Notes
+    -----
+    Per horizon the forecast moves `pool_share` of the way to the pooled drift. The horizon with the largest
+    (|edge| - cost) / sigma is chosen, the shorter of equals. A position is kept until the horizon it was opened for is over, and
+    longer while the forecast passes the gate on its side.
+    """
+    par = params[0]
+    book = books[0]
+    book.events = 0
+    r = lo
+    for i in range(tick_lo, tick_hi + 1):
+        if i < tick_hi:
+            book.seq = tick_seq[i]
+            if kind[i] == QUOTE:
+                s = state[tick_symbol[i]]
+                s.bid = bid[i]
+                s.ask = ask[i]
+                if 0.0 < bid[i] <= ask[i]:
+                    s.mark = 0.5 * (bid[i] + ask[i])
+                if par.simulate and s.working:
+                    simulate_point(s, events, book, tick_seq[i], tick_ts[i], tick_symbol[i], par)
+        while r < hi and (i == tick_hi or seq[r] <= tick_seq[i]):
+            at = np.int64(symbol[r])
+            now = ts[r]
+            s = state[at]
+            row = to + r - lo
+            age = now - s.since
+            if s.working and s.done and age > par.ttl:
+                s.working = 0  # reported as filled, its executions never came
+            position = s.position
+            quoted = 0.0 < s.bid <= s.ask
+
+            best_h = -1
+            best_edge = np.nan
+            best_cost = np.nan
+            best_size = 0.0
+            if quoted:
+                best = -np.inf
+                pool = pool_point(alpha[r], sigma[r], ic[r], horizons_ns)
+                for h in range(horizons_ns.size):
+                    if alpha[r, h] == alpha[r, h] and sigma[r, h] > 0.0:
+                        seconds = 1e-9 * horizons_ns[h]
+                        a = (1.0 - par.pool_share) * alpha[r, h] + par.pool_share * pool * seconds
+                        size = target_point(sigma[r, h], seconds, s.mark, par.nav, par.vol_target, par.name_cap, par.lot)
+                        c = cost_point(s.bid, s.ask, max(size, par.lot), par.per_share, par.minimum, par.max_share)
+                        score = (abs(a) - c) / sigma[r, h]
+                        if score > best:
+                            best = score
+                            best_h = h
+                            best_edge = a
+                            best_cost = c
+                            best_size = size
+            p = np.nan
+            if best_h >= 0:
+                deviation = sigma[r, best_h]
+                profit = par.profit_barrier * deviation
+                stop = par.stop_barrier * deviation
+                if best_edge >= 0.0:
+                    p = barrier_point(best_edge, deviation * deviation, profit, stop)
+                else:
+                    p = barrier_point(best_edge, deviation * deviation, stop, profit)
+
+            why = EDGE_BELOW_COST
+            goal = position
+            if s.working and not s.cancelling and not s.done and (book.killed or age > par.ttl):
+                why = CANCEL
+            elif book.killed:
+                why = KILLED
+            elif not quoted:
+                why = CROSSED if s.bid > s.ask else NO_QUOTE
+            elif s.working:
+                why = ORDER_WORKING
+            else:
+                if best_h < 0:
+                    why = WARMING_UP
+                elif abs(best_edge) > par.hurdle * best_cost:
+                    sign = 1.0 if best_edge > 0.0 else -1.0
+                    held = sign * position  # > 0: on the right side
+                    if held > 0.0:
+                        s.hold_until = max(s.hold_until, now + horizons_ns[best_h])
+                    room = book.gross_cap * par.nav - gross_point(state, at)
+                    size = min(best_size, lots_point(max(room, 0.0) / s.mark, par.lot))
+                    if best_size < par.lot:
+                        why = NAME_CAP
+                    elif held > 0.0 and abs(best_size - held) <= par.resize_band * best_size:
+                        why = AT_TARGET
+                    elif size < par.lot or (size < best_size and held > 0.0 and size - held <= par.resize_band * size):
+                        why = GROSS_CAP
+                    else:
+                        why = ORDER
+                        goal = sign * size
+                if why != ORDER and position != 0.0 and now >= s.hold_until:
+                    why = HORIZON_OVER
+                    goal = 0.0
+
+            if why in (ORDER, HORIZON_OVER):
+                side = 1 if goal > position else -1
+                s.key = book.next_key
+                s.side = side
+                s.ordered = abs(goal - position)
+                s.quantity = s.ordered
+                s.limit = limit_point(s.bid, s.ask, par.offset_ticks, side, grid[at])
+                s.since = now
+                s.hold_ns = horizons_ns[best_h] if why == ORDER else 0
+                s.working = 1
+                s.cancelling = 0
+                s.done = 0
+                book.next_key += 1
+                order_event_point(events, book, seq[r], now, symbol[r], s, INTENT)
+            elif why == CANCEL:
+                s.cancelling = 1
+                order_event_point(events, book, seq[r], now, symbol[r], s, CANCEL_INTENT)
+
+            out_seq[row] = seq[r]
+            out_ts[row] = now
+            out_symbol[row] = symbol[r]
+            edge[row] = best_edge
+            cost[row] = best_cost
+            horizon[row] = best_h
+            p_up[row] = p
+            p_down[row] = 1.0 - p
+            target[row] = goal
+            reason[row] = why
+            model_set[row] = book.model_set
+            r += 1

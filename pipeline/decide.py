@@ -1,0 +1,118 @@
+"""PREDICTIONS -> forecasts -> DECISIONS, in two parts: `Ensemble` depends on market data only and may run blocks ahead; `Act` knows
+positions, budgets and orders and is sequential across symbols. Between them is an internal table of forecasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tickarrow.configs.ensemble import EnsembleConf
+from tickarrow.jit import ensemble
+from tickarrow.pipeline.batch import Batch, Table
+from tickarrow.pipeline.decide_act import Act, Control, Profit, pnl
+from tickarrow.pipeline.errors import ConfigError, ModelError
+from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS
+from tickarrow.pipeline.stage import Snapshot
+
+__all__ = ["Act", "Control", "Ensemble", "Profit", "forecasts_schema", "pnl"]
+
+
+def forecasts_schema(n_horizons: int) -> pa.Schema:
+    """The internal table between `Ensemble` and `Act`, one row per row of PREDICTIONS."""
+    wide = pa.list_(pa.field("item", pa.float64(), nullable=False), n_horizons)
+    fixed = [pa.field(name, kind, nullable=False, metadata={"unit": unit}) for name, kind, unit in (SEQ, TS, SYMBOL)]
+    units = {"alpha": "bp, expected mid return", "sigma": "bp, root mean square outcome", "ic": "correlation of the score with the outcome"}
+    lists = [pa.field(name, wide, nullable=False, metadata={"unit": unit}) for name, unit in units.items()]
+    return pa.schema([*fixed, *lists], metadata={"table": "forecasts"})
+
+
+class Ensemble:
+    """PREDICTIONS and the ticks they come from -> forecasts.
+
+    Parameters
+    ----------
+    conf : memory, prior, outcome tracking
+    n_symbols : rows of the universe
+    horizons_ns : (n_horizons,) int64
+    ic_prior : (n_configurations, n_horizons) validation IC of the model set; NaN = none
+    table : forecasts, schema `forecasts_schema(n_horizons)`
+    """
+
+    def __init__(
+        self, conf: EnsembleConf, n_symbols: int, horizons_ns: npt.NDArray[np.int64], ic_prior: npt.NDArray[np.float64], table: Table
+    ) -> None:
+        _check(conf)
+        self.horizons_ns = np.ascontiguousarray(horizons_ns, np.int64)
+        self.prior = np.ascontiguousarray(ic_prior, np.float64)
+        n_horizons = self.horizons_ns.size
+        if self.prior.ndim != 2 or self.prior.shape[1] != n_horizons:
+            raise ModelError(
+                f"the model set gives validation ICs of shape {self.prior.shape} for {n_horizons} horizons: "
+                "expected one row per configuration and one column per horizon. Train or compile the set again."
+            )
+        n_configurations = self.prior.shape[0]
+        n_models = n_configurations * n_horizons
+        # Entries younger than the horizon wait, at most one each settle_every_ns, and the one that is entered now.
+        places = [int(min(conf.max_pending, h // conf.settle_every_ns + 2)) for h in self.horizons_ns]
+        self.start = np.concatenate([[0], np.cumsum(places)]).astype(np.int64)
+        self.symbols = np.zeros(n_symbols, ensemble.ENSEMBLE_STATE)
+        self.symbols["mid"] = np.nan
+        self.symbols["moments_ts"] = self.symbols["refreshed"] = ensemble.NEVER
+        self.symbols["next_due"] = ensemble.FOREVER
+        self.horizons = np.zeros((n_symbols, n_horizons), ensemble.HORIZON_STATE)
+        self.horizons["entered"] = self.horizons["settled"] = ensemble.NEVER
+        self.horizons["sigma"] = np.nan
+        self.moments = np.zeros((n_symbols, 3, n_models))
+        self.tracks = np.zeros((n_symbols, n_horizons, ensemble.TRACKS, n_configurations))
+        self.weights = np.zeros((n_symbols, n_models))
+        self.pending = np.zeros((n_symbols, int(self.start[-1])), ensemble.PENDING)
+        self.pending_z = np.zeros((n_symbols, int(self.start[-1]), n_configurations))
+        self.scratch = np.zeros((5, n_models))
+        self.params = np.zeros(1, ensemble.ENSEMBLE_PARAMS)
+        self.params[0] = (
+            conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9, conf.min_rows, conf.min_outcomes, conf.prior_strength, conf.clip,
+            conf.settle_every_ns, conf.refresh_ns,
+        )  # fmt: skip
+        self._out = table
+
+    def step(self, predictions: Batch, ticks: Batch) -> Batch:
+        """Forecasts of the predictions, row for row; the ticks settle outcomes that have matured."""
+        out, n = self._out, len(predictions)
+        to = out.reserve(n)
+        ensemble.ensemble_update(
+            self.symbols, self.horizons, self.moments, self.tracks, self.weights, self.pending, self.pending_z, self.start, self.scratch,
+            ticks.seq, ticks.ts, ticks.symbol, ticks.kind, ticks.bid, ticks.ask, ticks.lo, ticks.hi,
+            predictions.seq, predictions.ts, predictions.symbol, predictions.y, predictions.lo, predictions.hi,
+            self.prior, self.horizons_ns, self.params, out.seq, out.ts, out.symbol, out.alpha, out.sigma, out.ic, to,
+        )  # fmt: skip
+        return out.commit(n)
+
+    def flush(self) -> Batch:
+        return self._out.empty()
+
+    @property
+    def dropped(self) -> int:
+        """Outcomes lost because a ring was full (`max_pending`)."""
+        return int(self.horizons["dropped"].sum())
+
+    def snapshot(self) -> Snapshot:
+        return {name: getattr(self, name).copy() for name in _STATE}
+
+    def restore(self, saved: Snapshot) -> None:
+        for name in _STATE:
+            getattr(self, name)[...] = saved[name]
+
+
+_STATE = ("symbols", "horizons", "moments", "tracks", "weights", "pending", "pending_z")
+
+
+def _check(conf: EnsembleConf) -> None:
+    """ConfigError names the first setting that is out of range."""
+    remedy = "Correct it in conf/ensemble or on the command line."
+    for name in ("moments_tau_s", "ic_tau_s", "clip", "settle_every_ns", "max_pending"):
+        if not getattr(conf, name) > 0:
+            raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected a positive number. {remedy}")
+    for name in ("min_rows", "min_outcomes", "prior_strength", "refresh_ns"):
+        if not getattr(conf, name) >= 0:
+            raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected zero or more. {remedy}")

@@ -1,0 +1,305 @@
+"""Forecasts -> DECISIONS and order intents: positions, budgets, working orders, and the control events that change them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tickarrow.configs.costs import CostsConf
+from tickarrow.configs.orders import OrdersConf
+from tickarrow.configs.risk import RiskConf
+from tickarrow.jit import act
+from tickarrow.pipeline.batch import Batch, Segment, Table
+from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.schemas import ControlKind, OrderState
+from tickarrow.pipeline.stage import Snapshot
+
+DUST = 1e-9  # shares; less than this is left of an order = nothing
+
+
+@dataclass(slots=True)
+class Control:
+    """An input that is not market data (design contract 7); fields are the columns of CONTROL, unused ones stay at their default."""
+
+    chunk: int = 0  # last chunk decided before the event
+    ts: int = 0  # ns UTC
+    kind: int = ControlKind.TIMER
+    symbol: int = 0  # row of the universe
+    key: int = 0  # own order key
+    side: int = 0  # Side
+    state: int = OrderState.INTENT
+    quantity: float = math.nan  # shares
+    price: float = math.nan  # currency
+    value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set
+    perm_id: int = 0  # broker key
+    exec_id: int = 0  # hash of the broker's execId; 0 = not known
+
+
+class Act:
+    """Forecasts and the ticks they come from -> DECISIONS; new rows of ORDERS are in `intents`, new FILLS in `filled`.
+
+    Parameters
+    ----------
+    risk, costs, orders : limits and targets, commission table, order type
+    n_symbols : rows of the universe
+    horizons_ns : (n_horizons,) int64
+    tick_size : (n_symbols,) price increment, currency
+    decisions, intents, fills : tables DECISIONS, ORDERS, FILLS
+    simulate_fills : fill intents here, at the symbol's next quote
+    """
+
+    def __init__(
+        self, risk: RiskConf, costs: CostsConf, orders: OrdersConf, n_symbols: int, horizons_ns: npt.NDArray[np.int64],
+        tick_size: npt.NDArray[np.float64], decisions: Table, intents: Table, fills: Table, simulate_fills: bool,
+    ) -> None:  # fmt: skip
+        _check(risk, costs, orders)
+        self.horizons_ns = np.ascontiguousarray(horizons_ns, np.int64)
+        self.state = np.zeros(n_symbols, act.ACT_STATE)
+        for name in ("bid", "ask", "mark"):
+            self.state[name] = np.nan
+        self.book = np.zeros(1, act.BOOK)
+        self.book["next_key"] = 1
+        self.book["gross_cap"] = risk.gross_cap
+        self.params = np.zeros(1, act.ACT_PARAMS)
+        self.params[0] = (
+            risk.nav, risk.vol_target, risk.name_cap, risk.hurdle, risk.pool_share, risk.resize_band, risk.profit_barrier,
+            risk.stop_barrier, risk.lot, costs.per_share, costs.minimum, costs.max_share, orders.limit_offset_ticks,
+            round(orders.ttl_s * 1e9), simulate_fills,
+        )  # fmt: skip
+        self.grid = np.zeros(n_symbols, act.GRID)
+        inverse = np.rint(1.0 / np.asarray(tick_size, np.float64))
+        decimal = np.abs(inverse * tick_size - 1.0) < 1e-9
+        self.grid["multiplier"] = np.where(decimal, 1.0, tick_size)
+        self.grid["divisor"] = np.where(decimal, inverse, 1.0)
+        self.events = np.zeros(256 + 2 * n_symbols, act.EVENT)
+        self._decisions, self._orders, self._fills = decisions, intents, fills
+        self._executed: set[int] = set()  # exec ids that are in the positions
+        self._unpaid: dict[int, tuple[Segment, int] | None] = {}  # exec id -> its row of FILLS, commission not yet reported
+        self._early: dict[int, float] = {}  # commissions that came before their execution
+        self._since = self._sizes()
+        self._show()
+
+    def step(self, forecasts: Batch, ticks: Batch) -> Batch:
+        """Decide on the forecasts, row for row."""
+        out, n = self._decisions, len(forecasts)
+        room = 3 * n + 2 * self.state.size
+        if room > self.events.size:  # a larger block than ever before
+            self.events = np.zeros(room, act.EVENT)
+        to = out.reserve(n)
+        act.act_update(
+            self.state, self.book, self.events, self.params, self.grid, self.horizons_ns,
+            ticks.seq, ticks.ts, ticks.symbol, ticks.kind, ticks.bid, ticks.ask, ticks.lo, ticks.hi,
+            forecasts.seq, forecasts.ts, forecasts.symbol, forecasts.alpha, forecasts.sigma, forecasts.ic, forecasts.lo, forecasts.hi,
+            out.seq, out.ts, out.symbol, out.edge, out.cost, out.horizon, out.p_up, out.p_down, out.target, out.reason, out.model_set, to,
+        )  # fmt: skip
+        if count := int(self.book["events"][0]):
+            self._append(self.events[:count])
+        self._show()
+        self._since = self._sizes()
+        return out.commit(n)
+
+    def _append(self, events: npt.NDArray[Any]) -> None:
+        """Write the events of a step to ORDERS and FILLS."""
+        for table, rows in ((self._orders, events[events["is_fill"] == 0]), (self._fills, events[events["is_fill"] == 1])):
+            if not rows.size:
+                continue
+            at = slice(table.reserve(rows.size), table.size + rows.size)
+            for name in ("seq", "ts", "symbol", "key", "side", "quantity"):
+                table.segment.columns[name][at] = rows[name]
+            if table is self._orders:
+                table.limit[at] = rows["price"]
+                table.perm_id[at] = 0
+                table.state[at] = rows["state"]
+            else:
+                table.price[at] = rows["price"]
+                table.commission[at] = rows["commission"]
+                table.exec_id[at] = rows["key"]  # one fill an order, no broker
+            table.commit(rows.size)
+
+    def _sizes(self) -> tuple[tuple[Segment, int], tuple[Segment, int]]:
+        return (self._orders.segment, self._orders.size), (self._fills.segment, self._fills.size)
+
+    def _show(self) -> None:
+        """The rows of ORDERS and FILLS since the end of the last step become `intents` and `filled`."""
+        (orders, first), (fills, second) = self._since
+        self.intents = Batch(self._orders.segment, first if orders is self._orders.segment else 0, self._orders.size)
+        self.filled = Batch(self._fills.segment, second if fills is self._fills.segment else 0, self._fills.size)
+
+    def apply(self, event: Control) -> None:
+        """Apply a control event between chunks. Rows of ORDERS it makes stand in `intents` at once and after the next step."""
+        if event.kind == ControlKind.EXECUTION:
+            self._execute(event)
+        elif event.kind == ControlKind.COMMISSION:
+            self._pay(event)
+        elif event.kind == ControlKind.ORDER_STATE:
+            self._order_state(event)
+        elif event.kind == ControlKind.KILL:
+            self._kill(event)
+        elif event.kind == ControlKind.LIMIT:
+            if not event.value >= 0.0:
+                raise ConfigError(f"limit: the gross cap is {event.value}: expected a fraction of nav, zero or more.")
+            self.book["gross_cap"] = event.value
+        elif event.kind == ControlKind.MODEL_SWAP:
+            self.book["model_set"] = int(event.value)
+        self._show()
+
+    def _execute(self, event: Control) -> None:
+        if event.exec_id in self._executed:
+            return  # the gateway repeats executions after a reconnect
+        s = self.state[event.symbol]
+        signed = event.side * event.quantity
+        s.position += signed
+        s.cash -= signed * event.price
+        if math.isnan(s.mark):
+            s.mark = event.price
+        if s.working and s.key == event.key:
+            s.quantity -= event.quantity
+            s.hold_until = s.since + s.hold_ns
+            s.working = s.quantity > DUST
+        commission = math.nan
+        if event.exec_id:
+            self._executed.add(event.exec_id)
+            if event.exec_id in self._early:
+                commission = self._early.pop(event.exec_id)
+                s.commission += commission
+            else:
+                row = self._fills.reserve(1)
+                self._unpaid[event.exec_id] = (self._fills.segment, row)
+        self._write(
+            self._fills, symbol=event.symbol, ts=event.ts, key=event.key, side=event.side, quantity=event.quantity, price=event.price,
+            commission=commission, exec_id=event.exec_id,
+        )  # fmt: skip
+
+    def _pay(self, event: Control) -> None:
+        if event.exec_id in self._unpaid:
+            row = self._unpaid.pop(event.exec_id)
+            if row is not None:
+                row[0].columns["commission"][row[1]] = event.value
+            self.state[event.symbol].commission += event.value
+        elif event.exec_id not in self._executed:
+            self._early[event.exec_id] = event.value
+
+    def _order_state(self, event: Control) -> None:
+        s = self.state[event.symbol]
+        known = s.key == event.key
+        side, quantity, limit = (s.side, s.ordered, s.limit) if known else (event.side, event.quantity, event.price)
+        self._write(
+            self._orders, symbol=event.symbol, ts=event.ts, key=event.key, side=side, quantity=quantity, limit=limit, perm_id=event.perm_id,
+            state=event.state,
+        )  # fmt: skip
+        if not (known and s.working):
+            return
+        if event.state in (OrderState.CANCELLED, OrderState.REJECTED):
+            s.working = 0
+        elif event.state == OrderState.FILLED:
+            # Its executions may come after the state: until then a new order would double the position.
+            s.done, s.since = 1, event.ts
+
+    def _kill(self, event: Control) -> None:
+        self.book["killed"] = 1
+        self._orders.reserve(min(self._orders.capacity, 4 * self.state.size))  # so that the cancels and the next step share a segment
+        for symbol, s in enumerate(self.state):
+            if s.working and not s.cancelling and not s.done:
+                s.cancelling = 1
+                self._write(
+                    self._orders, symbol=symbol, ts=event.ts, key=s.key, side=s.side, quantity=s.ordered, limit=s.limit, perm_id=0,
+                    state=OrderState.CANCEL_INTENT,
+                )  # fmt: skip
+
+    def _write(self, table: Table, **row: Any) -> None:
+        """Append one row, dated by the last tick that was decided."""
+        i = table.reserve(1)
+        table.seq[i] = self.book["seq"][0]
+        for name, value in row.items():
+            table.segment.columns[name][i] = value
+        table.commit(1)
+
+    def flush(self) -> Batch:
+        return self._decisions.empty()
+
+    def mids(self) -> npt.NDArray[np.float64]:
+        """(n_symbols,) last mid of each symbol's uncrossed quotes, currency; NaN = none yet."""
+        return self.state["mark"].copy()
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "state": self.state.copy(), "book": self.book.copy(), "executed": np.array(sorted(self._executed), np.int64),
+            "unpaid": np.array(sorted(self._unpaid), np.int64), "early": np.array(sorted(self._early), np.int64),
+            "early_commission": np.array([v for _, v in sorted(self._early.items())], np.float64),
+        }  # fmt: skip
+
+    def restore(self, saved: Snapshot) -> None:
+        self.state[...] = saved["state"]
+        self.book[...] = saved["book"]
+        self._executed = set(saved["executed"].tolist())
+        self._unpaid = {i: self._unpaid.get(i) for i in saved["unpaid"].tolist()}
+        self._early = dict(zip(saved["early"].tolist(), saved["early_commission"].tolist()))
+
+
+@dataclass(slots=True)
+class Profit:
+    """Profit and loss of fills; arrays are (n_symbols,), currency. Open positions are valued at the mid, at average cost before."""
+
+    position: npt.NDArray[np.float64]  # shares, signed
+    realised: npt.NDArray[np.float64]  # before commission
+    unrealised: npt.NDArray[np.float64]
+    commissions: npt.NDArray[np.float64]  # reported so far
+
+    @property
+    def commission(self) -> float:
+        return float(self.commissions.sum())
+
+    @property
+    def total(self) -> float:
+        """Realised and unrealised, after commission."""
+        return float(self.realised.sum() + self.unrealised.sum()) - self.commission
+
+
+def pnl(fills: Table, mids: npt.NDArray[np.float64]) -> Profit:
+    """Profit and loss per symbol, by average cost.
+
+    Parameters
+    ----------
+    fills : table FILLS
+    mids : (n_symbols,) last mids; NaN = a position is valued at its last fill's price
+    """
+    n = mids.size
+    position, realised, commissions, average = (np.zeros(n) for _ in range(4))
+    last = np.full(n, np.nan)
+    columns = [fills.column(c).tolist() for c in ("symbol", "side", "quantity", "price", "commission")]
+    for symbol, side, quantity, price, commission in zip(*columns):
+        signed, held = side * quantity, position[symbol]
+        closed = min(quantity, abs(held)) if held * signed < 0 else 0.0
+        realised[symbol] += math.copysign(closed, held) * (price - average[symbol])
+        opened = quantity - closed
+        if opened > 0:
+            kept = abs(held) - closed
+            average[symbol] = (kept * average[symbol] + opened * price) / (kept + opened)
+        position[symbol] = held + signed
+        commissions[symbol] += 0.0 if math.isnan(commission) else commission
+        last[symbol] = price
+    value = np.where(np.isnan(mids), last, mids)
+    unrealised = np.where(position == 0.0, 0.0, position * (value - average))
+    return Profit(position, realised, unrealised, commissions)
+
+
+def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
+    """ConfigError names the first setting that is out of range."""
+    groups = {"risk": risk, "costs": costs, "orders": orders}
+    positive = ("risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "orders.ttl_s")
+    least_zero = (
+        "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "costs.per_share", "costs.minimum", "costs.max_share",
+        "orders.limit_offset_ticks",
+    )  # fmt: skip
+    for setting in (*positive, *least_zero):
+        group, name = setting.split(".")
+        value = getattr(groups[group], name)
+        if not (value > 0 if setting in positive else value >= 0):
+            expected = "a positive number" if setting in positive else "zero or more"
+            raise ConfigError(f"{setting} is {value}: expected {expected}. Correct it in conf/{group} or on the command line.")
+    if risk.pool_share > 1:
+        raise ConfigError(f"risk.pool_share is {risk.pool_share}: expected 0 (each horizon alone) to 1 (only the pooled drift).")

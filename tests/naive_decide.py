@@ -1,0 +1,268 @@
+"""Slow twins of the decision kernels, from their definitions: whole histories instead of running sums, textbook formulas, plain Python."""
+
+import math
+from decimal import Decimal
+
+import numpy as np
+
+NAN = math.nan
+YEAR_S = 252 * 6.5 * 3600
+NO_VARIANCE = 1e-12
+
+
+def commission(quantity, price, per_share, minimum, max_share):
+    fee = per_share * quantity
+    if fee < minimum:
+        fee = minimum
+    if fee > max_share * quantity * price:
+        fee = max_share * quantity * price
+    return fee
+
+
+def barrier(drift, variance, up, down):
+    """Reference form of Karlin and Taylor: (1 - e^{2 mu d / s2}) / (e^{-2 mu u / s2} - e^{2 mu d / s2})."""
+    if drift == 0:
+        return down / (up + down)
+    k = 2 * drift / variance
+    return (1 - math.exp(k * down)) / (math.exp(-k * up) - math.exp(k * down))
+
+
+def shrunk_ic(ic, observations):
+    if observations <= 0 or ic <= 0:
+        return 0.0
+    se2 = (1 - ic**2) / observations
+    return ic * ic**2 / (ic**2 + se2)
+
+
+def pooled_ic(ic, observations, prior, strength):
+    if math.isnan(prior):
+        return shrunk_ic(ic, observations)
+    total = observations + strength
+    return shrunk_ic((observations * ic + strength * prior) / total, total) if total > 0 else 0.0
+
+
+def centred(values, weights):
+    """Deviations from the weighted mean. Relative to the last value first: after a long gap it has nearly all the weight."""
+    v, w = np.array(values) - values[-1], np.array(weights)
+    return v - (v * w).sum() / w.sum()
+
+
+def variance(values, weights):
+    return (np.array(weights) * centred(values, weights) ** 2).sum() / np.sum(weights)
+
+
+class Symbol:
+    """History of one symbol for the naive ensemble."""
+
+    def __init__(self, n_horizons):
+        self.mids = []  # (ts, mid), two-sided quotes only
+        self.rows = []  # (ts, predictions)
+        self.pending = [[] for _ in range(n_horizons)]  # (due, mid, z)
+        self.settled = [[] for _ in range(n_horizons)]  # (due, y, z, independent share)
+        self.entered = [None] * n_horizons
+        self.refreshed = None
+
+
+def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
+    """Forecasts (alpha, sigma, ic) of each prediction, and the number of dropped outcomes.
+
+    ticks : list of (ts, symbol, is_quote, bid, ask, row of predictions or None); predictions : (n, n_models)
+    """
+    n_horizons, n_configurations = len(horizons_ns), len(prior)
+    symbols = [Symbol(n_horizons) for _ in range(n_symbols)]
+    tau, ic_tau = conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9
+    forecasts, dropped = [], 0
+    for ts, symbol, is_quote, bid, ask, row in ticks:
+        s = symbols[symbol]
+        for h in range(n_horizons):
+            for due, mid, z in [e for e in s.pending[h] if e[0] < ts]:
+                in_force = [m for t, m in s.mids if t <= due][-1]
+                before = s.settled[h][-1][0] if s.settled[h] else None
+                share = 1.0 if before is None else min(1.0, (due - before) / horizons_ns[h])
+                s.settled[h].append((due, 1e4 * (in_force / mid - 1), z, share))
+            s.pending[h] = [e for e in s.pending[h] if e[0] >= ts]
+        if is_quote and not math.isnan(bid + ask):
+            s.mids.append((ts, (bid + ask) / 2))
+        if row is None:
+            continue
+        z = [standard(conf, s.rows, k, ts, float(p), tau) for k, p in enumerate(predictions[row])]
+        s.rows.append((ts, [float(p) for p in predictions[row]]))
+        if s.refreshed is None or ts - s.refreshed >= conf.refresh_ns:
+            s.refreshed = ts
+            s.weights = [[tracked(conf, s.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)]
+            s.sigmas = [volatility(conf, s.settled[h], ts, ic_tau) for h in range(n_horizons)]
+        out = []
+        for h in range(n_horizons):
+            zs = z[h::n_horizons]
+            known = [c for c in range(n_configurations) if not math.isnan(zs[c])]
+            total = sum(s.weights[h][c] for c in known)
+            if not known:
+                ic = alpha = NAN
+            elif total == 0:
+                ic, alpha = 0.0, 0.0 * s.sigmas[h]
+            else:
+                w = {c: s.weights[h][c] / total for c in known}
+                ic = sum(w[c] * s.weights[h][c] for c in known)
+                alpha = ic * s.sigmas[h] * sum(w[c] * zs[c] for c in known)
+            out.append((alpha, s.sigmas[h], ic))
+            if known and s.mids and (s.entered[h] is None or ts - s.entered[h] >= conf.settle_every_ns):
+                if len(s.pending[h]) == min(conf.max_pending, horizons_ns[h] // conf.settle_every_ns + 2):
+                    s.pending[h].pop(0)
+                    dropped += 1
+                s.pending[h].append((ts + horizons_ns[h], s.mids[-1][1], zs))
+                s.entered[h] = ts
+        forecasts.append(out)
+    return np.array(forecasts).reshape(-1, n_horizons, 3), dropped
+
+
+def standard(conf, rows, k, ts, p, tau):
+    """z of prediction p against the model's earlier ones."""
+    past = [(math.exp(-(ts - t) / tau), y[k]) for t, y in rows if math.isfinite(y[k])]
+    if not math.isfinite(p) or sum(w for w, _ in past) < conf.min_rows or not past:
+        return NAN
+    w, v = [w for w, _ in past], [v for _, v in past]
+    if variance(v, w) <= NO_VARIANCE:
+        return NAN
+    mean = v[-1] - centred(v, w)[-1]
+    return max(-conf.clip, min(conf.clip, (p - mean) / math.sqrt(variance(v, w))))
+
+
+def tracked(conf, settled, c, ts, tau, prior):
+    """Shrunk IC of configuration c from its outcomes and its prior."""
+    seen = [(math.exp(-(ts - due) / tau), z[c], y, share) for due, y, z, share in settled if not math.isnan(z[c])]
+    ic = observations = 0.0
+    w, z, y, share = (np.array(v) for v in zip(*seen)) if seen else [np.zeros(0)] * 4
+    if seen and w.sum() >= conf.min_outcomes and variance(z, w) > NO_VARIANCE and variance(y, w) > NO_VARIANCE:
+        ic = (w * centred(z, w) * centred(y, w)).sum() / w.sum() / math.sqrt(variance(z, w) * variance(y, w))
+        observations = (w * share).sum()
+    return pooled_ic(ic, observations, prior, conf.prior_strength)
+
+
+def volatility(conf, settled, ts, tau):
+    """Root mean square outcome."""
+    w = np.array([math.exp(-(ts - due) / tau) for due, *_ in settled])
+    if w.sum() < conf.min_outcomes or not len(w):
+        return NAN
+    return math.sqrt((w * np.array([y for _, y, *_ in settled]) ** 2).sum() / w.sum())
+
+
+def target(sigma, seconds, price, nav, vol_target, name_cap, lot):
+    annual = sigma / 1e4 * math.sqrt(YEAR_S / seconds)
+    return lot * math.floor(min(nav * vol_target / annual, nav * name_cap) / price / lot)
+
+
+def limit(bid, ask, side, offset, tick):
+    """Price in exact decimals: beyond the touch by `offset` ticks."""
+    touch, tick = Decimal(repr(ask if side > 0 else bid)), Decimal(repr(tick))
+    return float(touch + side * offset * tick)
+
+
+def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
+    """Decisions and orders with simulated fills.
+
+    ticks : list of (ts, symbol, is_quote, bid, ask, row of forecasts or None); forecasts : (n, n_horizons, 3)
+
+    Returns decisions [(edge, cost, horizon, p_up, p_down, target, reason)], orders [(ts, symbol, key, side, quantity, limit, state)],
+    fills [(ts, symbol, key, side, quantity, price, commission)]; reasons and states by name.
+    """
+    seconds = [h / 1e9 for h in horizons_ns]
+    quote = [(NAN, NAN)] * n_symbols
+    mark, position, hold = [0.0] * n_symbols, [0.0] * n_symbols, [0] * n_symbols
+    working = [None] * n_symbols
+    decisions, life, fills, key = [], [], [], 0
+    table = (costs.per_share, costs.minimum, costs.max_share)
+
+    def say(ts, symbol, state):
+        o = working[symbol]
+        life.append((ts, symbol, o["key"], o["side"], o["quantity"], o["limit"], state))
+
+    for ts, symbol, is_quote, bid, ask, row in ticks:
+        if is_quote:
+            quote[symbol] = (bid, ask)
+            good = bid <= ask
+            if good:
+                mark[symbol] = (bid + ask) / 2
+            o = working[symbol]
+            if o and o["cancelling"]:
+                say(ts, symbol, "CANCELLED")
+                working[symbol] = None
+            elif o and good and ((o["side"] > 0 and o["limit"] >= ask) or (o["side"] < 0 and o["limit"] <= bid)):
+                price = ask if o["side"] > 0 else bid
+                say(ts, symbol, "FILLED")
+                fills.append((ts, symbol, o["key"], o["side"], o["quantity"], price, commission(o["quantity"], price, *table)))
+                position[symbol] += o["side"] * o["quantity"]
+                hold[symbol] = o["hold"]
+                working[symbol] = None
+        if row is None:
+            continue
+        bid, ask = quote[symbol]
+        o, p0 = working[symbol], position[symbol]
+        choice = None
+        known = [h for h, (a, s, _) in enumerate(forecasts[row]) if not math.isnan(a) and s > 0]
+        if bid <= ask and known:
+            drift = {h: forecasts[row][h][0] / seconds[h] for h in known}
+            precision = {h: (forecasts[row][h][2] * seconds[h] / forecasts[row][h][1]) ** 2 for h in known}
+            total = sum(precision.values())
+            pool = sum(precision[h] * drift[h] for h in known) / total if total > 0 else 0.0
+            judged = []
+            for h in known:
+                sigma = forecasts[row][h][1]
+                edge = seconds[h] * ((1 - risk.pool_share) * drift[h] + risk.pool_share * pool)
+                size = target(sigma, seconds[h], mark[symbol], risk.nav, risk.vol_target, risk.name_cap, risk.lot)
+                q = max(size, risk.lot)
+                cost = 1e4 * ((ask - bid) / 2 + commission(q, mark[symbol], *table) / q) / mark[symbol]
+                judged.append(((abs(edge) - cost) / sigma, -h, edge, cost, size, sigma))
+            _, h, edge, cost, size, sigma = max(judged)
+            choice = -h
+        if choice is None:
+            numbers = (NAN, NAN, -1, NAN, NAN)
+        else:
+            profit, stop = risk.profit_barrier * sigma, risk.stop_barrier * sigma
+            up = barrier(edge, sigma**2, profit, stop) if edge >= 0 else barrier(edge, sigma**2, stop, profit)
+            numbers = (edge, cost, choice, up, 1 - up)
+        goal, reason = p0, None
+        if o and not o["cancelling"] and ts - o["since"] > orders.ttl_s * 1e9:
+            reason = "CANCEL"
+            o["cancelling"] = True
+            say(ts, symbol, "CANCEL_INTENT")
+        elif math.isnan(bid) or math.isnan(ask):
+            reason = "NO_QUOTE"
+        elif bid > ask:
+            reason = "CROSSED"
+        elif o:
+            reason = "ORDER_WORKING"
+        elif choice is None:
+            reason = "WARMING_UP"
+        elif abs(edge) <= risk.hurdle * cost:
+            reason = "EDGE_BELOW_COST"
+        else:
+            sign = 1 if edge > 0 else -1
+            if p0 * sign > 0:
+                hold[symbol] = max(hold[symbol], ts + horizons_ns[choice])
+            others = 0.0
+            for i in range(n_symbols):
+                if i != symbol:
+                    after = position[i] + (working[i]["side"] * working[i]["quantity"] if working[i] else 0)
+                    others += max(abs(position[i]), abs(after)) * mark[i]
+            room = max(risk.gross_cap * risk.nav - others, 0.0)
+            allowed = min(size, risk.lot * math.floor(room / mark[symbol] / risk.lot))
+            if size < risk.lot:
+                reason = "NAME_CAP"
+            elif p0 * sign > 0 and abs(size - abs(p0)) <= risk.resize_band * size:
+                reason = "AT_TARGET"
+            elif allowed < risk.lot or (allowed < size and p0 * sign > 0 and allowed - abs(p0) <= risk.resize_band * allowed):
+                reason = "GROSS_CAP"
+            else:
+                reason, goal = "ORDER", sign * allowed
+        if reason in ("WARMING_UP", "EDGE_BELOW_COST", "NAME_CAP", "AT_TARGET", "GROSS_CAP") and p0 != 0 and ts >= hold[symbol]:
+            reason, goal = "HORIZON_OVER", 0.0
+        if goal != p0:
+            key += 1
+            side = 1 if goal > p0 else -1
+            working[symbol] = {
+                "key": key, "side": side, "quantity": abs(goal - p0), "limit": limit(bid, ask, side, orders.limit_offset_ticks, tick),
+                "since": ts, "hold": ts + (horizons_ns[choice] if reason == "ORDER" else 0), "cancelling": False,
+            }  # fmt: skip
+            say(ts, symbol, "INTENT")
+        decisions.append((*numbers, goal, reason))
+    return decisions, life, fills
