@@ -19,7 +19,7 @@ from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
 from tickarrow.pipeline.errors import ConfigError, DataError
 from tickarrow.pipeline.market import Market, check_classes
-from tickarrow.pipeline.source_rows import NEEDED, ROWS, Rows, check_columns, check_order, map_rows, order_key, symbols_of, times
+from tickarrow.pipeline.source_rows import NEEDED, ROWS, Rows, check_columns, check_order, map_rows, order_key, plain, times
 from tickarrow.pipeline.universe import Universe
 
 __all__ = ["ROWS", "GeneratedSource", "ParquetSource", "Rows", "Source", "open_source"]
@@ -127,7 +127,7 @@ class ParquetSource:
         """Which rows are of the wanted symbols and day; a row without a symbol is selected only if all symbols are."""
         chosen = pa.array(np.ones(len(batch), bool))
         if self._wanted:
-            chosen = pc.is_in(symbols_of(batch["symbol"]), value_set=pa.array(self._wanted, pa.string()))
+            chosen = pc.is_in(plain(batch["symbol"]), value_set=pa.array(self._wanted, pa.string()))
         if self._span is not None:
             ts, valid = times(batch[self._key])
             chosen = pc.and_(chosen, pa.array(valid & (ts >= self._span[0]) & (ts < self._span[1])))
@@ -141,7 +141,7 @@ class ParquetSource:
         for group in range(file.num_row_groups):
             selected = 0
             for batch in file.iter_batches(READ, row_groups=[group], columns=["symbol", self._key]):
-                names = symbols_of(batch["symbol"])
+                names = plain(batch["symbol"])
                 known.update(dict.fromkeys(s for s in names.unique().to_pylist() if s is not None))
                 ts, valid = times(batch[self._key])
                 mine = valid

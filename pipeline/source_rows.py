@@ -97,10 +97,12 @@ def order_key(schema: pa.Schema, received: bool) -> str:
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """One array without dictionary."""
+    """One array without dictionary; text as plain strings."""
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        return pa.concat_arrays([plain(c) for c in column.chunks]) if column.num_chunks else plain(pa.array([], column.type))
+    if pa.types.is_dictionary(column.type):  # taken by hand: Arrow cannot cast Polars' categories (a dictionary of string views)
+        return plain(column.dictionary).take(column.indices)
+    return column.cast(pa.string()) if _is_text(column.type) else column
 
 
 def times(column: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
@@ -110,11 +112,6 @@ def times(column: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.int64], np
         a = a.cast(pa.timestamp("ns", a.type.tz))
     a = a.cast(pa.int64())
     return a.fill_null(0).to_numpy(zero_copy_only=False), a.is_valid().to_numpy(zero_copy_only=False)
-
-
-def symbols_of(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Symbols as plain strings."""
-    return plain(column).cast(pa.string())
 
 
 def _codes(a: pa.Array, known: Sequence[str]) -> Array:
@@ -178,7 +175,7 @@ def map_rows(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str],
     keep = keep.copy()
     if missing := int((~keep).sum()):
         bad["no_time"] = bad.get("no_time", 0) + missing
-    names = symbols_of(table["symbol"])
+    names = plain(table["symbol"])
     symbol = _codes(names, symbols)
     count(bad, "no_symbol", names.is_null().to_numpy(zero_copy_only=False), keep)
     if (strange := (symbol < 0) & keep).any():
@@ -186,7 +183,7 @@ def map_rows(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str],
         found = names[int(strange.argmax())].as_py()
         raise ConfigError(f"unknown symbol {found!r}: the universe has {known}. Add it to the universe or leave its rows out.")
     kinds = plain(table["kind"])
-    kind = _codes(kinds.cast(pa.string()), ("quote", "trade")) if _is_text(kinds.type) else kinds.cast(pa.int64()).fill_null(-1).to_numpy()
+    kind = _codes(kinds, ("quote", "trade")) if _is_text(kinds.type) else kinds.cast(pa.int64()).fill_null(-1).to_numpy()
     quote, trade = kind == Kind.QUOTE, kind == Kind.TRADE
     count(bad, "unknown_kind", ~quote & ~trade, keep)
 
