@@ -1,0 +1,162 @@
+"""Market data of one client of the simulated gateway: what it asked for, and the frames for it, written by kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tickarrow.configs.gateway import SimulatorConf
+from tickarrow.jit.wire_encode import ODD, SUBSCRIPTION, encode_rows
+from tickarrow.jit.wire_encode_market import (
+    CLOCK,
+    CONTROL_SLOTS,
+    FULL,
+    MESSAGES,
+    POSITION,
+    QUOTE,
+    STATUS,
+    TRADES,
+    UNKNOWN_NUMBER,
+    UPDATES,
+    VOLUME_UNIT,
+    WAITING,
+)  # fmt: skip
+from tickarrow.jit.wire_encode_slot import encode_slot
+from tickarrow.pipeline import simulator_frames as frames
+
+Array = npt.NDArray[Any]
+Columns = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]  # of Rows, in order
+OUT_BYTES = 1 << 20
+
+
+def new_quotes(n: int) -> Array:
+    """Quotes of symbols of which nothing is known, without resting orders."""
+    state = np.zeros(n, QUOTE)
+    for name in ("bid", "bid_size", "ask", "ask_size", "last", "last_size", "bid_left", "ask_left"):
+        state[name] = np.nan
+    state["buy_limit"], state["sell_limit"] = -np.inf, np.inf
+    return state
+
+
+class Encoder:
+    """Market data of one client: what it asked for, and the frames for it.
+
+    Parameters
+    ----------
+    state : (n_symbols,) QUOTE of the market at this moment, copied
+    conf : duplicates, conflation
+    conflated : L1 requests are served once a slot
+    append : takes the frames
+    """
+
+    def __init__(self, state: Array, conf: SimulatorConf, conflated: bool, append: Callable[[bytes], None]) -> None:
+        self.state, self.conf, self.conflated, self.append = state.copy(), conf, conflated, append
+        self.first = np.full(len(state), -1, np.int32)
+        self.subs = np.zeros(64, SUBSCRIPTION)
+        self.subs["req"] = -1
+        self.requests: dict[int, int] = {}  # reqId -> row of `subs`, oldest first
+        self.odd = np.zeros(64, ODD)
+        self._next_odd = 1
+        self.control = np.zeros(CONTROL_SLOTS, np.int64)
+        self.out = np.zeros(OUT_BYTES, np.uint8)
+
+    def add(self, req: int, symbol: int, feed: int, ignore_size: bool, slot: int) -> None:
+        """Serve a request from the next row on."""
+        k = int(np.argmax(self.subs["req"] < 0))
+        if self.subs["req"][k] >= 0:
+            k = len(self.subs)
+            self.subs = np.concatenate([self.subs, np.zeros(k, SUBSCRIPTION)])
+            self.subs["req"][k:] = -1
+        s, now = self.subs[k], self.state[symbol]
+        s["req"], s["symbol"], s["feed"], s["ignore_size"] = req, symbol, feed, ignore_size
+        for name in ("bid", "bid_size", "ask", "ask_size", "last", "last_size", "volume"):
+            s[name] = now[name]
+        s["quote_slot"] = s["volume_slot"] = slot
+        self.requests[req] = k
+        self._chain(symbol)
+
+    def remove(self, req: int) -> None:
+        k = self.requests.pop(req)
+        self.subs["req"][k] = -1
+        self._chain(int(self.subs["symbol"][k]))
+
+    def _chain(self, symbol: int) -> None:
+        """Link the requests of a symbol, oldest first."""
+        mine = [k for k in self.requests.values() if self.subs["symbol"][k] == symbol]
+        self.first[symbol] = mine[0] if mine else -1
+        for k, after in zip(mine, [*mine[1:], -1]):
+            self.subs["next"][k] = after
+
+    def rows(self, columns: Columns, lo: int, hi: int, clock: int) -> None:
+        """Frames of the rows [lo, hi)."""
+        while lo < hi:
+            lo = encode_rows(
+                self.state, self.first, self.subs, *columns, lo, hi,
+                clock, self.conflated, self.conf.duplicate_sizes, self.odd, self.control, self.out,
+            )  # fmt: skip
+            self._settle()
+        self._take()
+
+    def slot(self, slot: int) -> bool:
+        """Frames of a conflation slot; whether a change still waits."""
+        self.control[WAITING] = 0
+        lo, hi = 0, len(self.subs)
+        while lo < hi:
+            lo = encode_slot(
+                self.state, self.subs, lo, hi, slot, self.conf.quote_slots, self.conf.duplicate_sizes, self.odd, self.control, self.out
+            )
+            self._settle()
+        self._take()
+        return bool(self.control[WAITING])
+
+    def _settle(self) -> None:
+        """Give the kernel what it stopped for: room, or the text of a number."""
+        if self.control[STATUS] == FULL:
+            if self.control[POSITION] == 0:
+                self.out = np.zeros(2 * len(self.out), np.uint8)
+            self._take()
+        elif self.control[STATUS] == UNKNOWN_NUMBER:
+            x = float(self.odd[0]["value"])
+            digits = frames.text(x)
+            digits = digits if len(digits) <= 32 else repr(x)
+            entry = self.odd[self._next_odd]
+            entry["value"], entry["length"] = x, len(digits)
+            entry["text"][: len(digits)] = np.frombuffer(digits.encode(), np.uint8)
+            self._next_odd = self._next_odd % (len(self.odd) - 1) + 1
+
+    def _take(self) -> None:
+        if n := int(self.control[POSITION]):
+            self.append(self.out[:n].tobytes())
+            self.control[POSITION] = 0
+
+    def clock(self, ts: int) -> None:
+        """A clock frame by itself."""
+        self.append(frames.frame(frames.CLOCK, ts, int(self.control[CLOCK])))
+        self.control[CLOCK] += 1
+
+    def present(self, req: int, symbol: int) -> bool:
+        """The volume so far, halted or not, and the quote in force; whether there is a quote."""
+        s = self.state[symbol]
+        volume = int(s["volume"])
+        digits = f"{volume // VOLUME_UNIT}.{volume % VOLUME_UNIT:08d}".rstrip("0").rstrip(".")
+        out = [frames.frame(2, 6, req, 8, digits), frames.frame(45, 6, req, 49, "0.0")]
+        for price, size, tick, size_tick in ("bid", "bid_size", 1, 0), ("ask", "ask_size", 2, 3), ("last", "last_size", 4, 5):
+            p, z = float(s[price]), float(s[size])
+            if np.isnan(p):
+                continue
+            out.append(frames.frame(1, 6, req, tick, p, z, int(tick < 4)))
+            if self.conf.duplicate_sizes and not np.isnan(z):
+                out.append(frames.frame(2, 6, req, size_tick, z))
+        self.append(b"".join(out))
+        self.control[MESSAGES] += len(out)
+        quoted = not (np.isnan(s["bid"]) and np.isnan(s["ask"]))
+        self.control[UPDATES] += quoted
+        return quoted
+
+    @property
+    def sent(self) -> tuple[int, int, int]:
+        """Market-data messages, quote updates and trades sent."""
+        return int(self.control[MESSAGES]), int(self.control[UPDATES]), int(self.control[TRADES])

@@ -1,0 +1,270 @@
+"""The simulated gateway's market: rows of a source to every client that asks, at the pace of a clock or of a client in lock step.
+
+Market time is the source's. Orders and cancels take effect at a market time of their own, between the rows before and after it. The
+rows wait for the slowest client (back-pressure), so no tick is lost at any speed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tickarrow.configs.gateway import SimulatorConf
+from tickarrow.jit.wire_encode_market import ALL_BUT_LAST, CONTROL_SLOTS, EVERY_ROW, NO_CLOCK, TRIGGER, market_update
+from tickarrow.pipeline.simulator_encoder import Columns, new_quotes
+from tickarrow.pipeline.simulator_orders import MARKET_OVER, Matching
+from tickarrow.pipeline.simulator_requests import serve_snapshots
+
+if TYPE_CHECKING:
+    from tickarrow.pipeline.simulator_session import Session
+    from tickarrow.pipeline.source import Rows, Source
+
+Array = npt.NDArray[Any]
+FAR = 2**62  # later than every market time
+BLOCK = 1024  # rows sent to ordinary clients between two looks at their requests
+
+
+class Feed:
+    """One market: its rows, its orders, and the clients that follow it."""
+
+    def __init__(self, source: Source, conf: SimulatorConf) -> None:
+        self.source, self.conf = source, conf
+        self.latency_ns = round(conf.latency_ms * 1e6)
+        self.slot_ns = conf.conflation_ms * 1_000_000
+        self.state = new_quotes(len(source.universe))
+        self.clients: dict[int, Session] = {}
+        self.matching = Matching(conf, source.universe, self.state, self.clients)
+        self.now = source.start_ns  # market time
+        self.begun = self.over = False
+        self.lock_step = False  # paced by its one client
+        self.idle = True  # no row is being sent by the clock: what is asked for takes effect at once
+        self.slot = 0
+        self.queue: deque[tuple[int, Callable[[], None]]] = deque()  # what takes effect when
+        self.changed = asyncio.Event()
+        self._blocks = iter(source.blocks())
+        self._columns: Columns
+        self._lo = self._n = 0
+        self._control = np.zeros(CONTROL_SLOTS, np.int64)
+        self._opens_at: float | None = None  # loop time
+        self._anchor: float | None = None  # loop time of the source's start
+        self._dirty = False  # something changed in the open conflation slot, or waits
+
+    # rows
+
+    def peek(self) -> int | None:
+        """Market time of the next row, None at the end."""
+        while self._lo >= self._n:
+            r: Rows | None = next(self._blocks, None)
+            if r is None:
+                return None
+            self._columns = (r.ts, r.symbol, r.kind, r.mask, r.bid, r.bid_size, r.ask, r.ask_size, r.price, r.size)
+            self._lo, self._n = 0, len(r.ts)
+        return int(self._columns[0][self._lo])
+
+    def send_rows(self, until: int, limit: int, lock: LockStep | None = None) -> None:
+        """Apply the rows before `until`, at most `limit`, up to one that fills an order; every client gets its frames."""
+        c, lo = self._columns, self._lo
+        end = market_update(self.state, *c, lo, min(self._n, lo + limit), until, self._control)
+        filling = bool(self._control[TRIGGER])
+        self._lo, self.now = end, int(c[0][end - 1])
+        clock = NO_CLOCK if lock is None else ALL_BUT_LAST if filling else EVERY_ROW
+        for s in self.clients.values():
+            s.encoder.rows(c, lo, end, clock)
+        if lock is not None:
+            first = lock.session.encoder.first
+            served = c[0][lo:end] if (first >= 0).all() else c[0][lo:end][first[c[1][lo:end]] >= 0]
+            lock.times.extend(served.tolist())
+        if filling:
+            symbol = int(c[1][end - 1])
+            self.matching.match(symbol, self.now)
+            if lock is not None and lock.session.encoder.first[symbol] >= 0:
+                lock.session.encoder.clock(self.now)  # behind what the row has filled
+
+    def apply_next(self) -> None:
+        """The oldest request in the queue takes effect."""
+        ts, action = self.queue.popleft()
+        self.now = max(self.now, ts)
+        action()
+
+    def submit(self, session: Session, action: Callable[[], None]) -> None:
+        """An order, a cancel: takes effect after the order latency."""
+        if session.lock is not None:
+            if session.lock.ended:
+                action()
+            else:
+                self.queue.append((session.lock.decision_ts() + self.latency_ns, action))
+        else:
+            self.queue.append((self.market_now() + self.latency_ns, action))
+            if self.idle:
+                self.apply_all()
+            self.changed.set()
+
+    def apply_all(self) -> None:
+        while self.queue:
+            self.apply_next()
+
+    # clock of ordinary clients
+
+    def open_soon(self) -> None:
+        """The market opens when the clients have been quiet for a moment, so that the subscriptions of a start all see its first row."""
+        if self._anchor is None:
+            self._opens_at = asyncio.get_running_loop().time() + self.conf.settle_ms / 1e3
+        self.changed.set()
+
+    def market_now(self) -> int:
+        if self.conf.speed == 0 or self._anchor is None:
+            return self.now
+        return self.source.start_ns + round((asyncio.get_running_loop().time() - self._anchor) * 1e9 * self.conf.speed)
+
+    async def run(self) -> None:
+        """Send the whole source to ordinary clients."""
+        await self._opened()
+        self.begun, self.idle = True, False
+        while (ts := self.peek()) is not None:
+            if self.conf.speed == 0 and not any(s.encoder.requests or s.snapshots for s in self.clients.values()):
+                await self._stand_still()
+                continue
+            end = self._slot_end(ts)
+            effect = self.queue[0][0] if self.queue else FAR
+            now = FAR if self.conf.speed == 0 else self.market_now()
+            due = min(ts, effect, end if self._dirty else FAR)
+            if due > now:
+                await self._sleep(due - now)
+                continue
+            if self._dirty and end == due:
+                self._send_slot()
+            elif effect == due:
+                self.apply_next()
+            else:
+                self.send_rows(min(effect, end, now + 1), BLOCK)
+                self._dirty = bool(self.slot_ns)
+            await self._drain()
+        while self._dirty:
+            self._send_slot()
+        if self.conf.speed > 0:
+            await asyncio.sleep(self.conf.latency_ms / 1e3)  # orders that answer the last rows
+        self.idle = True
+        self.apply_all()
+        self.over = True
+        leaving = [s for s in self.clients.values() if s.wants_end]
+        if leaving:
+            self.end()
+        for s in leaving:
+            s.send_end()
+        await self._drain()
+
+    def end(self) -> None:
+        """The last row is behind: what still waits is cancelled, nothing more is accepted."""
+        self.matching.cancel_all(MARKET_OVER)
+        self.matching.over = self.over = True
+
+    async def _opened(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._opens_at is None or (left := self._opens_at - loop.time()) > 0:
+            self.changed.clear()
+            if self._opens_at is None:
+                await self.changed.wait()
+            else:
+                await asyncio.sleep(left)
+        self._anchor = loop.time()
+
+    async def _stand_still(self) -> None:
+        """Nobody listens: the market waits."""
+        self.idle = True
+        self.apply_all()
+        self.changed.clear()
+        await self._drain()
+        await self.changed.wait()
+        self.idle = False
+
+    async def _sleep(self, market_ns: int) -> None:
+        self.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.changed.wait(), min(market_ns / 1e9 / self.conf.speed, 0.5))
+
+    async def _drain(self) -> None:
+        for s in list(self.clients.values()):
+            serve_snapshots(s)
+            s.flush()
+            await s.drain()
+        await asyncio.sleep(0)
+
+    def _slot_end(self, ts: int) -> int:
+        if not self.slot_ns:
+            return FAR
+        if not self._dirty:
+            self.slot = (ts - self.source.start_ns) // self.slot_ns
+        return self.source.start_ns + (self.slot + 1) * self.slot_ns
+
+    def _send_slot(self) -> None:
+        waiting = [s.encoder.slot(self.slot) for s in self.clients.values()]
+        self._dirty = any(waiting)
+        self.slot += 1
+
+
+class LockStep:
+    """Clock frames and acknowledgements of the one client that paces the market (design contract 6).
+
+    The market may run ahead of the first clock frame that is not acknowledged by less than the order latency, so nothing that is
+    sent could have been changed by an order that has not come yet.
+    """
+
+    def __init__(self, feed: Feed, session: Session) -> None:
+        self.feed, self.session = feed, session
+        self.times: deque[int] = deque()  # of the clock frames that are not acknowledged
+        self.acknowledged = -1
+        self.ended = False
+
+    def start(self) -> None:
+        """Clock frame 0: market data follows its acknowledgement."""
+        self.clock(self.feed.source.start_ns)
+
+    def clock(self, ts: int) -> None:
+        self.session.encoder.clock(ts)
+        self.times.append(ts)
+
+    def decision_ts(self) -> int:
+        """Market time that the client decides at: the first clock frame that it has not acknowledged."""
+        return self.times[0] if self.times else self.feed.now
+
+    def acknowledge(self, number: int) -> bool:
+        """Every clock frame up to `number` is decided; False if that cannot be."""
+        if not self.acknowledged < number <= self.acknowledged + len(self.times):
+            return False
+        for _ in range(number - self.acknowledged):
+            self.times.popleft()
+        self.acknowledged = number
+        return True
+
+    def pump(self) -> None:
+        """Send all that may be sent now."""
+        feed, latency = self.feed, self.feed.latency_ns
+        if self.acknowledged < 0:
+            return
+        while not (self.ended or self.session.stalled):
+            ts = feed.peek()
+            if ts is None:
+                if self.times:
+                    break
+                if feed.queue:
+                    feed.apply_next()
+                    continue
+                feed.end()
+                self.session.send_end()
+                self.ended = True
+                break
+            until = (self.times[0] if self.times else ts) + latency
+            if self.times and ts >= until:
+                break
+            if feed.queue and feed.queue[0][0] <= ts:
+                feed.apply_next()
+                continue
+            if feed.queue:
+                until = min(until, feed.queue[0][0])
+            feed.send_rows(max(until, ts + 1), feed._n if latency else 1, self)
+            self.session.flush()

@@ -1,0 +1,207 @@
+"""Matching engine of the simulated gateway: limit and market orders against the quote of the source, which they do not move.
+
+An order that is marketable when it comes is filled at the quote, and so is its rest; one that has to wait is filled at its limit as
+soon as the other side of the quote reaches it. No fill is larger than what the quote still displays; a new value of that side of the
+quote shows its size anew. Everything happens at market times that the feed decides, so equal decisions give equal fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tickarrow.configs.gateway import SimulatorConf
+from tickarrow.pipeline import simulator_frames as frames
+from tickarrow.pipeline.simulator_frames import Execution, Order
+from tickarrow.pipeline.universe import Instrument, Universe
+
+FIRST_PERM_ID = 1_000_000_001
+MARKET_OVER = "the market is over"
+
+
+class Client(Protocol):
+    """Who gets an answer."""
+
+    client_id: int
+    version: int
+
+    def send(self, data: bytes) -> None:
+        """Append frames to what goes to the client."""
+        ...
+
+    def error(self, request: int, code: int, message: str) -> None:
+        """Send an error message."""
+        ...
+
+
+class Matching:
+    """All orders of a market.
+
+    Parameters
+    ----------
+    conf : commission and account rules
+    universe : what can be traded
+    state : (n_symbols,) QUOTE of the market; the best resting limits are written to it
+    clients : connected clients by their id
+    """
+
+    def __init__(self, conf: SimulatorConf, universe: Universe, state: npt.NDArray[Any], clients: dict[int, Any]) -> None:
+        self.conf, self.universe, self.state, self.clients = conf, universe, state, clients
+        self.orders: dict[tuple[int, int], Order] = {}  # by client id and order id
+        self.executions: list[Execution] = []
+        self.positions: dict[int, tuple[float, float]] = {}  # row -> shares, average price
+        self.placed = self.fills = self.cancelled = self.rejected = 0
+        self.over = False
+        self._working: list[list[Order]] = [[] for _ in universe]  # by symbol, in order of priority
+
+    def place(self, client: Client, order: Order, instrument: Instrument | None, now: int, *, what_if: bool = False) -> None:
+        """An order takes effect: refuse, change or accept it, and fill what the quote allows."""
+        known = self.orders.get((client.client_id, order.order_id))
+        if refused := self._refusal(order, instrument, known):
+            self.rejected += 1
+            client.error(order.order_id, *refused)
+            return
+        assert instrument is not None
+        if what_if:
+            value = order.quantity * (order.limit if order.kind == "LMT" else 0.0)
+            commission = self._commission(order.quantity, value)
+            client.send(frames.open_order(order, instrument, client.version, what_if=True, commission=commission))
+            return
+        if known is not None:
+            known.quantity, known.limit = order.quantity, order.limit
+            order = known
+        else:
+            self.placed += 1
+            order.perm_id = FIRST_PERM_ID + self.placed - 1
+            self.orders[client.client_id, order.order_id] = order
+            self._working[order.row].append(order)
+            self._report(order)
+        order.status = "Submitted"
+        self._working[order.row].sort(key=lambda o: (-o.side * o.limit, o.perm_id))
+        self._report(order)
+        order.resting = not self._marketable(order)
+        self.match(order.row, now)
+        if not order.done and order.tif == "IOC":
+            self._cancel(order)
+        self._publish_limits(order.row)
+
+    def _refusal(self, order: Order, instrument: Instrument | None, known: Order | None) -> tuple[int, str] | None:
+        if self.over:
+            return 201, f"Order rejected - reason: {MARKET_OVER}"
+        if instrument is None:
+            return 200, "No security definition has been found for the request"
+        if known is not None:
+            same = known.quantity == order.quantity and known.limit == order.limit
+            if known.done or same or (known.row, known.side, known.kind) != (order.row, order.side, order.kind):
+                return 103, "Duplicate order id"
+            if order.quantity <= known.filled:
+                return 201, "Order rejected - reason: the new size is not above what is already filled"
+        if order.kind not in ("LMT", "MKT") or order.tif not in ("DAY", "GTC", "IOC"):
+            what = f"{order.kind} {order.tif}. Send LMT or MKT, DAY, GTC or IOC."
+            return 387, f"Unsupported order type for this exchange and security type: {what}"
+        if not (0 < order.quantity < np.inf):
+            return 201, "Order rejected - reason: the order size must be positive"
+        if order.side == 0:
+            return 201, "Order rejected - reason: the action must be BUY or SELL"
+        ticks = order.limit / instrument.tick_size
+        if order.kind == "LMT" and not (np.isfinite(ticks) and abs(ticks - round(ticks)) < 1e-6):
+            return 110, "The price does not conform to the minimum price variation for this contract."
+        return None
+
+    def cancel(self, client: Client, order_id: int) -> None:
+        """A cancel takes effect."""
+        order = self.orders.get((client.client_id, order_id))
+        if order is None:
+            client.error(order_id, 10147, f"OrderId {order_id} that needs to be cancelled is not found.")
+        elif order.done:
+            client.error(order_id, 10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {order.status}.")
+        else:
+            self._cancel(order)
+            self._publish_limits(order.row)
+
+    def cancel_all(self, reason: str = "") -> None:
+        """Cancel every working order, oldest first."""
+        for order in [o for o in self.orders.values() if not o.done]:
+            self._cancel(order, reason)
+            self._publish_limits(order.row)
+
+    def _cancel(self, order: Order, reason: str = "") -> None:
+        order.status = "Cancelled"
+        self._working[order.row].remove(order)
+        self.cancelled += 1
+        if client := self.clients.get(order.client_id):
+            client.send(frames.order_status(order))
+            client.error(order.order_id, 202, f"Order Canceled - reason:{reason}")
+
+    def match(self, row: int, now: int) -> None:
+        """Fill the working orders of a symbol as far as its quote allows, best limit first, then oldest."""
+        quote = self.state[row]
+        for order in self._working[row].copy():
+            if not self._marketable(order):
+                continue
+            price_name, left_name = ("ask", "ask_left") if order.side > 0 else ("bid", "bid_left")
+            left = float(quote[left_name])  # NaN: a price without a size limits nothing
+            shares = order.remaining if np.isnan(left) else min(order.remaining, left)
+            if shares > 0:
+                if not np.isnan(left):
+                    quote[left_name] = left - shares
+                self._fill(order, order.limit if order.resting and order.kind == "LMT" else float(quote[price_name]), shares, now)
+        self._publish_limits(row)
+
+    def _marketable(self, order: Order) -> bool:
+        price = float(self.state[order.row]["ask" if order.side > 0 else "bid"])
+        return order.side * (order.limit - price) >= 0  # not when there is no quote
+
+    def _fill(self, order: Order, price: float, shares: float, now: int) -> None:
+        order.filled = round(order.filled + shares, 8)
+        order.value += price * shares
+        order.last_price = price
+        total = self._commission(order.filled, order.value)
+        commission, order.commission = round(total - order.commission, 6), total
+        realized = self._book(order.row, order.side * shares, price, commission)
+        self.fills += 1
+        if order.remaining <= 0:
+            order.status = "Filled"
+            self._working[order.row].remove(order)
+        e = Execution(order, f"0000.{self.fills}.01", now, price, shares, order.filled, order.average, commission, realized)
+        self.executions.append(e)
+        if client := self.clients.get(order.client_id):
+            client.send(frames.exec_details(-1, e, self.universe.instruments[order.row], client.version))
+            self._report(order)
+            client.send(frames.commission_report(e))
+
+    def _commission(self, shares: float, value: float) -> float:
+        """IBKR fixed, of a whole order: per share, at least a minimum, at most a share of the value (which beats the minimum)."""
+        c = self.conf
+        return min(max(c.commission_per_share * shares, c.commission_min), c.commission_max_share * value)
+
+    def _book(self, row: int, change: float, price: float, commission: float) -> float:
+        """Bring the position up to date; profit or loss of what was closed, NaN if nothing was."""
+        shares, average = self.positions.get(row, (0.0, 0.0))
+        closed = min(abs(change), abs(shares)) if shares * change < 0 else 0.0
+        after = round(shares + change, 8)
+        if after == 0:
+            self.positions[row] = (0.0, 0.0)
+        elif closed == 0:
+            self.positions[row] = (after, (average * abs(shares) + price * abs(change)) / abs(after))
+        else:
+            self.positions[row] = (after, average if shares * after > 0 else price)
+        if closed == 0:
+            return float("nan")
+        return round(closed * (price - average) * (1 if shares > 0 else -1) - commission, 6)
+
+    def _report(self, order: Order) -> None:
+        if client := self.clients.get(order.client_id):
+            client.send(frames.open_order(order, self.universe.instruments[order.row], client.version) + frames.order_status(order))
+
+    def _publish_limits(self, row: int) -> None:
+        """Tell the market kernel from which price on the symbol's orders want to be matched."""
+        working = self._working[row]
+        self.state[row]["buy_limit"] = max((o.limit for o in working if o.side > 0), default=-np.inf)
+        self.state[row]["sell_limit"] = min((o.limit for o in working if o.side < 0), default=np.inf)
+
+    def working(self, choose: Callable[[Order], bool]) -> list[Order]:
+        """Orders that are not done, oldest first."""
+        return [o for o in self.orders.values() if not o.done and choose(o)]

@@ -1,0 +1,155 @@
+"""Slow twins of the wire encoder and a reader of frames: plain Python, sharing no code with the kernels or the simulator."""
+
+from __future__ import annotations
+
+import struct
+from decimal import Decimal
+
+NO_CLOCK, EVERY_ROW, ALL_BUT_LAST = 0, 1, 2
+
+
+def number(x):
+    """Shortest decimal text without exponent that reads back as `x`."""
+    text = format(Decimal(repr(float(x))), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def frame(*fields):
+    body = b"".join(str(f).encode() + b"\0" for f in fields)
+    return struct.pack(">I", len(body)) + body
+
+
+def frames(data):
+    """Complete frames of a stream as lists of fields, and the torn rest."""
+    out, at = [], 0
+    while len(data) - at >= 4:
+        (n,) = struct.unpack_from(">I", data, at)
+        if len(data) - at - 4 < n:
+            break
+        out.append(data[at + 4 : at + 4 + n].decode().split("\0")[:-1])
+        at += 4 + n
+    return out, data[at:]
+
+
+def missing(x):
+    return x != x
+
+
+class Quote:
+    """Quote in force, last trade and day volume of a symbol."""
+
+    def __init__(self):
+        self.bid = self.bid_size = self.ask = self.ask_size = self.last = self.last_size = float("nan")
+        self.volume = Decimal(0)
+
+    def apply(self, row):
+        _, _, kind, mask, bid, bid_size, ask, ask_size, price, size = row
+        if kind == 1:
+            self.volume += Decimal(repr(size)).quantize(Decimal("1e-8"))
+            if not missing(price):
+                self.last, self.last_size = price, size
+            return
+        if mask & 1:
+            self.bid = bid
+        if mask & 2:
+            self.bid_size = bid_size
+        if mask & 4:
+            self.ask = ask
+        if mask & 8:
+            self.ask_size = ask_size
+        if mask & 1 and missing(bid):
+            self.bid_size = float("nan")
+        if mask & 4 and missing(ask):
+            self.ask_size = float("nan")
+
+
+def side(req, tick, size_tick, price, size, price_given, size_given, duplicates):
+    out = []
+    if price_given:
+        if missing(price):
+            out.append((1, 6, req, tick, -1, 0, 0))
+            size = 0.0
+        else:
+            out.append((1, 6, req, tick, number(price), "" if missing(size) else number(size), 1))
+        if duplicates and not missing(size):
+            out.append((2, 6, req, size_tick, number(size)))
+    elif size_given:
+        out.append((2, 6, req, size_tick, "" if missing(size) else number(size)))
+    return out
+
+
+def encode_rows(rows, requests, quotes, clock=NO_CLOCK, duplicates=True, number_of_clock=0):
+    """Frames of rows, and (messages, updates, trades).
+
+    rows: tuples (ts, symbol, kind, mask, bid, bid_size, ask, ask_size, price, size); requests: tuples (req, symbol, feed, ignore_size)
+    with feed 0 = L1, 1 Last, 2 AllLast, 3 BidAsk, 4 MidPoint; quotes: dict symbol -> Quote, updated.
+    """
+    out, messages, updates, trades = [], 0, 0, 0
+    for at, row in enumerate(rows):
+        ts, symbol, kind, mask, *_, price, size = row
+        mine = [r for r in requests if r[1] == symbol]
+        q = quotes.setdefault(symbol, Quote())
+        before = (q.bid, q.ask)
+        q.apply(row)
+        moved = any(a != b and not (missing(a) and missing(b)) for a, b in zip(before, (q.bid, q.ask)))
+        said = []
+        for req, _, feed, ignore_size in mine:
+            if kind == 1 and feed == 0:
+                if not missing(price):
+                    said.append((1, 6, req, 4, number(price), number(size), 0))
+                    if duplicates:
+                        said.append((2, 6, req, 5, number(size)))
+                volume = format(q.volume, "f")
+                said.append((2, 6, req, 8, volume.rstrip("0").rstrip(".") if "." in volume else volume))
+                if not any(r[2] in (1, 2) for r in mine):
+                    trades += 1
+            elif kind == 1 and feed in (1, 2) and not missing(q.last):
+                said.append((99, req, feed, ts // 10**9, number(q.last), number(size), 0, "SIM", ""))
+                trades += 1
+            elif kind == 0 and mask and feed == 0:
+                said += side(req, 1, 0, q.bid, q.bid_size, mask & 1, mask & 2, duplicates)
+                said += side(req, 2, 3, q.ask, q.ask_size, mask & 4, mask & 8, duplicates)
+                updates += 1
+            elif kind == 0 and mask and feed == 3 and (moved or not ignore_size):
+                prices = [-1 if missing(p) else number(p) for p in (q.bid, q.ask)]
+                sizes = [0 if missing(p) or missing(z) else number(z) for p, z in ((q.bid, q.bid_size), (q.ask, q.ask_size))]
+                said.append((99, req, 3, ts // 10**9, *prices, *sizes, 0))
+                updates += 1
+            elif kind == 0 and mask and feed == 4 and moved and not missing(q.bid + q.ask):
+                said.append((99, req, 4, ts // 10**9, number((q.bid + q.ask) / 2)))
+        messages += len(said)
+        if mine and (clock == EVERY_ROW or (clock == ALL_BUT_LAST and at < len(rows) - 1)):
+            said.append((9001, ts, number_of_clock))
+            number_of_clock += 1
+        out += said
+    return b"".join(frame(*f) for f in out), (messages, updates, trades)
+
+
+def encode_slots(slots, req, wait, duplicates=True):
+    """Frames of a conflated request: `slots` = the symbol's Quote at the end of each slot, from slot 0 on; nothing was sent before."""
+    sent, out, quote_slot, volume_slot = Quote(), [], 0, 0
+
+    def same(a, b):
+        return a == b or (missing(a) and missing(b))
+
+    for k, q in enumerate(slots):
+        last, last_size = not same(q.last, sent.last), not same(q.last_size, sent.last_size)
+        if q.volume != sent.volume and (last or last_size or k - volume_slot >= wait):
+            if last:
+                out.append((1, 6, req, 4, number(q.last), number(q.last_size), 0))
+            if last_size or (last and duplicates):
+                out.append((2, 6, req, 5, number(q.last_size)))
+            volume = format(q.volume, "f")
+            out.append((2, 6, req, 8, volume.rstrip("0").rstrip(".") if "." in volume else volume))
+            sent.last, sent.last_size, sent.volume, volume_slot = q.last, q.last_size, q.volume, k
+        prices = not (same(q.bid, sent.bid) and same(q.ask, sent.ask))
+        sizes = not (same(q.bid_size, sent.bid_size) and same(q.ask_size, sent.ask_size))
+        if prices or (sizes and k - quote_slot >= wait):
+            for tick, size_tick, p, z, old in (1, 0, q.bid, q.bid_size, sent.bid), (2, 3, q.ask, q.ask_size, sent.ask):
+                if not same(p, old):
+                    out += side(req, tick, size_tick, p, z, True, True, duplicates)
+            for size_tick, p, z, old, old_size in (0, q.bid, q.bid_size, sent.bid, sent.bid_size), (3, q.ask, q.ask_size, sent.ask, sent.ask_size):
+                if same(p, old) and not same(z, old_size):
+                    out.append((2, 6, req, size_tick, "" if missing(z) else number(z)))
+            sent.bid, sent.bid_size, sent.ask, sent.ask_size, quote_slot = q.bid, q.bid_size, q.ask, q.ask_size, k
+    return b"".join(frame(*f) for f in out)
