@@ -26,7 +26,7 @@ class TrainingConf:
     horizons_s: list[float] = field(default_factory=lambda: [1.0, 5.0, 30.0, 60.0, 300.0])  # event time
     gap_s: float = 60.0  # a longer silence of the whole feed is a hole: no label across it
     tail: float = 0.25  # share of the rows, the latest, that no model sees: metrics and IC come from it
-    max_rows: int = 100_000  # training and tail together; more are thinned evenly
+    max_rows: int = 150_000  # training and tail together; more are thinned evenly
     trees: int = 100  # of each model
     max_bin: int = 128  # cuts per feature of the one grid that all models share
     nthread: int = 2  # part of the result: sums of another thread count may differ in the last bit

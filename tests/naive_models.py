@@ -1,5 +1,6 @@
 """Slow independent twins of the kernels in jit/trees.py, jit/native.py and jit/labels.py."""
 
+import itertools
 import json
 
 import numpy as np
@@ -38,7 +39,7 @@ def forward_return(rows, quotes, horizons_ns, gap_ns):
             before = [t for t in times if t <= ts]
             covered = ([before[-1]] if before else []) + between
             unbroken, ends = True, bool(covered) and covered[-1] >= due
-            for a, b in zip(covered, covered[1:]):
+            for a, b in itertools.pairwise(covered):
                 if a < due and b - a > gap_ns:
                     unbroken = False
             known = [m for t, s, m in quotes if s == symbol and t <= due]

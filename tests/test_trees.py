@@ -102,8 +102,9 @@ def test_padding_trees_keep_a_negative_zero():
     # one tree gives -0.0 on a base of -0.0; the other model has three trees, so two padding trees are added to the first
     one = stump(-0.0, -0.0, base=-0.0)
     three = compiler.Forest(
-        n_features=2, base=np.float32(0), root=np.array([0, 1, 2]), left=np.full(3, -1), right=np.full(3, -1), feature=np.zeros(3, np.int64),
-        threshold=np.zeros(3, np.float32), default_left=np.zeros(3, bool), leaf=np.array([1, 2, 4], np.float32), depth=0,
+        n_features=2, base=np.float32(0), root=np.array([0, 1, 2]), left=np.full(3, -1), right=np.full(3, -1),
+        feature=np.zeros(3, np.int64), threshold=np.zeros(3, np.float32), default_left=np.zeros(3, bool),
+        leaf=np.array([1, 2, 4], np.float32), depth=0,
     )  # fmt: skip
     layout = compiler.pack([one, three], ["one", "three"])
     assert layout.groups["trees"].tolist() == [3]
@@ -122,7 +123,7 @@ def test_a_tree_without_a_split_is_its_leaf():
 @settings(max_examples=20)
 @given(lo=st.integers(0, 60), n=st.integers(0, 60), missing=st.floats(0, 1))
 def test_rows_do_not_depend_on_their_window(bank, lo, n, missing):
-    _, forests, layout = bank
+    layout = bank[2]
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(120, 6)).astype(np.float32)
     rows[rng.random(rows.shape) < missing] = np.nan
