@@ -3,7 +3,7 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, decay_point, ratio_point, store_point
+from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, SAME, decay_point, moved_point, ratio_point, store_point
 from tickarrow.jit.trigger import QUOTE
 
 VERSION = 1
@@ -11,12 +11,11 @@ TAU_S = (1.0, 5.0, 30.0, 300.0)
 INPUTS = ("ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size")
 
 LOT = 100.0  # shares; a smaller trade is an odd lot
-AT_MID = 1e-6  # ticks; closer to the mid than this is at the mid
 STEP_UP = 1.0460278599087169  # exp(0.9 * 0.05), step of the streaming 0.9 quantile
 STEP_DOWN = 0.9950124791926823  # exp(-0.1 * 0.05)
 UNIT = 1e8  # exact sums count sizes in 1e-8 shares
 MOST = 1e8  # shares; a larger trade counts as that many in the exact sums, so that they cannot overflow
-HALVE_AT = 4_000_000_000_000_000_000
+HALVE_AT = 4_000_000_000_000_000_000  # the exact sums are halved above 4e10 shares: older trades count half, nothing overflows
 CALIBRATION = 50  # first trades that set the bucket volume
 BUCKET_TRADES = 10  # a bucket holds this many mean trades
 BUCKETS = 50
@@ -64,7 +63,7 @@ FLOW_STATE = record(
         ("delta", "i8"),
         ("calibrated", "i8"),  # trades of the calibration seen
         ("bucket", "i8"),  # bucket volume, first the sum of the calibration
-        ("fill", "i8"),
+        ("filled", "i8"),
         ("tilt", "i8"),  # buys less sells of the open bucket
         ("tilts", "i8"),  # sum of the ring
         ("ring", "i8", (BUCKETS,)),  # |buys less sells| of the last buckets
@@ -123,9 +122,9 @@ def sign_point(price, bid, ask, tick_size, tick_sign):
     Lee and Ready (1991), Inferring trade direction from intraday data: quote rule, tick rule at the mid or without a quote.
     """
     above = (price - bid) - (ask - price)  # twice the distance to the mid
-    if above > 2.0 * AT_MID * tick_size:
+    if above > 2.0 * SAME * tick_size:
         return 1.0
-    if above < -2.0 * AT_MID * tick_size:
+    if above < -2.0 * SAME * tick_size:
         return -1.0
     return tick_sign
 
@@ -151,21 +150,21 @@ def bucket_step(s, sign, size):
             s.bucket = max(s.bucket // CALIBRATION * BUCKET_TRADES, 1)
         return
     direction = np.int64(sign)
-    room = s.bucket - s.fill
+    room = s.bucket - s.filled
     if size - room > BUCKETS * s.bucket:  # more whole buckets than the ring holds are all alike
         size = room + BUCKETS * s.bucket + (size - room) % s.bucket
     while size > 0:
-        part = min(size, s.bucket - s.fill)
+        part = min(size, s.bucket - s.filled)
         size -= part
-        s.fill += part
+        s.filled += part
         s.tilt += direction * part
-        if s.fill == s.bucket:
+        if s.filled == s.bucket:
             tilt = abs(s.tilt)
             s.tilts += tilt - s.ring[s.slot]
             s.ring[s.slot] = tilt
             s.slot = (s.slot + 1) % BUCKETS
             s.buckets = min(s.buckets + 1, BUCKETS)
-            s.fill = 0
+            s.filled = 0
             s.tilt = 0
 
 
@@ -219,7 +218,7 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
         mid = 0.5 * (bid + ask)
         if s.pending and mid > 0.0:
             impact = True
-            y = 1e4 * (mid - s.mid) / s.mid
+            y = 1e4 * (mid - s.mid) / s.mid if moved_point(mid, s.mid, tick_size) else 0.0
             flow = s.flow
             root = s.root
         s.pending = mid > 0.0 and sign != 0.0
@@ -261,12 +260,14 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
             s.kyle_xx[j] *= d
             s.kyle_xy[j] *= d
             if impact:
+                before = s.kyle_w[j]
                 s.kyle_w[j] += 1.0
                 dx = flow - s.kyle_x[j]
+                dy = y - s.kyle_y[j]
                 s.kyle_x[j] += dx / s.kyle_w[j]
-                s.kyle_xx[j] += dx * (flow - s.kyle_x[j])
-                s.kyle_y[j] += (y - s.kyle_y[j]) / s.kyle_w[j]
-                s.kyle_xy[j] += dx * (y - s.kyle_y[j])
+                s.kyle_y[j] += dy / s.kyle_w[j]
+                s.kyle_xx[j] += dx * dx * (before / s.kyle_w[j])
+                s.kyle_xy[j] += dx * dy * (before / s.kyle_w[j])
     s.trades = s.trades * d + is_trade
     s.signs_w = s.signs_w * d + abs(known)
     s.signs = s.signs * d + known
@@ -333,8 +334,7 @@ def flow_emit(s, n, where, row, x):
     c += 4
     for j in range(min(n, 2)):
         slope = np.nan
-        # below that share the squares are the rounding of the mean
-        if s.kyle_w[j] > FORGOTTEN and s.kyle_xx[j] > 1e-24 * s.kyle_w[j] * s.kyle_x[j] * s.kyle_x[j]:
+        if s.kyle_w[j] > FORGOTTEN and s.kyle_xx[j] > ROUNDING * s.kyle_w[j] * s.kyle_x[j] * s.kyle_x[j]:
             slope = ratio_point(s.kyle_xy[j], s.kyle_xx[j])
         store_point(x, row, where, c, slope)
         c += 1

@@ -9,6 +9,14 @@ from tickarrow.jit.math import exp_point
 MAX_TAU = 8  # windows a family can hold
 FORGOTTEN = 1e-200  # a weight below this is no weight: the history is more than 460 tau old
 FLOAT32_MAX = 3.4028234663852886e38
+SAME = 1e-6  # ticks: two prices nearer than this are one; means of decimal prices carry rounding errors
+ROUNDING = 1e-24  # a variance below this share of the squared mean is the rounding of the mean
+
+
+@kernel("f8, f8, f8", inline=True)
+def moved_point(price, before, tick_size):
+    """Whether a price differs from an earlier one by more than rounding; NaN differs from nothing."""
+    return abs(price - before) > SAME * tick_size
 
 
 @kernel("i8, f8", inline=True)

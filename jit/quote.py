@@ -4,7 +4,7 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.math import log_point
-from tickarrow.jit.moments import FORGOTTEN, decay_point, store_point
+from tickarrow.jit.moments import FORGOTTEN, ROUNDING, decay_point, moved_point, store_point
 from tickarrow.jit.trigger import QUOTE, differs_point
 
 VERSION = 1
@@ -105,15 +105,17 @@ def quote_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size):
     if not s.two_sided:
         return
     s.mid_before = s.mid
-    s.mid = mid
+    if s.mids == 0 or moved_point(mid, s.mid, tick_size):
+        s.mid = mid
     s.mids = min(s.mids + 1, 2)
 
     x = np.rint((ask - bid) / tick_size * GRID) / GRID
     s.spread = x
+    before = s.spread_w
     s.spread_w += 1.0
     delta = x - s.spread_mean
     s.spread_mean += delta / s.spread_w
-    s.spread_m2 += delta * (x - s.spread_mean)
+    s.spread_m2 += delta * delta * (before / s.spread_w)
     total = bid_size + ask_size
     if total > 0.0:
         s.imbalance_w += 1.0
@@ -168,8 +170,7 @@ def quote_emit(s, ts, where, row, x):
             denominator = log_point(s.bid_size) + log_point(s.ask_size)
             if denominator != 0.0:
                 slope = log_point(s.ask / s.bid) / denominator
-        # below that share the squares are the rounding of the mean
-        if s.spread_m2 > 1e-24 * s.spread_w * s.spread_mean * s.spread_mean and s.spread_m2 > 0.0:
+        if s.spread_m2 > ROUNDING * s.spread_w * s.spread_mean * s.spread_mean and s.spread_m2 > FORGOTTEN:
             z = (s.spread - s.spread_mean) / np.sqrt(s.spread_m2 / s.spread_w)
         relative = s.depth - s.depth_mean
     if s.imbalance_w > FORGOTTEN:

@@ -4,7 +4,7 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.math import log_point
-from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, decay_point, ratio_point, store_point
+from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, decay_point, moved_point, ratio_point, store_point
 from tickarrow.jit.trigger import QUOTE
 
 VERSION = 1
@@ -16,7 +16,7 @@ GRIDS = 5.0  # sub-grids of the two-scale estimator
 
 VOLATILITY_STATE = record(
     [
-        ("ts", "i8"),  # of the last two-sided quote row
+        ("ts", "i8"),  # of the last quote row
         ("mid", "f8"),
         ("rv", "f8", (MAX_TAU,)),  # sum of r^2, bp^2, one per window
         ("bv", "f8", (2,)),  # sum of |r| |r'|, two slowest windows
@@ -30,6 +30,7 @@ VOLATILITY_STATE = record(
         ("r4", "f8"),
         ("quotes", "i8"),  # two-sided quote rows, counted to 2
         ("changes", "i8"),  # mid changes, counted to 5
+        ("started", "?"),
     ]
 )
 
@@ -44,37 +45,37 @@ def columns(tau_s):
     ]  # fmt: skip
 
 
-@kernel("VOLATILITY_STATE, f8[:], i8, u1, f8, f8", inline=True)
-def volatility_step(s, rate, ts, kind, bid, ask):
-    """Bring the state of a symbol forward by one tick; only two-sided quote rows count.
+@kernel("VOLATILITY_STATE, f8[:], f8, i8, u1, f8, f8", inline=True)
+def volatility_step(s, rate, tick_size, ts, kind, bid, ask):
+    """Bring the state of a symbol forward by one tick; trades change nothing.
 
     Parameters
     ----------
     s : VOLATILITY_STATE of the symbol, updated in place
     rate : (n_tau,) float64, -1e-9 / tau_s, slowest last
+    tick_size : float64, currency
     ts : int64, ns; a time before the last one counts as no time
     kind : uint8, Kind
     bid, ask : float64, currency, NaN = missing
 
     Notes
     -----
-    The clock is the change of the mid: a quote row that leaves the mid alone only lets time pass. So repeated and size-only
-    updates, of which a feed may send any number, change no estimate. r = 1e4 ln(mid / last mid).
+    The clock is the change of the mid: a quote row without a mid, or with the same one, only lets time pass. So repeated and
+    size-only updates, of which a feed may send any number, change no estimate. r = 1e4 ln(mid / last mid).
     """
-    mid = 0.5 * (bid + ask)
-    if kind != QUOTE or not (mid > 0.0):
+    if kind != QUOTE:
         return
-    if s.quotes == 0:
+    dt = ts - s.ts if s.started else 0
+    if dt > 0 or not s.started:
         s.ts = ts
-        s.mid = mid
-        s.quotes = 1
-        return
-    s.quotes = 2
-    dt = ts - s.ts
-    if dt > 0:
-        s.ts = ts
+    s.started = True
     r = r2 = pair = up = down = coarse = fine = 0.0
-    if mid != s.mid:
+    mid = 0.5 * (bid + ask)
+    if mid > 0.0:
+        if s.quotes == 0:
+            s.mid = mid
+        s.quotes = min(s.quotes + 1, 2)
+    if mid > 0.0 and moved_point(mid, s.mid, tick_size):
         r = 1e4 * log_point(mid / s.mid)
         s.mid = mid
         r2 = r * r
@@ -127,8 +128,8 @@ def volatility_emit(s, n, where, row, x):
     jump_share    max(0, 1 - bipower / S(r^2)), slow
     semivar_up, semivar_down  S(r^2; r > 0), S(r^2; r < 0), bp^2, slow; Barndorff-Nielsen, Kinnebrock and Shephard (2010)
     noise         1 - X / A, slow: A = S(r^2), C = S(r5^2) / 5 with r5 the return of 5 steps, X = (C - A / 5) / (1 - 1/5)
-                  the two-scale variance of 5 sub-grids; Zhang, Mykland and Ait-Sahalia (2005). 0 for a random walk, 1 for pure
-                  bounce, negative for a trend
+                  the two-scale variance of 5 sub-grids; Zhang, Mykland and Ait-Sahalia (2005). 0 for a random walk, about 1 for
+                  pure bounce (1.25 at most), negative for a trend
     rv_ratio      rv before / rv slow; not there with one window
 
     NaN: rv and semivariances before the second two-sided quote, bipower and jump share before the second mid change,
@@ -167,7 +168,7 @@ def volatility_update(state, rate, where, tick_size, ts, symbol, kind, bid, ask,
     state : (n_symbols,) VOLATILITY_STATE, updated in place
     rate : (n_tau,) float64, -1e-9 / tau_s, slowest last
     where : (n_columns of the family,) int32, column of x, -1 = not wanted
-    tick_size : (n_symbols,) float64, currency; not used, every family has it
+    tick_size : (n_symbols,) float64, currency
     ts, symbol, kind : (capacity,) int64 ns, int32 row of `state`, uint8 Kind; the caller guarantees the range of symbol
     bid, ask : (capacity,) float64, NaN = missing
     lo, hi : int, rows [lo, hi) of the columns
@@ -180,7 +181,7 @@ def volatility_update(state, rate, where, tick_size, ts, symbol, kind, bid, ask,
     due = np.int64(row_seq[j]) - first if j < row_hi else hi
     for i in range(lo, hi):
         s = state[symbol[i]]
-        volatility_step(s, rate, ts[i], kind[i], bid[i], ask[i])
+        volatility_step(s, rate, tick_size[symbol[i]], ts[i], kind[i], bid[i], ask[i])
         if i == due:
             volatility_emit(s, rate.size, where, j, x)
             j += 1
