@@ -3,6 +3,8 @@ positions, budgets and orders and is sequential across symbols. Between them is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -10,10 +12,12 @@ import pyarrow as pa
 from tickarrow.configs.ensemble import EnsembleConf
 from tickarrow.jit import ensemble
 from tickarrow.pipeline.batch import Batch, Table
-from tickarrow.pipeline.decide_act import Act, Control, Profit, pnl
+from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Columns, Control, Profit, pnl
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS
 from tickarrow.pipeline.stage import Snapshot
+
+_update: Any = ensemble.ensemble_update
 
 __all__ = ["Act", "Control", "Ensemble", "Profit", "forecasts_schema", "pnl"]
 
@@ -74,17 +78,19 @@ class Ensemble:
             conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9, conf.min_rows, conf.min_outcomes, conf.prior_strength, conf.clip,
             conf.settle_every_ns, conf.refresh_ns,
         )  # fmt: skip
+        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
+        self._prediction_columns = Columns("seq", "ts", "symbol", "y")
         self._out = table
 
     def step(self, predictions: Batch, ticks: Batch) -> Batch:
         """Forecasts of the predictions, row for row; the ticks settle outcomes that have matured."""
         out, n = self._out, len(predictions)
         to = out.reserve(n)
-        ensemble.ensemble_update(
+        _update(
             self.symbols, self.horizons, self.moments, self.tracks, self.weights, self.pending, self.pending_z, self.start, self.scratch,
-            ticks.seq, ticks.ts, ticks.symbol, ticks.kind, ticks.bid, ticks.ask, ticks.lo, ticks.hi,
-            predictions.seq, predictions.ts, predictions.symbol, predictions.y, predictions.lo, predictions.hi,
-            self.prior, self.horizons_ns, self.params, out.seq, out.ts, out.symbol, out.alpha, out.sigma, out.ic, to,
+            *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
+            *self._prediction_columns.of(predictions.segment), predictions.lo, predictions.hi,
+            self.prior, self.horizons_ns, self.params, *self._forecast_columns.of(out.segment), to,
         )  # fmt: skip
         return out.commit(n)
 

@@ -18,6 +18,7 @@ from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.schemas import ControlKind, OrderState
 from tickarrow.pipeline.stage import Snapshot
 
+_update: Any = act.act_update
 DUST = 1e-9  # shares; less than this is left of an order = nothing
 
 
@@ -37,6 +38,24 @@ class Control:
     value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set
     perm_id: int = 0  # broker key
     exec_id: int = 0  # hash of the broker's execId; 0 = not known
+
+
+class Columns:
+    """Some columns of the segment in use as a tuple, looked up once a segment: by attribute they cost more than a kernel of one row."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self._segment: Segment | None = None
+        self._columns: tuple[npt.NDArray[Any], ...] = ()
+
+    def of(self, segment: Segment) -> tuple[npt.NDArray[Any], ...]:
+        if segment is not self._segment:
+            self._segment, self._columns = segment, tuple(segment.columns[name] for name in self.names)
+        return self._columns
+
+
+TICK_COLUMNS = ("seq", "ts", "symbol", "kind", "bid", "ask")
+FORECAST_COLUMNS = ("seq", "ts", "symbol", "alpha", "sigma", "ic")
 
 
 class Act:
@@ -77,6 +96,8 @@ class Act:
         self.grid["divisor"] = np.where(decimal, inverse, 1.0)
         self.events = np.zeros(256 + 2 * n_symbols, act.EVENT)
         self._decisions, self._orders, self._fills = decisions, intents, fills
+        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
+        self._decision_columns = Columns(*decisions.schema.names)
         self._executed: set[int] = set()  # exec ids that are in the positions
         self._unpaid: dict[int, tuple[Segment, int] | None] = {}  # exec id -> its row of FILLS, commission not yet reported
         self._early: dict[int, float] = {}  # commissions that came before their execution
@@ -90,11 +111,10 @@ class Act:
         if room > self.events.size:  # a larger block than ever before
             self.events = np.zeros(room, act.EVENT)
         to = out.reserve(n)
-        act.act_update(
+        _update(
             self.state, self.book, self.events, self.params, self.grid, self.horizons_ns,
-            ticks.seq, ticks.ts, ticks.symbol, ticks.kind, ticks.bid, ticks.ask, ticks.lo, ticks.hi,
-            forecasts.seq, forecasts.ts, forecasts.symbol, forecasts.alpha, forecasts.sigma, forecasts.ic, forecasts.lo, forecasts.hi,
-            out.seq, out.ts, out.symbol, out.edge, out.cost, out.horizon, out.p_up, out.p_down, out.target, out.reason, out.model_set, to,
+            *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
+            *self._forecast_columns.of(forecasts.segment), forecasts.lo, forecasts.hi, *self._decision_columns.of(out.segment), to,
         )  # fmt: skip
         if count := int(self.book["events"][0]):
             self._append(self.events[:count])

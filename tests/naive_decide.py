@@ -89,7 +89,9 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
         s.rows.append((ts, [float(p) for p in predictions[row]]))
         if s.refreshed is None or ts - s.refreshed >= conf.refresh_ns:
             s.refreshed = ts
-            s.weights = [[tracked(conf, s.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)]
+            s.weights = [
+                [tracked(conf, s.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)
+            ]
             s.sigmas = [volatility(conf, s.settled[h], ts, ic_tau) for h in range(n_horizons)]
         out = []
         for h in range(n_horizons):

@@ -5,7 +5,7 @@ import math
 import naive_decide as naive
 import numpy as np
 import pytest
-from decide_streams import START, due_rows, market, predictions_of, predictions_table, ticks_table, windows
+from decide import START, due_rows, market, predictions_of, predictions_table, ticks_table, windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,10 @@ from tickarrow.pipeline.errors import ConfigError, ModelError
 
 pytestmark = pytest.mark.pure
 S = 1_000_000_000
-SMALL = EnsembleConf(moments_tau_s=5.0, ic_tau_s=20.0, min_rows=2.0, min_outcomes=2.0, prior_strength=10.0, settle_every_ns=S // 2, max_pending=4)
+SMALL = EnsembleConf(
+    moments_tau_s=5.0, ic_tau_s=20.0, min_rows=2.0, min_outcomes=2.0, prior_strength=10.0, settle_every_ns=S // 2, max_pending=4
+)
+FOREVER = {"moments_tau_s": 1e12, "ic_tau_s": 1e12, "prior_strength": 0.0, "refresh_ns": 0}  # no decay, no prior
 HORIZONS = np.array([1 * S, 4 * S], np.int64)
 PRIOR = np.array([[0.3, 0.1], [0.0, math.nan], [0.5, -0.2]])
 
@@ -93,9 +96,7 @@ def test_forecast_of_a_hand_computed_stream():
     # Without decay. Predictions 1 and 3 have no z yet (two rows are needed). 4.5: z = 2.5. 2.0: mean (1 + 3 + 4.5) / 3 = 2.8333,
     # squares 4.16667 + 2.02778 = 6.16667, sd sqrt(2.05556) = 1.43372, z = -0.58124. Outcomes after 1 s: 100 -> 101 = 100 bp for the
     # first z (the quote at exactly its due time counts), 101 -> 100.495 = -50 bp for the second.
-    conf = EnsembleConf(
-        moments_tau_s=1e12, ic_tau_s=1e12, min_rows=1.9, min_outcomes=1.9, prior_strength=0.0, settle_every_ns=S, refresh_ns=0, max_pending=9
-    )
+    conf = EnsembleConf(**FOREVER, min_rows=1.9, min_outcomes=1.9, settle_every_ns=S)
     ticks, y = quotes((0, 100, 1.0), (0, 100, 3.0), (1, 100, 4.5), (2, 101, 2.0), (3, 100.495, None), (3.5, 200, 2.0))
     got = forecasts(make(conf, 1, np.array([S]), np.array([[math.nan]])), ticks, y)[:, 0]
     np.testing.assert_array_equal(got[:2], np.nan)
@@ -108,10 +109,9 @@ def test_forecast_of_a_hand_computed_stream():
 
 def test_an_outcome_counts_the_mid_in_force_at_its_time():
     # entered at 1 s (mid 100), due at 2 s: quotes at 1.5, 2.0 (two, the later one counts), 2.1. One-sided quotes do not change the mid.
-    conf = EnsembleConf(
-        moments_tau_s=1e12, ic_tau_s=1e12, min_rows=1.9, min_outcomes=0.9, prior_strength=0.0, settle_every_ns=10 * S, refresh_ns=0, max_pending=9
-    )
-    ticks, y = quotes((0, 100, 1.0), (0, 100, 3.0), (1, 100, 4.0), (1.5, 101, None), (2, 90, None), (2, 102, None), (2, 1, None), (2.1, 70, 1.0))
+    conf = EnsembleConf(**FOREVER, min_rows=1.9, min_outcomes=0.9, settle_every_ns=10 * S)
+    before = [(0, 100, 1.0), (0, 100, 3.0), (1, 100, 4.0), (1.5, 101, None), (2, 90, None), (2, 102, None)]
+    ticks, y = quotes(*before, (2, 1, None), (2.1, 70, 1.0))
     ticks[6] = (*ticks[6][:3], math.nan, 5.0, None)
     got = forecasts(make(conf, 1, np.array([S]), np.array([[0.1]])), ticks, y)[:, 0]
     assert got[-1, 1] == pytest.approx(200.0, rel=1e-9)

@@ -1,5 +1,6 @@
 """Random streams for the tests of the decide stages, and the tables that hold them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -46,7 +47,8 @@ def predictions_of(seed, n, n_models, missing=0.1):
 def forecasts_of(seed, n, n_horizons, missing=0.15, scale=4.0):
     """(n, n_horizons, 3): alpha, sigma, ic."""
     rng = np.random.default_rng(seed)
-    f = np.stack([rng.normal(size=(n, n_horizons)) * scale, rng.uniform(2, 20, (n, n_horizons)), rng.uniform(0, 0.2, (n, n_horizons))], axis=2)
+    shape = (n, n_horizons)
+    f = np.stack([rng.normal(size=shape) * scale, rng.uniform(2, 20, shape), rng.uniform(0, 0.2, shape)], axis=2)
     f[rng.random(f.shape[:2]) < missing, :2] = np.nan
     if n and missing:
         f[rng.random(n) < missing] = np.nan
@@ -86,7 +88,7 @@ def forecasts_table(ticks, f):
 def windows(rows, ticks, cuts):
     """Cut both batches at tick positions; each row goes with its tick."""
     edges = sorted({0, len(ticks), *[c for c in cuts if c <= len(ticks)]})
-    for a, b in zip(edges, edges[1:]):
+    for a, b in itertools.pairwise(edges):
         lo, hi = np.searchsorted(rows.view("seq"), [a, b])
         yield Batch(rows.segment, int(lo), int(hi)), Batch(ticks.segment, a, b)
 
