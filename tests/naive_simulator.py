@@ -153,3 +153,69 @@ def encode_slots(slots, req, wait, duplicates=True):
                     out.append((2, 6, req, size_tick, "" if missing(z) else number(z)))
             sent.bid, sent.bid_size, sent.ask, sent.ask_size, quote_slot = q.bid, q.bid_size, q.ask, q.ask_size, k
     return b"".join(frame(*f) for f in out)
+
+
+def match(rows, actions):
+    """Fills and final states of orders, by the rules of the matching engine, one row at a time.
+
+    rows: as in `encode_rows`; actions: (effective time, "order", id, symbol, side, quantity, limit or None) or (effective time,
+    "cancel", id), in the order in which they were sent. Returns ([(id, price, shares, ts)], {id: (state, filled)}).
+    """
+    quotes, shown, orders, fills = {}, {}, {}, []
+    todo = list(actions)
+
+    def marketable(o):
+        q = quotes.get(o["symbol"])
+        touch = (q.ask if o["side"] > 0 else q.bid) if q else float("nan")
+        return not missing(touch) and (o["limit"] is None or o["side"] * (o["limit"] - touch) >= 0)
+
+    def work(symbol, ts):
+        def priority(o):
+            best = float("-inf") if o["limit"] is None else -o["side"] * o["limit"]
+            return (best, o["number"])
+
+        for o in sorted((o for o in orders.values() if o["state"] == "open" and o["symbol"] == symbol), key=priority):
+            if not marketable(o):
+                continue
+            q, key = quotes[symbol], (symbol, o["side"])
+            left = o["quantity"] - o["filled"]
+            shares = left if missing(shown[key]) else min(left, shown[key])
+            if shares <= 0:
+                continue
+            shown[key] -= shares
+            o["filled"] += shares
+            touch = q.ask if o["side"] > 0 else q.bid
+            fills.append((o["id"], o["limit"] if o["waited"] and o["limit"] is not None else touch, shares, ts))
+            if o["filled"] == o["quantity"]:
+                o["state"] = "Filled"
+
+    def act(a):
+        ts, what, key, *rest = a
+        if what == "cancel":
+            if key in orders and orders[key]["state"] == "open":
+                orders[key]["state"] = "Cancelled"
+            return
+        symbol, side_, quantity, limit = rest
+        o = {"id": key, "symbol": symbol, "side": side_, "quantity": quantity, "limit": limit, "filled": 0, "state": "open", "number": len(orders)}
+        orders[key] = o
+        o["waited"] = not marketable(o)
+        work(symbol, ts)
+
+    for row in rows:
+        while todo and todo[0][0] <= row[0]:
+            act(todo.pop(0))
+        symbol, kind, mask = row[1:4]
+        q = quotes.setdefault(symbol, Quote())
+        q.apply(row)
+        if kind == 0:
+            if mask & 12:
+                shown[symbol, 1] = q.ask_size
+            if mask & 3:
+                shown[symbol, -1] = q.bid_size
+            work(symbol, row[0])
+    for a in todo:
+        act(a)
+    for o in orders.values():
+        if o["state"] == "open":
+            o["state"] = "Cancelled"
+    return fills, {o["id"]: (o["state"], o["filled"]) for o in orders.values()}
