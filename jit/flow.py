@@ -49,10 +49,10 @@ FLOW_STATE = record(
         ("kyle_xy", "f8", (2,)),
         # decaying sums, slowest window
         ("trades", "f8"),
-        ("signs_w", "f8"),
-        ("signs", "f8"),
-        ("pairs_w", "f8"),
-        ("pairs", "f8"),
+        ("pairs_w", "f8"),  # pairs of signs that follow each other
+        ("pairs_x", "f8"),
+        ("pairs_y", "f8"),
+        ("pairs_xy", "f8"),
         ("root_xx", "f8"),
         ("root_xy", "f8"),
         ("large", "f8"),
@@ -194,7 +194,7 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
         s.ts = ts
     s.started = True
 
-    e = q = signed = is_trade = known = pair = large = odd = 0.0
+    e = q = signed = is_trade = before = after = large = odd = 0.0
     y = flow = root = 0.0
     impact = False
     if kind == QUOTE:
@@ -223,8 +223,9 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
             root = s.root
         s.pending = mid > 0.0 and sign != 0.0
         if sign != 0.0:
-            known = sign
-            pair = sign * s.sign
+            if s.run > 0:
+                before = s.sign
+                after = sign
             s.run = s.run + 1 if sign == s.sign else 1
             s.sign = sign
         if s.pending:
@@ -260,19 +261,19 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
             s.kyle_xx[j] *= d
             s.kyle_xy[j] *= d
             if impact:
-                before = s.kyle_w[j]
+                w = s.kyle_w[j]
                 s.kyle_w[j] += 1.0
                 dx = flow - s.kyle_x[j]
                 dy = y - s.kyle_y[j]
                 s.kyle_x[j] += dx / s.kyle_w[j]
                 s.kyle_y[j] += dy / s.kyle_w[j]
-                s.kyle_xx[j] += dx * dx * (before / s.kyle_w[j])
-                s.kyle_xy[j] += dx * dy * (before / s.kyle_w[j])
+                s.kyle_xx[j] += dx * dx * (w / s.kyle_w[j])
+                s.kyle_xy[j] += dx * dy * (w / s.kyle_w[j])
     s.trades = s.trades * d + is_trade
-    s.signs_w = s.signs_w * d + abs(known)
-    s.signs = s.signs * d + known
-    s.pairs_w = s.pairs_w * d + abs(pair)
-    s.pairs = s.pairs * d + pair
+    s.pairs_w = s.pairs_w * d + abs(after)
+    s.pairs_x = s.pairs_x * d + before
+    s.pairs_y = s.pairs_y * d + after
+    s.pairs_xy = s.pairs_xy * d + before * after
     s.root_xx = s.root_xx * d + root * root
     s.root_xy = s.root_xy * d + root * y
     s.large = s.large * d + large
@@ -298,7 +299,7 @@ def flow_emit(s, n, where, row, x):
     ofi_*            S(e) / (S(q) + mean trade); one mean trade, S_slow(q) / S_slow(1), keeps it finite in a window without trades
     signed_volume_*  S(g q) / S(q)
     trade_sign       g of the last trade with a known sign
-    sign_autocorr    (S(g g') / S(pairs) - mean^2) / (1 - mean^2), mean = S(g) / S(1); Lillo and Farmer (2004)
+    sign_autocorr    correlation of g with the g before it, weighted over the pairs; Lillo and Farmer (2004)
     sign_run         trades in a row with that sign
     vpin             mean |buys - sells| / V of the last 50 closed buckets, of fewer at the start;
                      Easley, Lopez de Prado and O'Hara (2012), trades signed one by one
@@ -320,11 +321,12 @@ def flow_emit(s, n, where, row, x):
         store_point(x, row, where, c, ratio_point(s.signed[k], s.volume[k]))
         c += 1
     store_point(x, row, where, c, s.sign if s.run > 0 else np.nan)
-    mean = ratio_point(s.signs, s.signs_w)
-    variance = 1.0 - mean * mean
+    x_mean = ratio_point(s.pairs_x, s.pairs_w)
+    y_mean = ratio_point(s.pairs_y, s.pairs_w)
+    variance = (1.0 - x_mean * x_mean) * (1.0 - y_mean * y_mean)
     autocorr = np.nan
-    if variance > 1e-9:
-        autocorr = (ratio_point(s.pairs, s.pairs_w) - mean * mean) / variance
+    if variance > 1e-12:
+        autocorr = (s.pairs_xy / s.pairs_w - x_mean * y_mean) / np.sqrt(variance)
     store_point(x, row, where, c + 1, autocorr)
     store_point(x, row, where, c + 2, float(s.run) if s.run > 0 else np.nan)
     vpin = np.nan

@@ -206,10 +206,10 @@ def flow(history, tick, tau_s):
     known = [(t, g) for t, g in zip(ts, signs) if g]
     out.append(known[-1][1] if known else NAN)
     auto = NAN
-    if len({g for _, g in known}) == 2:
-        mean, std = mean_and_std([t for t, _ in known], [g for _, g in known], now, slow)
-        pair_ts, pairs = [t for t, _ in known[1:]], [a * b for (_, a), (_, b) in pairwise(known)]
-        auto = (mean_and_std(pair_ts, pairs, now, slow)[0] - mean**2) / std**2
+    before, after, pair_ts = [g for _, g in known[:-1]], [g for _, g in known[1:]], [t for t, _ in known[1:]]
+    if len(set(before)) == len(set(after)) == 2:
+        cov = np.cov(before, after, aweights=weights(pair_ts, now, slow), ddof=0)
+        auto = cov[0, 1] / math.sqrt(cov[0, 0] * cov[1, 1])
     out.append(auto)
     run = 0
     for _, g in reversed(known):

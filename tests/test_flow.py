@@ -97,7 +97,7 @@ def test_hand_computed_shares_of_volume():
     assert got["odd_lot_share_300s"] == pytest.approx(50 / 800)
     # the quantile starts at 50; 150 and 600 are above it
     assert got["large_share_300s"] == pytest.approx(750 / 800)
-    assert got["sign_autocorr_300s"] == pytest.approx((-1 - 1 / 9) / (1 - 1 / 9))
+    assert got["sign_autocorr_300s"] == pytest.approx(-1.0)  # each sign is the opposite of the one before
 
 
 def test_signed_volume_is_the_ratio_of_two_ewm_of_pandas():
