@@ -23,8 +23,8 @@ def barrier(drift, variance, up, down):
     """Reference form of Karlin and Taylor: (1 - e^{2 mu d / s2}) / (e^{-2 mu u / s2} - e^{2 mu d / s2})."""
     if drift == 0:
         return down / (up + down)
-    k = 2 * drift / variance
-    return (1 - math.exp(k * down)) / (math.exp(-k * up) - math.exp(k * down))
+    k, up, down = 2 * Decimal(drift) / Decimal(variance), Decimal(up), Decimal(down)  # the exponents reach thousands
+    return float((1 - (k * down).exp()) / ((-k * up).exp() - (k * down).exp()))
 
 
 def shrunk_ic(ic, observations):
