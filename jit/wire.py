@@ -1,0 +1,300 @@
+"""The walk over the frames of a connection: which are ours, what they say, which bytes are for others.
+
+A frame is a 4-byte big-endian length and a payload of NUL-terminated fields. By (message id, reqId) it is ours or not; ours are
+decoded in place into MESSAGE records or, if malformed, counted by reason; all others are for ib_async and stay untouched. The usual
+forms of the frequent messages are read without a branch on their lengths; whatever is unusual goes to `judge`, which decides alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.wire_fields import (
+    ALL, CLOCK, PLAIN, POWER, RETIRED, SUBSCRIPTION, TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING, U,
+    decimal_point, id_point, integer_point, load8, number, ones, size_point, small_point, subscription_point, trailing, zeros64,
+)  # fmt: skip
+from tickarrow.jit.wire_message import (
+    BAD, BID_ASK, DECODED, FIRST_SECOND, FORWARDED, LAST_SECOND, LAST_TRADE, LATE, LOST_FRAMING, MESSAGE, NOTHING, PRICE_ROLE, PRIVATE,
+    REASONS, ROLE_SIDE, SIZE_ROLE, judge, no_ask, no_quote,
+)  # fmt: skip
+
+LONGEST = 16 << 20  # bytes of a payload; a longer one means that framing is lost
+SHORTEST = 2
+
+# Why a walk over frames stopped.
+MORE, AT_CLOCK, AT_END, LOST, FULL = 0, 1, 2, 3, 4
+
+# Counters of `decode`: frames by outcome, then bad ones by reason.
+N_OUTCOMES = 5
+N_COUNTS = N_OUTCOMES + len(REASONS)
+SAMPLES = 8  # bad frames of a session that are kept
+
+
+@kernel("out u1[:], i8", inline=True)
+def _length(data, pos):
+    """Length of the payload at a prefix."""
+    w = load8(data, pos)
+    w = ((w & U(0xFF)) << U(24)) | ((w & U(0xFF00)) << U(8)) | ((w >> U(8)) & U(0xFF00)) | ((w >> U(24)) & U(0xFF))
+    return np.int64(w)
+
+
+@kernel("out u1[:], i8, i8", inline=True)
+def _nuls(data, start, n):
+    """Bit j is set where data[start + j] is NUL, for the first 64 bytes of a payload of n."""
+    z = zeros64(data, start)
+    return z & (ALL >> U(np.int64(64) - n)) if n < 64 else z
+
+
+@kernel("i8, out u1[:], i8, u8", inline=True)
+def _req_id(id_, data, start, z):
+    """reqId of a frame with NULs `z` (-1 if it is not there or not a plain number), and the NULs from its own on."""
+    if id_ != TICK_BY_TICK:
+        z = z & (z - U(1))
+    first = start + trailing(z) + 1
+    z = z & (z - U(1))
+    if z == U(0):
+        return np.int64(-1), z
+    return integer_point(data, first, start + trailing(z)), z
+
+
+@kernel("i8, u8", inline=True)
+def _next(start, z):
+    """Where the first NUL of z stands, and the NULs behind it."""
+    return start + trailing(z), z & (z - U(1))
+
+
+@kernel("out u1[:], i8, u8, MESSAGE", inline=True)
+def _quick_price(data, start, z, m):
+    """Type, price, size and attributes of a tickPrice whose NULs from the reqId's on are `z`; False if anything is unusual."""
+    a, z = _next(start, z)
+    b, z = _next(start, z)
+    kind = small_point(data, a + 1, b)
+    a, z = _next(start, z)
+    price, scale, odd = decimal_point(data, b + 1, a)
+    m.price = np.float64(price) / POWER[U(scale)]
+    b, z = _next(start, z)
+    size, scale, odd_size = size_point(data, a + 1, b)
+    m.quantity = np.float64(size) / POWER[U(scale)]
+    attributes = small_point(data, b + 1, start + trailing(z))
+    m.role, m.side = PRICE_ROLE[U(kind & 127)], ROLE_SIDE[U(kind & 127)]
+    m.tick_type, m.attributes, m.empty = kind, attributes, 0
+    no_quote(m)
+    return odd | odd_size == U(0) and 0 <= kind < 128 and 0 <= attributes <= 0xFFFF
+
+
+@kernel("out u1[:], i8, u8, MESSAGE", inline=True)
+def _quick_size(data, start, z, m):
+    """Type and size of a tickSize, as `_quick_price`."""
+    a, z = _next(start, z)
+    b, z = _next(start, z)
+    kind = small_point(data, a + 1, b)
+    size, scale, odd = size_point(data, b + 1, start + trailing(z))
+    m.quantity = np.float64(size) / POWER[U(scale)]
+    m.mantissa, m.scale = size, scale
+    m.role, m.side = SIZE_ROLE[U(kind & 127)], ROLE_SIDE[U(kind & 127)]
+    m.tick_type = kind
+    return odd == U(0) and 0 <= kind < 128
+
+
+@kernel("out u1[:], i8, u8, MESSAGE", inline=True)
+def _quick_tick(data, start, z, m):
+    """Type, time, prices, sizes and attributes of a tick-by-tick message of type 1 to 3, as `_quick_price`."""
+    a, z = _next(start, z)
+    b, z = _next(start, z)
+    kind = small_point(data, a + 1, b)
+    a, z = _next(start, z)
+    time = integer_point(data, b + 1, a)
+    b, z = _next(start, z)
+    mantissa, scale, odd = decimal_point(data, a + 1, b)
+    m.price = np.float64(mantissa) / POWER[U(scale)]
+    a, z = _next(start, z)
+    if kind == 3:
+        mantissa, scale, more = decimal_point(data, b + 1, a)
+        m.ask = np.float64(mantissa) / POWER[U(scale)]
+        b, z = _next(start, z)
+        odd |= more
+        mantissa, scale, more = size_point(data, a + 1, b)
+        m.quantity = np.float64(mantissa) / POWER[U(scale)]
+        a, z = _next(start, z)
+        odd |= more
+        mantissa, scale, more = size_point(data, b + 1, a)
+        m.ask_size = np.float64(mantissa) / POWER[U(scale)]
+        b = start + trailing(z)
+        m.role = BID_ASK
+        no_ask(m)
+    else:
+        mantissa, scale, more = size_point(data, b + 1, a)
+        m.quantity = np.float64(mantissa) / POWER[U(scale)]
+        b = start + trailing(z)
+        m.role = LAST_TRADE
+    odd |= more
+    attributes = small_point(data, a + 1, b)
+    no_quote(m)
+    m.time, m.attributes, m.tick_type = time, attributes, kind
+    return odd == U(0) and 1 <= kind <= 3 and 0 <= attributes <= 0xFFFF and FIRST_SECOND <= time < LAST_SECOND
+
+
+@kernel("i8, out u1[:], i8, i8, i8, u8, MESSAGE", inline=True)
+def _quick(id_, data, start, end, total, z, m):
+    """Decode a frame of ours with `total` NULs, if it is as usual; False leaves it to `judge`."""
+    if end - start > 64 or data[U(end - 1)] != 0:
+        return False
+    if id_ == TICK_BY_TICK:
+        return total == 9 and _quick_tick(data, start, z, m)
+    version = start + (np.int64(2) if id_ < TICK_GENERIC else np.int64(3))  # one digit, as ever
+    if data[U(version + 1)] != 0 or data[U(version)] < 48 or data[U(version)] > 57:
+        return False
+    if id_ == TICK_PRICE:
+        return total == 7 and _quick_price(data, start, z, m)
+    if id_ == TICK_SIZE:
+        return total == 5 and _quick_size(data, start, z, m)
+    if id_ == TICK_STRING:
+        a, z = _next(start, z)
+        kind = small_point(data, a + 1, start + trailing(z))
+        m.tick_type, m.role = kind, NOTHING
+        return total == 5 and 0 <= kind <= 0xFFFF and kind != 48 and kind != 77
+    return False
+
+
+@kernel("out u1[:], i8, i8, SUBSCRIPTION[:], i8, MESSAGE[:], out i8[:], out i8[:], out i8[:,:]")
+def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples):
+    """Walk the complete frames of data[pos:hi] and decode those of ours.
+
+    Parameters
+    ----------
+    data : (n,) uint8, readable to 64 bytes behind `hi`
+    pos, hi : int, bytes [pos, hi); `pos` is a length prefix
+    subscriptions : (2**k,) SUBSCRIPTION, hash table by reqId
+    every : int, 1 = every reqId is ours, and every frame gets a record, also without effect, forwarded or bad
+    messages : (capacity,) MESSAGE, filled from 0 on
+    ends : (MAX_FIELDS,) int64, room of its own
+    counts : (N_COUNTS,) int64, frames by outcome, then bad ones by reason; added to
+    samples : (SAMPLES, 3) int64, start, end and reason of the session's first bad frames
+
+    Returns
+    -------
+    pos : int, behind the last frame walked
+    n : int, records filled
+    status : int, MORE (no complete frame left), LOST (the prefix at pos is impossible) or FULL (messages)
+    """
+    n, status = np.int64(0), np.int64(MORE)
+    decoded = np.int64(0)
+    capacity = np.int64(messages.size)
+    while hi - pos >= 4:
+        start = pos + 4
+        length = _length(data, pos)
+        end = start + length
+        if length < SHORTEST or length > LONGEST:
+            if counts[BAD] < samples.shape[0]:
+                k = counts[BAD]
+                samples[k, 0], samples[k, 1], samples[k, 2] = pos, hi, LOST_FRAMING
+            counts[BAD] += 1
+            counts[N_OUTCOMES + LOST_FRAMING] += 1
+            status = np.int64(LOST)
+            break
+        if end > hi:
+            break
+        if n >= capacity:
+            status = np.int64(FULL)
+            break
+        m = messages[U(n)]
+        id_ = id_point(load8(data, start))
+        outcome, reason, req_id = np.int64(FORWARDED), np.int64(0), np.int64(-1)
+        m.role = NOTHING
+        if id_ >= CLOCK:
+            outcome = np.int64(PRIVATE)
+        elif id_ != 0:
+            z = _nuls(data, start, length)
+            total = ones(z)
+            req_id, z = _req_id(id_, data, start, z)
+            slot = subscription_point(subscriptions, req_id)
+            if slot >= 0 or (every != 0 and req_id >= 0):
+                m.id = id_
+                outcome = np.int64(DECODED)
+                if slot >= 0:
+                    m.symbol, m.feed = subscriptions[U(slot)].symbol, subscriptions[U(slot)].feed
+                    if subscriptions[U(slot)].state == RETIRED:
+                        outcome = np.int64(LATE)
+                if outcome == DECODED and (every != 0 or not _quick(id_, data, start, end, total, z, m)):
+                    reason = judge(data, start, end, ends, m)
+                    if reason != 0:
+                        outcome = np.int64(BAD)
+                        if counts[BAD] < samples.shape[0]:
+                            k = counts[BAD]
+                            samples[k, 0], samples[k, 1], samples[k, 2] = pos, end, reason
+                        counts[N_OUTCOMES + reason] += 1
+        if every != 0:
+            m.at, m.req_id, m.id, m.outcome, m.reason = pos, req_id, id_, outcome, reason
+            n += 1
+        elif outcome == DECODED and m.role != NOTHING:
+            n += 1
+        if outcome == DECODED:
+            decoded += 1
+        else:
+            counts[outcome] += 1
+        pos = end
+    counts[DECODED] += decoded
+    return pos, n, status
+
+
+@kernel("out u1[:], i8, i8, SUBSCRIPTION[:], out i8[:,:], out i8[:]")
+def split(data, pos, hi, subscriptions, spans, private):
+    """Walk the complete frames of data[pos:hi] and note which bytes are for others; stop behind a private frame.
+
+    Parameters
+    ----------
+    data : (n,) uint8, readable to 64 bytes behind `hi`
+    pos, hi : int, bytes [pos, hi); `pos` is a length prefix
+    subscriptions : (2**k,) SUBSCRIPTION, hash table by reqId
+    spans : (capacity, 2) int64, bytes [start, end) of runs of frames that are not ours
+    private : (3,) int64, numbers of the private frame: market time (ns) and number of a clock frame; sent messages, updates and trades
+
+    Returns
+    -------
+    pos : int, behind the last frame walked
+    n : int, spans filled
+    status : int, MORE (no complete frame left), AT_CLOCK, AT_END, LOST (an impossible prefix or private frame at pos) or FULL (spans)
+    """
+    n = np.int64(0)
+    joined = np.int64(-1)  # end of the last span
+    while hi - pos >= 4:
+        start = pos + 4
+        length = _length(data, pos)
+        end = start + length
+        if length < SHORTEST or length > LONGEST:
+            return pos, n, np.int64(LOST)
+        if end > hi:
+            break
+        id_ = id_point(load8(data, start))
+        if id_ >= CLOCK:
+            k, a = np.int64(-1), start
+            for i in range(start, end):
+                if data[i] == 0:
+                    if 0 <= k < 3:
+                        value = np.int64(0)  # up to 19 digits: ns of market time do not fit the 18 of `number`
+                        for j in range(a, i):
+                            digit = np.int64(data[j]) - 48
+                            if digit < 0 or digit > 9 or i - a > 19:
+                                return pos, n, np.int64(LOST)
+                            value = value * 10 + digit
+                        private[k] = value
+                    a = i + 1
+                    k += 1
+            if k != (2 if id_ == CLOCK else 3) or a != end:
+                return pos, n, np.int64(LOST)
+            return end, n, np.int64(AT_CLOCK if id_ == CLOCK else AT_END)
+        ours = False
+        if id_ != 0:
+            req_id, _ = _req_id(id_, data, start, _nuls(data, start, length))
+            ours = subscription_point(subscriptions, req_id) >= 0
+        if not ours:
+            if joined == pos:
+                spans[n - 1, 1] = end
+            else:
+                if n >= spans.shape[0]:
+                    return pos, n, np.int64(FULL)
+                spans[n, 0], spans[n, 1] = pos, end
+                n += 1
+            joined = end
+        pos = end
+    return pos, n, np.int64(MORE)

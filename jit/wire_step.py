@@ -1,0 +1,83 @@
+"""The calls that the decode stage makes per chunk. Their arrays hang on one control block given by its address, because every array
+argument costs 40 to 100 ns of dispatch, and a packet may hold a single message. The arithmetic is in wire.py and book.py."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.book import BOOK, chunk_close, messages_update
+from tickarrow.jit.wire import FULL, LOST, N_COUNTS, SAMPLES, decode, split
+from tickarrow.jit.wire_fields import SUBSCRIPTION, pointer
+from tickarrow.jit.wire_message import BAD, MAX_FIELDS, MESSAGE
+
+# Words of the control block, int64. Addresses first; what the calls give back is at the end.
+(
+    DATA, DATA_SIZE, SUBSCRIPTIONS, N_SUBSCRIPTIONS, MESSAGES, N_MESSAGES, FIELD_ENDS, COUNTS, BAD_FRAMES, BOOKS, N_BOOKS, OPEN_ENDS,
+    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, SEQ, POS, STATUS, NEW_BAD,
+) = range(21)  # fmt: skip
+N_WORDS = 24
+
+
+@kernel("i8, i8, i8, i8, i8, i8")
+def step(control, lo, hi, ts, chunk, row):
+    """Decode the complete frames of data[lo:hi] as one chunk into TICKS from index `row` on.
+
+    Parameters
+    ----------
+    control : int, address of the control block
+    lo, hi : int, bytes of the data
+    ts, chunk : int, ns UTC and number of the chunk
+    row : int, first free row of the columns; the caller has made room for every frame
+
+    Returns
+    -------
+    int, rows written. The block's POS is behind the last complete frame, STATUS is LOST where framing is lost, NEW_BAD counts bad frames.
+    """
+    words = carray(pointer(control), (N_WORDS,), np.int64)
+    data = carray(pointer(words[DATA]), (words[DATA_SIZE],), np.uint8)
+    subscriptions = carray(pointer(words[SUBSCRIPTIONS]), (words[N_SUBSCRIPTIONS],), SUBSCRIPTION)
+    messages = carray(pointer(words[MESSAGES]), (words[N_MESSAGES],), MESSAGE)
+    field_ends = carray(pointer(words[FIELD_ENDS]), (MAX_FIELDS,), np.int64)
+    counts = carray(pointer(words[COUNTS]), (N_COUNTS,), np.int64)
+    bad_frames = carray(pointer(words[BAD_FRAMES]), (SAMPLES, 3), np.int64)
+    book = carray(pointer(words[BOOKS]), (words[N_BOOKS],), BOOK)
+    ends = carray(pointer(words[OPEN_ENDS]), (2,), np.int64)
+    columns = carray(pointer(words[COLUMNS]), (14,), np.int64)
+    n = words[CAPACITY]
+    seq_, ts_ = carray(pointer(columns[0]), (n,), np.uint64), carray(pointer(columns[1]), (n,), np.int64)
+    ts_exch, chunk_ = carray(pointer(columns[2]), (n,), np.int64), carray(pointer(columns[3]), (n,), np.uint64)
+    symbol, kind = carray(pointer(columns[4]), (n,), np.int32), carray(pointer(columns[5]), (n,), np.uint8)
+    feed, flags = carray(pointer(columns[6]), (n,), np.uint8), carray(pointer(columns[7]), (n,), np.uint16)
+    bid, bid_size = carray(pointer(columns[8]), (n,), np.float64), carray(pointer(columns[9]), (n,), np.float64)
+    ask, ask_size = carray(pointer(columns[10]), (n,), np.float64), carray(pointer(columns[11]), (n,), np.float64)
+    price, size = carray(pointer(columns[12]), (n,), np.float64), carray(pointer(columns[13]), (n,), np.float64)
+
+    seq, first, bad = words[SEQ] - row, row, counts[BAD]
+    pos, status = lo, np.int64(FULL)
+    while status == FULL:
+        pos, filled, status = decode(data, pos, hi, subscriptions, 0, messages, field_ends, counts, bad_frames)
+        row = messages_update(
+            book, ends, messages, 0, filled, ts, chunk, seq + row, row,
+            seq_, ts_, ts_exch, chunk_, symbol, kind, feed, flags, bid, bid_size, ask, ask_size, price, size,
+        )  # fmt: skip
+    row = chunk_close(
+        book, ends, ts, chunk, seq + row, row,
+        seq_, ts_, ts_exch, chunk_, symbol, kind, feed, flags, bid, bid_size, ask, ask_size, price, size,
+    )  # fmt: skip
+    words[SEQ] = seq + row
+    words[POS], words[STATUS], words[NEW_BAD] = pos, status, counts[BAD] - bad
+    return row - first
+
+
+@kernel("i8, i8, i8")
+def split_step(control, lo, hi):
+    """`split` on data[lo:hi] with the arrays of the control block; returns the number of spans, POS and STATUS are in the block."""
+    words = carray(pointer(control), (N_WORDS,), np.int64)
+    data = carray(pointer(words[DATA]), (words[DATA_SIZE],), np.uint8)
+    subscriptions = carray(pointer(words[SUBSCRIPTIONS]), (words[N_SUBSCRIPTIONS],), SUBSCRIPTION)
+    spans = carray(pointer(words[SPANS]), (words[N_SPANS], 2), np.int64)
+    private = carray(pointer(words[PRIVATE_NUMBERS]), (3,), np.int64)
+    words[POS], n, words[STATUS] = split(data, lo, hi, subscriptions, spans, private)
+    return n

@@ -1,0 +1,279 @@
+"""Stage `decode`: bytes of the wire, or rows of a file, become TICKS.
+
+`Decode.split` says what of the received bytes is for ib_async and where a clock frame ends a chunk; `Decode.step` turns a chunk into
+rows. Both are one kernel call. `FromRows` gives the same rows from a file without a wire between (design contract 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tickarrow.jit import book, wire, wire_fields, wire_message, wire_step
+from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
+from tickarrow.pipeline.errors import DataError
+from tickarrow.pipeline.schemas import TICKS, Feed
+from tickarrow.pipeline.stage import Snapshot
+
+if TYPE_CHECKING:
+    from tickarrow.pipeline.source import Rows
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+MORE, CLOCK, END, LOST = wire.MORE, wire.AT_CLOCK, wire.AT_END, wire.LOST  # why a split stopped
+
+SMALLEST_FRAME = 14  # bytes of the smallest frame that can make a row: a tickSize with one digit a field
+MESSAGES = 256  # records between the two kernels: they stay in the first-level cache
+SAMPLE_BYTES = 64
+COLUMNS = [f.name for f in TICKS]
+
+
+@dataclass(slots=True)
+class Split:
+    """What a walk over received frames found.
+
+    `forward` holds the byte spans [start, end), prefixes included, of frames that are not ours; it is valid until the next split.
+    """
+
+    status: int  # MORE: no complete frame left; CLOCK, END: behind such a frame; LOST: framing is lost at pos
+    pos: int  # behind the last frame walked
+    forward: npt.NDArray[np.int64]
+    clock_ts: int = 0  # ns, of a CLOCK
+    clock_number: int = 0
+    end: tuple[int, int, int] = (0, 0, 0)  # of an END: sent messages, updates, trades
+
+
+def counts_of(counted: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Counters of `wire.decode` by name; private frames are not messages."""
+    n = [int(c) for c in counted]
+    decoded, forwarded, late, bad, private = n[: wire.N_OUTCOMES]
+    out = {"messages": decoded + forwarded + late + bad, "decoded": decoded, "forwarded": forwarded, "late": late, "bad": bad, "private": private}
+    return out | {f"bad_{r.replace(' ', '_')}": n[wire.N_OUTCOMES + k] for k, r in enumerate(wire_message.REASONS) if r}
+
+
+class Decode:
+    """Bytes -> TICKS. A frame is ours by (message id, reqId); all others are for ib_async.
+
+    Parameters
+    ----------
+    n_symbols : rows of the universe
+    table : TICKS
+    """
+
+    outputs = TICKS
+
+    def __init__(self, n_symbols: int, table: Table) -> None:
+        self._table = table
+        self._book = book.new_book(n_symbols)
+        self._subscriptions = _free(64)
+        self._messages = np.zeros(MESSAGES, wire_message.MESSAGE)
+        self._counts = np.zeros(wire.N_COUNTS, np.int64)
+        self._bad_frames = np.zeros((wire.SAMPLES, 3), np.int64)
+        self._samples: list[tuple[str, bytes]] = []
+        self._spans = np.zeros((1024, 2), np.int64)
+        self._private = np.zeros(3, np.int64)
+        self._field_ends = np.zeros(wire_message.MAX_FIELDS, np.int64)
+        self._open_ends = np.full(2, book.NOBODY, np.int64)
+        self._columns = np.zeros(len(COLUMNS), np.int64)
+        self._data: Bytes = np.zeros(0, np.uint8)
+        self._segment: Segment | None = None
+        control = np.zeros(wire_step.N_WORDS, np.int64)
+        control[wire_step.SEQ] = table.rows
+        for word, array, n in (
+            (wire_step.MESSAGES, self._messages, wire_step.N_MESSAGES), (wire_step.BOOKS, self._book, wire_step.N_BOOKS),
+            (wire_step.FIELD_ENDS, self._field_ends, None), (wire_step.COUNTS, self._counts, None),
+            (wire_step.BAD_FRAMES, self._bad_frames, None), (wire_step.OPEN_ENDS, self._open_ends, None),
+            (wire_step.PRIVATE_NUMBERS, self._private, None), (wire_step.COLUMNS, self._columns, None),
+        ):  # fmt: skip
+            control[word] = array.ctypes.data
+            if n is not None:
+                control[n] = len(array)
+        self._control = control
+        self._words = memoryview(control)  # a word costs 30 ns here and 100 ns as a NumPy scalar
+        self._address: int = control.ctypes.data
+        self._bind_subscriptions()
+        self._bind_spans()
+
+    # --- whose frames are ours
+
+    def subscribe(self, req_id: int, symbol: int, feed: Feed) -> None:
+        """Frames of this request are ours from now on and say something of the symbol with this row."""
+        if not 0 <= symbol < len(self._book) or req_id < 0:
+            raise ValueError(f"request {req_id}, symbol row {symbol}: not in a universe of {len(self._book)}")
+        self._change(req_id, symbol, feed, wire_fields.LIVE)
+
+    def unsubscribe(self, req_id: int) -> None:
+        """Later frames of this request are counted as late and dropped."""
+        at = self._subscriptions["req_id"] == req_id
+        if at.any():
+            entry = self._subscriptions[at][0]
+            self._change(req_id, int(entry["symbol"]), Feed(int(entry["feed"])), wire_fields.RETIRED)
+
+    def _change(self, req_id: int, symbol: int, feed: Feed, state: int) -> None:
+        kept = self._subscriptions[self._subscriptions["req_id"] >= 0]
+        kept = kept[kept["req_id"] != req_id]
+        entries = np.append(kept, np.array([(req_id, symbol, int(feed), state)], wire_fields.SUBSCRIPTION))
+        table = self._subscriptions
+        if len(entries) * 2 > len(table):
+            table = _free(len(table) * 2)
+        table["req_id"] = -1
+        for entry in entries:
+            i = int(entry["req_id"]) & (len(table) - 1)
+            while table["req_id"][i] >= 0:
+                i = (i + 1) & (len(table) - 1)
+            table[i] = entry
+        self._subscriptions = table
+        self._bind_subscriptions()
+
+    def _bind_subscriptions(self) -> None:
+        table = self._subscriptions
+        self._control[wire_step.SUBSCRIPTIONS], self._control[wire_step.N_SUBSCRIPTIONS] = table.ctypes.data, len(table)
+        last = (table["req_id"] >= 0) & (table["state"] == wire_fields.LIVE) & np.isin(table["feed"], [Feed.TBT_LAST, Feed.TBT_ALL])
+        self._book["last_subscribed"] = np.bincount(table["symbol"][last], minlength=len(self._book))
+
+    # --- bytes
+
+    def _bind_data(self, data: Bytes) -> None:
+        self._data = data
+        self._control[wire_step.DATA], self._control[wire_step.DATA_SIZE] = data.ctypes.data, data.size
+
+    def _bind_spans(self) -> None:
+        self._control[wire_step.SPANS], self._control[wire_step.N_SPANS] = self._spans.ctypes.data, len(self._spans)
+
+    def split(self, data: Bytes, lo: int, hi: int) -> Split:
+        """Walk the complete frames of data[lo:hi], which is padded by 64 bytes, up to a clock frame or end frame."""
+        if data is not self._data:
+            self._bind_data(data)
+        n = wire_step.split_step(self._address, lo, hi)
+        while self._words[wire_step.STATUS] == wire.FULL:
+            self._spans = np.zeros((2 * len(self._spans), 2), np.int64)
+            self._bind_spans()
+            n = wire_step.split_step(self._address, lo, hi)
+        split = Split(self._words[wire_step.STATUS], self._words[wire_step.POS], self._spans[:n])
+        if split.status == CLOCK:
+            split.clock_ts, split.clock_number = int(self._private[0]), int(self._private[1])
+        elif split.status == END:
+            split.end = (int(self._private[0]), int(self._private[1]), int(self._private[2]))
+        return split
+
+    def step(self, chunk: Chunk) -> Batch:
+        """Decode the complete frames of a chunk; `chunk.lo` moves behind the last of them."""
+        table, data, words = self._table, chunk.data, self._words
+        if data is not self._data:
+            self._bind_data(data)
+        most = (chunk.hi - chunk.lo) // SMALLEST_FRAME
+        if table.size + most > table.capacity:
+            table.reserve(self._frames(chunk))
+        if table.segment is not self._segment:
+            self._bind_table()
+        n = wire_step.step(self._address, chunk.lo, chunk.hi, chunk.ts, chunk.number, table.size)
+        chunk.lo = words[wire_step.POS]
+        if words[wire_step.NEW_BAD]:
+            self._keep_samples()
+        return table.commit(n)
+
+    def _bind_table(self) -> None:
+        self._segment = self._table.segment
+        for k, name in enumerate(COLUMNS):
+            self._columns[k] = self._segment.columns[name].ctypes.data
+        self._control[wire_step.CAPACITY] = self._segment.capacity
+
+    def _frames(self, chunk: Chunk) -> int:
+        """Complete frames of a chunk that could make a row."""
+        n, pos = 0, chunk.lo
+        prefix = memoryview(chunk.data)
+        while chunk.hi - pos >= 4:
+            length = int.from_bytes(prefix[pos : pos + 4], "big")
+            pos += 4 + length
+            if pos > chunk.hi:
+                break
+            n += length >= SMALLEST_FRAME - 4
+        if n > self._table.capacity:
+            raise DataError(
+                f"chunk {chunk.number} holds {n} messages, more than the {self._table.capacity} rows of a segment of table {self._table.name}. "
+                "Read the connection in smaller pieces, or give the table larger segments."
+            )
+        return n
+
+    def _keep_samples(self) -> None:
+        bad = int(self._counts[wire_message.BAD])
+        for start, end, reason in self._bad_frames[len(self._samples) : min(bad, wire.SAMPLES)]:
+            self._samples.append((wire_message.REASONS[reason], self._data[start : min(end, start + SAMPLE_BYTES)].tobytes()))
+
+    # --- what was seen
+
+    @property
+    def lost(self) -> bool:
+        """True if the last chunk stopped at an impossible length prefix: nothing behind it can be read."""
+        return self._words[wire_step.STATUS] == LOST
+
+    def counts(self) -> dict[str, int]:
+        """Frames by outcome, and bad ones by reason."""
+        return counts_of(self._counts)
+
+    def bad_samples(self) -> list[tuple[str, bytes]]:
+        """Reason and first bytes of the session's first bad frames."""
+        return list(self._samples)
+
+    def flush(self) -> Batch:
+        """No rows: every chunk ends its own updates."""
+        return self._table.empty()
+
+    def snapshot(self) -> Snapshot:
+        """State of the symbols, subscriptions, counters and the next row number."""
+        return {
+            "book": self._book.copy(), "subscriptions": self._subscriptions.copy(), "counts": self._counts.copy(),
+            "seq": self._control[wire_step.SEQ : wire_step.SEQ + 1].copy(),
+        }  # fmt: skip
+
+    def restore(self, saved: Snapshot) -> None:
+        """Back to a snapshot; the samples of bad frames stay."""
+        self._book[:] = saved["book"]
+        self._subscriptions = saved["subscriptions"].copy()
+        self._counts[:] = saved["counts"]
+        self._control[wire_step.SEQ] = saved["seq"][0]
+        self._bind_subscriptions()
+
+
+def _free(n: int) -> npt.NDArray[Any]:
+    table = np.zeros(n, wire_fields.SUBSCRIPTION)
+    table["req_id"] = -1
+    return table
+
+
+class FromRows:
+    """Source rows -> TICKS with no wire between: one row each, feed FILE, chunk = seq."""
+
+    outputs = TICKS
+
+    def __init__(self, n_symbols: int, table: Table) -> None:
+        self._table = table
+        self._book = book.new_book(n_symbols)
+        self._seq = table.rows
+
+    def step(self, rows: Rows) -> Batch:
+        """One row of TICKS for each source row; a block must fit a segment."""
+        n, table = len(rows.ts), self._table
+        row = table.reserve(n)
+        columns = table.segment.columns
+        book.rows_update(
+            self._book, rows.ts, rows.symbol, rows.kind, rows.mask, rows.bid, rows.bid_size, rows.ask, rows.ask_size, rows.price, rows.size,
+            0, n, self._seq, row, *(columns[c] for c in COLUMNS),
+        )  # fmt: skip
+        self._seq += n
+        return table.commit(n)
+
+    def flush(self) -> Batch:
+        """No rows are ever held back."""
+        return self._table.empty()
+
+    def snapshot(self) -> Snapshot:
+        """State of the symbols and the next row number."""
+        return {"book": self._book.copy(), "seq": np.array([self._seq])}
+
+    def restore(self, saved: Snapshot) -> None:
+        """Back to a snapshot."""
+        self._book[:] = saved["book"]
+        self._seq = int(saved["seq"][0])

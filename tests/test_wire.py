@@ -1,0 +1,404 @@
+"""Frames of the wire: numbers, the quick and the strict decoder, the walk, and which bytes are for others."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import naive_wire as naive
+from tickarrow.jit import wire, wire_fields, wire_message
+from tickarrow.jit.wire_message import REASONS
+
+T = 1_700_000_000
+ROLES = {"price": 1, "size": 2, "last": 3, "volume": 4, "rtvolume": 5, "bidask": 6, "trade": 7}
+
+
+@pytest.fixture(autouse=True)
+def wrap():
+    """Without the JIT the bit tricks wrap around in NumPy scalars."""
+    with np.errstate(over="ignore"):
+        yield
+
+
+def padded(data: bytes) -> np.ndarray:
+    out = np.full(len(data) + 64, 7, np.uint8)
+    out[: len(data)] = np.frombuffer(data, np.uint8)
+    return out
+
+
+def table(ours: dict[int, int]) -> np.ndarray:
+    size = max(64, 1 << (2 * len(ours)).bit_length())
+    out = np.zeros(size, wire_fields.SUBSCRIPTION)
+    out["req_id"] = -1
+    for req_id, symbol in ours.items():
+        i = req_id % size
+        while out["req_id"][i] >= 0:
+            i = (i + 1) % size
+        out[i] = (req_id, symbol, 0, wire_fields.LIVE)
+    return out
+
+
+def decode(data: bytes, ours: dict[int, int], every: int = 0, capacity: int = 0):
+    """Records, counters and samples of one call."""
+    messages = np.zeros(capacity or len(data) // 14 + 2, wire_message.MESSAGE)
+    counts, samples = np.zeros(wire.N_COUNTS, np.int64), np.zeros((wire.SAMPLES, 3), np.int64)
+    ends = np.zeros(wire_message.MAX_FIELDS, np.int64)
+    pos, n, status = wire.decode(padded(data), 0, len(data), table(ours), every, messages, ends, counts, samples)
+    return pos, messages[:n], status, counts, samples
+
+
+def one(*fields: object):
+    """Record and reason of one frame of request 7."""
+    _, messages, _, _, _ = decode(naive.frame(*fields), {7: 3}, every=1)
+    return messages[0], REASONS[messages[0].reason]
+
+
+def said(m) -> tuple:
+    """What a record says, for comparison with the twin."""
+    role = m["role"]
+    out: tuple = (int(role), int(m["req_id"]))
+    if role in (1, 2):
+        out += (int(m["side"]),)
+    if role in (1, 3, 6, 7):
+        out += (float(m["price"]),)
+    if role in (1, 2, 4, 6, 7):
+        out += (float(m["quantity"]),)
+    if role == 6:
+        out += (float(m["ask"]), float(m["ask_size"]))
+    if role in (4, 5):
+        out += (int(m["mantissa"]), int(m["scale"]), int(m["tick_type"]))
+    if role in (5, 6, 7):
+        out += (int(m["time"]),)
+    if role == 5:
+        out += (float(m["price"]),)
+    if role in (6, 7):
+        out += (int(m["attributes"]),)
+    return (*out, int(m["empty"]) if role == 1 else 0)
+
+
+def expected(s: naive.Said) -> tuple:
+    role = ROLES[s.what]
+    out: tuple = (role, s.req_id)
+    if role in (1, 2):
+        out += (s.side,)
+    if role in (1, 6, 7):
+        out += s.values
+    if role == 3:
+        out += s.values[:1]
+    if role in (2, 4):
+        out += s.values
+    if role in (4, 5):
+        scale = max(0, -s.volume.as_tuple().exponent)
+        out += (int(s.volume.scaleb(scale)), scale, s.type)
+    if role in (5, 6, 7):
+        out += (s.time,)
+    if role == 5:
+        out += s.values
+    if role in (6, 7):
+        out += (s.attributes,)
+    return (*out, int(s.empty) if role == 1 else 0)
+
+
+def same(a: tuple, b: tuple) -> bool:
+    return len(a) == len(b) and all(x == y or (x != x and y != y) for x, y in zip(a, b))
+
+
+def mixed(n: int, seed: int, ours: int = 100) -> list[bytes]:
+    """Frames as a gateway sends them, with the odd and the foreign among them."""
+    r, out = random.Random(seed), []
+    for k in range(n):
+        q, p, z = r.randrange(ours + 5), f"{r.randrange(1, 10**r.randrange(1, 8)) / 100:.{r.choice([0, 1, 2, 2, 2, 4])}f}", r.randrange(10 ** r.randrange(1, 8))
+        kind = r.random()
+        if kind < 0.35:
+            out.append(naive.frame(1, 6, q, r.choice([1, 2, 4, 1, 2, 4, 6, 9, 37]), r.choice([p, p, p, p, "-1", "0", "-0.25", ""]), r.choice([z, z, 0, "", "12.5"]), r.randrange(4)))
+        elif kind < 0.65:
+            out.append(naive.frame(2, 6, q, r.choice([0, 3, 5, 8, 74]), r.choice([z, z, z, "0.001", "1234567.8901"])))
+        elif kind < 0.75:
+            out.append(naive.frame(99, q, r.choice([1, 2]), T + k, p, z, r.randrange(4), r.choice(["NYSE", "", "OVERNIGHT"]), r.choice(["", " O X", "   I"])))
+        elif kind < 0.85:
+            out.append(naive.frame(99, q, 3, T + k, p, p, z, z + 1, 0))
+        elif kind < 0.9:
+            out.append(naive.frame(46, 6, q, r.choice([45, 32]), r.choice([T, "NQP"])))
+        elif kind < 0.93:
+            out.append(naive.frame(46, 6, q, r.choice([48, 77]), f"{p};{z};{T * 1000 + k};{z * 3};{p}123456789012345;{r.choice(['true', 'false'])}"))
+        elif kind < 0.96:
+            out.append(naive.frame(45, 6, q, 49, r.choice([0, -1, "0.123456789012345678901"])))
+        elif kind < 0.98:
+            out.append(naive.frame(r.choice([4, 58, 81, 9, 15]), 2, q, 2104, "a farm is " + "very " * r.randrange(30) + "well"))
+        else:
+            out.append(naive.frame(99, q, 4, T + k, p))
+    return out
+
+
+# --- numbers
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("text", "expect"),
+    [
+        ("150.25", (15025, 2, 0)), ("7", (7, 0, 0)), ("-0.5", (-5, 1, 0)), (".5", (5, 1, 0)), ("5.", (5, 0, 0)), ("0", (0, 0, 0)),
+        ("123456789012345678", (123456789012345678, 0, 0)), ("1234567890123456789", (0, 0, 4)), ("1e5", (0, 0, 4)), ("+5", (0, 0, 4)),
+        ("1.7976931348623157E308", (0, 0, 4)), ("", (0, 0, 3)), ("-", (0, 0, 3)), (".", (0, 0, 3)), ("1.2.3", (0, 0, 3)), ("?", (0, 0, 3)),
+        ("1e", (0, 0, 3)), ("Infinity", (0, 0, 3)), ("12a", (0, 0, 3)), (" 1", (0, 0, 3)),
+    ],
+)  # fmt: skip
+def test_number_of_a_text(text, expect):
+    assert wire_fields.number(padded(b"1234567\0" + text.encode() + b"\0"), 8, 8 + len(text)) == expect
+
+
+NUMBERS = st.one_of(st.text("0123456789.-+eE", max_size=20), st.text("0123456789.", min_size=1, max_size=9), st.decimals(-10**7, 10**7, places=4).map(str))
+
+
+@pytest.mark.pure
+@given(NUMBERS, st.booleans())
+@example("90071992547409.93", False)
+@example("9007199254740993", True)
+@example("12.34.56", False)
+@example("2.2.2.2", True)
+@example("-.", False)
+def test_quick_numbers_are_what_python_reads(text, is_size):
+    data = padded(b"1234567\0" + text.encode() + b"\0")
+    quick = wire_fields.size_point if is_size else wire_fields.decimal_point
+    mantissa, scale, odd = quick(data, 8, 8 + len(text))
+    try:
+        n = naive.number(text)
+        plain = n is not None and abs(n[0]) <= 2**53 and not (is_size and (n[0] < 0 or (text.startswith("-") and len(text) <= 8)))
+    except naive.Bad:
+        plain = False
+    assert (odd == 0) == plain
+    if plain:
+        assert (mantissa, scale) == n
+        assert float(mantissa) / 10.0**scale == float(text)
+    value = wire_fields.integer_point(data, 8, 8 + len(text))
+    assert value == (int(text) if text.isdigit() and len(text) <= 16 else -1)
+    assert wire_fields.small_point(data, 8, 8 + len(text)) == value
+
+
+def test_half_a_million_decimals_are_correctly_rounded():
+    r = random.Random(3)
+    texts = [f"{'-' if r.random() < 0.1 else ''}{r.randrange(10 ** r.randrange(1, 8))}.{r.randrange(10**k):0{k}d}" for k in r.choices(range(1, 9), k=500_000)]
+    data = b"".join(naive.frame(1, 6, 7, 1, t, 1, 0) for t in texts)
+    _, messages, _, counts, _ = decode(data, {7: 0})
+    assert counts[wire_message.DECODED] == len(texts)
+    np.testing.assert_array_equal(messages["price"], [float(t) for t in texts])
+
+
+# --- one frame
+
+
+@pytest.mark.pure
+def test_fields_of_hand_written_frames():
+    m, _ = one(1, 6, 7, 1, "150.25", 300, 1)
+    assert (m.id, m.req_id, m.symbol, m.tick_type, m.role, m.side) == (1, 7, 3, 1, wire_message.QUOTE_PRICE, 0)
+    assert (m.price, m.quantity, m.attributes, m.empty) == (150.25, 300.0, 1, 0)
+    m, _ = one(2, 6, 7, 8, "1234567.05")
+    assert (m.role, m.quantity, m.mantissa, m.scale) == (wire_message.VOLUME, 1234567.05, 123456705, 2)
+    m, _ = one(99, 7, 3, T, "99.99", "100.02", 200, 500, 2)
+    assert (m.role, m.time, m.price, m.ask, m.quantity, m.ask_size, m.attributes) == (wire_message.BID_ASK, T, 99.99, 100.02, 200.0, 500.0, 2)
+    m, _ = one(99, 7, 2, T, "150.25", 100, 3, "NYSE", " O X")
+    assert (m.role, m.tick_type, m.price, m.quantity, m.attributes) == (wire_message.LAST_TRADE, 2, 150.25, 100.0, 3)
+    m, _ = one(46, 6, 7, 48, f"701.28;1;{T * 1000};67854;701.46548937;true")
+    assert (m.role, m.price, m.time, m.mantissa, m.scale) == (wire_message.RT_VOLUME, 701.28, T * 1000, 67854, 0)
+    m, _ = one(46, 6, 7, 48, f";0;{T * 1000};67854;;false")
+    assert np.isnan(m.price)
+    m, reason = one(45, 6, 7, 49, "-1")
+    assert (m.role, m.price, reason) == (wire_message.NOTHING, -1.0, "")
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(("price", "size"), [("-1", "0"), ("0", "0"), ("-1.00", "0"), ("0.0", "0.0")])
+def test_no_quote_is_missing(price, size):
+    m, reason = one(1, 6, 7, 2, price, size, 0)
+    assert reason == ""
+    assert np.isnan(m.price)
+    assert np.isnan(m.quantity)
+    m, _ = one(99, 7, 3, T, price, "5", size, "9", 0)
+    assert np.isnan([m.price, m.quantity]).all()
+    assert (m.ask, m.ask_size) == (5.0, 9.0)
+
+
+@pytest.mark.pure
+def test_a_negative_price_with_a_size_is_a_price():
+    assert one(1, 6, 7, 1, "-1", "5", 0)[0].price == -1.0
+
+
+@pytest.mark.pure
+def test_an_empty_size_is_missing_until_it_comes():
+    m, reason = one(1, 6, 7, 4, "4500.25", "", 0)
+    assert (m.price, m.empty, reason) == (4500.25, 1, "")
+    assert np.isnan(m.quantity)
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ((1, 6, 7, 1, "?", 1, 0), "not a number"),
+        ((1, 6, 7, 1, "1e3", 1, 0), "unusual number"),
+        ((1, 6, 7, 1, "12345678901234567890", 1, 0), "unusual number"),
+        ((1, 6, 7, 1, "9007199254740993", 1, 0), "unusual number"),
+        ((1, 6, 7, 1, "5", -1, 0), "negative size"),
+        ((1, 6, 7, 1, "5", 1), "wrong field count"),
+        ((1, 6, 7, 1, "5", 1, 0, 0), "wrong field count"),
+        ((1, 6, 7, "x", "5", 1, 0), "not a number"),
+        ((2, 6, 7, 0, ""), "not a number"),
+        ((2, 6, 7, 0, "1.5.5"), "not a number"),
+        ((99, 7, 5, T, "1", 1, 0, "", ""), "unknown type of tick by tick"),
+        ((99, 7, 2, 5, "1", 1, 0, "", ""), "time outside 2000 to 2100"),
+        ((99, 7, 2, T, "", 1, 0, "", ""), "not a number"),
+        ((99, 7, 3, T, "1", "2", 1, -3, 0), "negative size"),
+        ((46, 6, 7, 48, "1;2;3"), "time outside 2000 to 2100"),
+        ((46, 6, 7, 48, f"1;2;{T}000;4;5"), "wrong field count"),
+        ((46, 6, 7, 77, f"1;2;{T}000;;5;true"), "not a number"),
+    ],
+)
+def test_a_malformed_frame_is_bad_for_a_reason(fields, reason):
+    data = naive.frame(*fields)
+    for every in (0, 1):
+        _, _, _, counts, samples = decode(data, {7: 3}, every)
+        assert counts[wire_message.BAD] == 1
+        assert counts[wire.N_OUTCOMES + REASONS.index(reason)] == 1
+        assert tuple(samples[0]) == (0, len(data), REASONS.index(reason))
+
+
+@pytest.mark.pure
+def test_a_frame_without_a_final_nul_is_bad():
+    data = naive.frame(2, 6, 7, 0, 100)[:-1] + b"0"
+    assert decode(data, {7: 3})[3][wire.N_OUTCOMES + wire_message.NO_NUL] == 1
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("fields", [(1, 6, 7, 37, "150.02999877929688", 0, 0), (45, 6, 7, 23, "2.5E-3"), (1, 6, 7, 1, "", 5, 0), (46, 6, 7, 45, "anything")])
+def test_what_makes_no_row_may_be_unusual(fields):
+    m, reason = one(*fields)
+    assert (m.role, m.outcome, reason) == (wire_message.NOTHING, wire_message.DECODED, "")
+
+
+# --- streams
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_mixed_stream_equals_python(every):
+    ours = {q: q for q in range(100)}
+    frames = mixed(100_000 if every == 0 else 10_000, seed=1)
+    data = b"".join(frames)
+    pos, messages, status, counts, _ = decode(data, ours, every)
+    wanted, outcomes = naive.decode([f[4:] for f in frames], ours if every == 0 else {q: q for q in range(200)})
+    assert (pos, status) == (len(data), wire.MORE)
+    assert counts[wire_message.DECODED] == outcomes.count("decoded")
+    assert counts[wire_message.FORWARDED] == outcomes.count("forwarded")
+    for k, reason in enumerate(REASONS[1:], 1):
+        assert counts[wire.N_OUTCOMES + k] == outcomes.count(reason), reason
+    if every == 0:  # without `every` the record has the symbol only, which is the reqId here
+        messages["req_id"] = messages["symbol"]
+    got = [said(m) for m in messages if m["outcome"] == wire_message.DECODED and m["role"]] if every else [said(m) for m in messages]
+    want = [expected(s) for s in wanted if s.what]
+    assert len(got) == len(want)
+    assert all(same(a, b) for a, b in zip(got, want)), next((a, b) for a, b in zip(got, want) if not same(a, b))
+
+
+def test_mutated_frames_are_accepted_only_if_python_accepts_them():
+    r = random.Random(5)
+    ours = {q: q for q in range(100)}
+    alphabet = b"0123456789.-\0eE+ ;" + bytes([0, 255, 128])
+    frames = []
+    for f in mixed(20_000, seed=9):
+        body = bytearray(f[4:])
+        for _ in range(r.choice([1, 1, 1, 2, 5])):
+            k = r.randrange(len(body))
+            what = r.random()
+            if what < 0.5:
+                body[k] = r.choice(alphabet)
+            elif what < 0.75:
+                body.insert(k, r.choice(alphabet))
+            elif len(body) > 3:
+                del body[k]
+        if not bytes(body[:5]) in (b"9001\0", b"9003\0"):
+            frames.append(len(body).to_bytes(4, "big") + bytes(body))
+    data = b"".join(frames)
+    _, messages, status, counts, _ = decode(data, ours)
+    wanted, outcomes = naive.decode([f[4:] for f in frames], ours)
+    assert status == wire.MORE
+    assert counts[wire_message.DECODED] == outcomes.count("decoded") > 3_000
+    assert counts[wire_message.BAD] == len(outcomes) - outcomes.count("decoded") - outcomes.count("forwarded") > 3_000
+    for k, reason in enumerate(REASONS[1:], 1):
+        assert counts[wire.N_OUTCOMES + k] == outcomes.count(reason), reason
+    messages["req_id"] = messages["symbol"]
+    want = [expected(s) for s in wanted if s.what]
+    assert len(messages) == len(want)
+    assert all(same(said(m), w) for m, w in zip(messages, want))
+
+
+def test_a_full_record_array_stops_the_walk_where_it_goes_on():
+    data = b"".join(naive.frame(2, 6, 7, 0, k) for k in range(10))
+    pos, messages, status, _, _ = decode(data, {7: 0}, capacity=4)
+    assert status == wire.FULL
+    assert list(messages["quantity"]) == [0, 1, 2, 3]
+    assert list(decode(data[pos:], {7: 0})[1]["quantity"]) == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("length", [0, 1, (16 << 20) + 1, 905_982_777])
+def test_an_impossible_length_loses_the_framing(length):
+    good = naive.frame(2, 6, 7, 0, 5)
+    data = good + length.to_bytes(4, "big") + good
+    pos, messages, status, counts, _ = decode(data, {7: 0})
+    assert (pos, len(messages), status) == (len(good), 1, wire.LOST)
+    assert counts[wire.N_OUTCOMES + wire_message.LOST_FRAMING] == 1
+
+
+@pytest.mark.pure
+def test_requests_that_share_a_place_of_the_table_are_told_apart():
+    ours = {5: 0, 69: 1, 133: 2, 2**31 - 1: 3, 2147483519: 4}
+    data = b"".join(naive.frame(2, 6, q, 0, q) for q in [*ours, 197, -1])
+    _, messages, _, counts, _ = decode(data, ours)
+    assert list(messages["symbol"]) == [0, 1, 2, 3, 4]
+    assert counts[wire_message.FORWARDED] == 2
+
+
+# --- what is for others
+
+
+def split(data: bytes, ours: dict[int, int], lo: int = 0, capacity: int = 64):
+    spans, private = np.zeros((capacity, 2), np.int64), np.zeros(3, np.int64)
+    pos, n, status = wire.split(padded(data), lo, len(data), table(ours), spans, private)
+    return pos, [tuple(s) for s in spans[:n].tolist()], status, private.tolist()
+
+
+@pytest.mark.pure
+def test_neighbouring_foreign_frames_make_one_span():
+    a, b, c = naive.frame(4, 2, -1, 2104, "farm"), naive.frame(1, 6, 7, 1, "5", 1, 0), naive.frame(1, 6, 8, 1, "5", 1, 0)
+    data = a + c + b + b + c + b + a[:9]
+    n, m = len(a) + len(c), len(b)
+    assert split(data, {7: 0})[:3] == (n + 3 * m + len(c), [(0, n), (n + 2 * m, n + 2 * m + len(c))], wire.MORE)
+
+
+@pytest.mark.pure
+def test_a_clock_frame_ends_the_walk_and_gives_its_numbers():
+    a, clock, end = naive.frame(2, 6, 7, 0, 5), naive.frame(9001, 1_381_239_000_000_000_001, 17), naive.frame(9003, 10, 4, 2)
+    data = a + clock + a + end
+    assert split(data, {7: 0}) == (len(a) + len(clock), [], wire.AT_CLOCK, [1_381_239_000_000_000_001, 17, 0])
+    pos, _, status, numbers = split(data, {7: 0}, lo=len(a) + len(clock))
+    assert (pos, status, numbers) == (len(data), wire.AT_END, [10, 4, 2])
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("damaged", [(9001, 5), (9001, "x", 5), (9001, 1, 2, 3), (9003, 1, 2)])
+def test_a_damaged_clock_frame_loses_the_framing(damaged):
+    assert split(naive.frame(*damaged), {})[2] == wire.LOST
+
+
+def test_every_frame_is_either_decoded_or_forwarded():
+    ours = {q: q for q in range(0, 100, 3)}
+    frames = mixed(3_000, seed=4)
+    data = b"".join(frames)
+    _, spans, _, _ = split(data, ours, capacity=3_000)
+    foreign = b"".join(data[a:b] for a, b in spans)
+    assert foreign == b"".join(f for f in frames if naive.req_id(f[4:]) not in ours)
+    assert math.isclose(decode(data, ours)[3][wire_message.FORWARDED], len(naive.frames(foreign)))
