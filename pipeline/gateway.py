@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import ib_async
@@ -169,18 +169,28 @@ class Gateway:
         """Connect, look up the contracts and subscribe; GatewayError says why not."""
         where = f"gateway {host}:{port}"
         try:
-            await self.ib.connectAsync(host, port, self.conf.client_id, timeout=self.conf.timeout_s, account=self.conf.account)
+            await self._or_failure(self.ib.connectAsync(host, port, self.conf.client_id, timeout=self.conf.timeout_s, account=self.conf.account))
         except ConnectionRefusedError:
             raise GatewayError(
                 f"{where} refused the connection. Is IB Gateway running with the API port open? Try: tickarrow run (the simulated gateway)"
             ) from None
         except (TimeoutError, OSError, ConnectionError) as e:
-            if self._failure is not None:
-                raise self._failure from None
             raise GatewayError(
                 f"{where} did not complete the handshake ({e or 'no answer in time'}). Is client id {self.conf.client_id} in use, or the port another program's?"
             ) from None
-        await self._subscribe(where)
+        await self._or_failure(self._subscribe(where))
+
+    async def _or_failure(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Await `work`, or raise what went wrong on the connection meanwhile: it would wait for answers that cannot come."""
+        task, failed = asyncio.ensure_future(work), asyncio.ensure_future(self._done.wait())
+        try:
+            await asyncio.wait({task, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if self._failure is not None:
+                raise self._failure
+            await task
+        finally:
+            task.cancel()
+            failed.cancel()
 
     async def _subscribe(self, where: str) -> None:
         contracts = [ib_async.Stock(i.symbol, "SMART", "USD") for i in self.universe]
