@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_encoder import Encoder
-from tickarrow.pipeline.simulator_feed import LockStep
 from tickarrow.pipeline.simulator_frames import FIRST_VERSION, SERVER_VERSION, frame
+from tickarrow.pipeline.simulator_lockstep import LockStep
 from tickarrow.pipeline.simulator_requests import ANSWERS, FEED_REQUESTS, LATER, REQUEST_ID, SILENT, Request
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
-"""Slow twins of the wire encoder and a reader of frames: plain Python, sharing no code with the kernels or the simulator."""
+"""Slow twins of the wire encoder and the matching engine, and a client that knows frames only: plain Python, no code of the simulator."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import struct
 from decimal import Decimal
 
@@ -148,7 +150,10 @@ def encode_slots(slots, req, wait, duplicates=True):
             for tick, size_tick, p, z, old in (1, 0, q.bid, q.bid_size, sent.bid), (2, 3, q.ask, q.ask_size, sent.ask):
                 if not same(p, old):
                     out += side(req, tick, size_tick, p, z, True, True, duplicates)
-            for size_tick, p, z, old, old_size in (0, q.bid, q.bid_size, sent.bid, sent.bid_size), (3, q.ask, q.ask_size, sent.ask, sent.ask_size):
+            for size_tick, p, z, old, old_size in (
+                (0, q.bid, q.bid_size, sent.bid, sent.bid_size),
+                (3, q.ask, q.ask_size, sent.ask, sent.ask_size),
+            ):
                 if same(p, old) and not same(z, old_size):
                     out.append((2, 6, req, size_tick, "" if missing(z) else number(z)))
             sent.bid, sent.bid_size, sent.ask, sent.ask_size, quote_slot = q.bid, q.bid_size, q.ask, q.ask_size, k
@@ -196,7 +201,16 @@ def match(rows, actions):
                 orders[key]["state"] = "Cancelled"
             return
         symbol, side_, quantity, limit = rest
-        o = {"id": key, "symbol": symbol, "side": side_, "quantity": quantity, "limit": limit, "filled": 0, "state": "open", "number": len(orders)}
+        o = {
+            "id": key,
+            "symbol": symbol,
+            "side": side_,
+            "quantity": quantity,
+            "limit": limit,
+            "filled": 0,
+            "state": "open",
+            "number": len(orders),
+        }
         orders[key] = o
         o["waited"] = not marketable(o)
         work(symbol, ts)
@@ -219,3 +233,77 @@ def match(rows, actions):
         if o["state"] == "open":
             o["state"] = "Cancelled"
     return fills, {o["id"]: (o["state"], o["filled"]) for o in orders.values()}
+
+
+def stock(symbol, con_id=0):
+    """The twelve contract fields of a request."""
+    return [con_id, symbol, "STK", "", 0.0, "", "", "SMART", "", "USD", "", ""]
+
+
+class Client:
+    """Sends and receives frames; keeps every byte it got."""
+
+    @classmethod
+    async def connect(cls, port, options="", client_id=1, start=True, receive_buffer=0):
+        self = cls()
+        sock = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only where the protocol is named
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        self.reader, self.writer = await asyncio.open_connection(sock=sock)
+        self.received, self.at, self.closed = bytearray(), 0, False
+        hello = f"v157..178{' ' + options if options else ''}".encode()
+        self.writer.write(b"API\0" + len(hello).to_bytes(4, "big") + hello)
+        self.greeting = await self.next()
+        if start:
+            self.send(71, 2, client_id, "")
+        return self
+
+    def send(self, *fields):
+        self.writer.write(frame(*fields))
+
+    async def next(self, timeout=5.0):
+        """The next frame as a list of fields; None when the server has closed."""
+        while True:
+            if len(self.received) - self.at >= 4:
+                end = self.at + 4 + int.from_bytes(self.received[self.at : self.at + 4], "big")
+                if len(self.received) >= end:
+                    body = bytes(self.received[self.at + 4 : end])
+                    self.at = end
+                    return body.decode().split("\0")[:-1]
+            data = await asyncio.wait_for(self.reader.read(1 << 16), timeout)
+            if not data:
+                self.closed = True
+                return None
+            self.received += data
+
+    async def until(self, *ids, matching=lambda f: True):
+        """Frames up to and with the first of these message ids."""
+        out = []
+        while (f := await self.next()) is not None:
+            out.append(f)
+            if f[0] in ids and matching(f):
+                return out
+        raise AssertionError(f"closed before any of {ids}; got {out[-5:]}")
+
+    async def error(self, code):
+        """Text of the next error with this code."""
+        return (await self.until("4", matching=lambda f: f[3] == str(code)))[-1][4]
+
+    def subscribe(self, req, symbol, snapshot=False):
+        self.send(1, 11, req, *stock(symbol), 0, "", int(snapshot), 0, "")
+
+    def tick_by_tick(self, req, symbol, kind):
+        self.send(97, req, *stock(symbol), kind, 0, 0)
+
+    def order(self, order_id, symbol, action, quantity, limit=None, tif="DAY", ref="ref"):
+        kind, price = ("MKT", "") if limit is None else ("LMT", limit)
+        head = [3, order_id, *stock(symbol), "", "", action, quantity, kind, price, "", tif, "", "", "", 0, ref, 1, 0]
+        self.send(*head, *[0] * 6, *[""] * 78)
+
+    def cancel(self, order_id):
+        self.send(4, 1, order_id, "")
+
+    def close(self):
+        self.writer.close()

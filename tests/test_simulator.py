@@ -1,18 +1,82 @@
 """The simulated gateway: unmodified ib_async trades on it, no tick is lost, and every request and mistake has its answer."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import ib_async
 import numpy as np
 import pytest
-from simulator_client import MS, SECOND, START, Client, MemorySource, gateway, quote, stock, trade, walk
+from naive_simulator import Client, stock
 
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.simulator import Simulator
+from tickarrow.pipeline.universe import Universe
+
+START = 1_381_240_800_000_000_000  # 2013-10-08 14:00:00 UTC
+SECOND = 1_000_000_000
+MS = 1_000_000
+NAMES = ("ts", "symbol", "kind", "mask", "bid", "bid_size", "ask", "ask_size", "price", "size")
+TYPES = (np.int64, np.int32, np.uint8, np.uint8, *(np.float64,) * 6)
+NAN = float("nan")
+
+
+def quote(ms, symbol, bid, ask, bid_size=100.0, ask_size=100.0):
+    """A quote row that gives all four values, `ms` after the start."""
+    return (START + int(ms * MS), symbol, 0, 15, bid, bid_size, ask, ask_size, NAN, NAN)
+
+
+def trade(ms, symbol, price, size):
+    return (START + int(ms * MS), symbol, 1, 0, NAN, NAN, NAN, NAN, price, size)
+
+
+class MemorySource:
+    """Rows given as tuples."""
+
+    def __init__(self, rows, symbols=("BAC", "IBM"), block=8192):
+        self.rows, self.block = rows, block
+        self.universe = Universe.of(symbols)
+        self.start_ns = START
+        self.end_ns = rows[-1][0] if rows else START
+        self.bad = {}
+
+    def blocks(self):
+        for a in range(0, len(self.rows), self.block):
+            part = zip(*self.rows[a : a + self.block])
+            yield SimpleNamespace(**{n: np.array(c, t) for n, c, t in zip(NAMES, part, TYPES)})
+
+
+def walk(n, seed=7, symbols=2, step_ms=(0, 40)):
+    """A random walk of quotes with some trades, all values given."""
+    rng = np.random.default_rng(seed)
+    mid, ms, rows = [1000 + 500 * s for s in range(symbols)], 0.0, []
+    for _ in range(n):
+        s = int(rng.integers(symbols))
+        ms += int(rng.integers(*step_ms))
+        if rng.random() < 0.3:
+            rows.append(trade(ms, s, (mid[s] + int(rng.integers(0, 2))) / 100, float(rng.integers(1, 9) * 100)))
+        else:
+            mid[s] += int(rng.integers(-1, 2))
+            rows.append(quote(ms, s, mid[s] / 100, (mid[s] + 1) / 100, float(rng.integers(1, 9) * 100), float(rng.integers(1, 9) * 100)))
+    return rows
+
+
+@contextlib.asynccontextmanager
+async def gateway(rows, **conf):
+    """A simulator that serves the rows; yields it and its port."""
+    simulator = Simulator(GatewayConf(**({"settle_ms": 30.0, "once": False} | conf)))
+    port = await simulator.start()
+    simulator.open(rows if isinstance(rows, MemorySource) else MemorySource(rows))
+    try:
+        yield simulator, port
+    finally:
+        await simulator.close()
+    if simulator.failure is not None:
+        raise simulator.failure
 
 
 async def connected(port, client_id=1):
@@ -66,7 +130,9 @@ def test_ib_async_sees_the_prices_of_the_source():
             ticker, other = ib.reqMktData(bac), ib.reqMktData(ibm)
             prints, quotes, mids = [], [], []
             ib.pendingTickersEvent += lambda ts: [
-                (prints if hasattr(x, "exchange") else quotes if hasattr(x, "bidPrice") else mids).append(x) for t in ts for x in t.tickByTicks
+                (prints if hasattr(x, "exchange") else quotes if hasattr(x, "bidPrice") else mids).append(x)
+                for t in ts
+                for x in t.tickByTicks
             ]
             ib.reqTickByTickData(bac, "AllLast")
             ib.reqTickByTickData(bac, "BidAsk")
@@ -354,7 +420,11 @@ def child(tmp_path, config, **kwargs):
     path = tmp_path / "simulator.json"
     path.write_text(json.dumps(config))
     return subprocess.Popen(
-        [sys.executable, "-m", "tickarrow.pipeline.simulator", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **kwargs
+        [sys.executable, "-m", "tickarrow.pipeline.simulator", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **kwargs,
     )
 
 
@@ -398,8 +468,14 @@ def test_a_child_ends_when_its_parent_is_gone(tmp_path):
     ("change", "message"),
     [
         ({"gateway": {"sped": 1}}, "gateway: Key 'sped' not in 'GatewayConf'. Correct the key or its value."),
-        ({"gateway": {"speed": "fast"}}, "gateway: Value 'fast' of type 'str' could not be converted to Float. Correct the key or its value."),
-        ({"source": {"kind": "parquet", "path": "none.parquet"}}, "source.path: none.parquet does not exist. Name a Parquet file of ticks."),
+        (
+            {"gateway": {"speed": "fast"}},
+            "gateway: Value 'fast' of type 'str' could not be converted to Float. Correct the key or its value.",
+        ),
+        (
+            {"source": {"kind": "parquet", "path": "none.parquet"}},
+            "source.path: none.parquet does not exist. Name a Parquet file of ticks.",
+        ),
     ],
 )
 def test_a_child_says_what_is_wrong_and_exits_with_1(tmp_path, change, message):

@@ -5,7 +5,8 @@ import random
 
 import naive_simulator as naive
 import pytest
-from simulator_client import MS, NAN, SECOND, START, Client, MemorySource, gateway, quote, trade, walk
+from naive_simulator import Client
+from test_simulator import MS, NAN, SECOND, START, MemorySource, gateway, quote, trade, walk
 
 LATENCY = 50 * MS
 

@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from tickarrow.configs.gateway import SimulatorConf
 from tickarrow.jit import wire_encode, wire_encode_market, wire_encode_slot
 from tickarrow.jit.wire_encode_market import MESSAGES, POSITION, TRADES, TRIGGER, UPDATES
+from tickarrow.pipeline.batch import Chunk, Table
+from tickarrow.pipeline.decode import Decode, FromRows
+from tickarrow.pipeline.schemas import TICKS, Feed
 from tickarrow.pipeline.simulator_encoder import Encoder, new_quotes
+from tickarrow.pipeline.source import Rows
 
 SECOND = 1_000_000_000
 TYPES = (np.int64, np.int32, np.uint8, np.uint8, *(np.float64,) * 6)
@@ -104,7 +108,12 @@ def test_frames_of_a_hand_written_quote_and_trade():
 
 
 @pytest.mark.pure
-@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 10**12).flatmap(lambda k: st.integers(0, 8).map(lambda d: k / 10**d))))
+@given(
+    st.one_of(
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.integers(0, 10**12).flatmap(lambda k: st.integers(0, 8).map(lambda d: k / 10**d)),
+    )
+)
 def test_a_number_reads_back_as_the_same_double(x):
     out, odd = np.zeros(400, np.uint8), np.zeros(4, wire_encode.ODD)
     end = wire_encode.number_point(out, 0, x, odd)
@@ -190,3 +199,51 @@ def test_encoders_count_updates_and_trades_once_per_request():
     assert e.control[TRADES] == 1  # where Last is subscribed, L1 makes no trade rows
     assert e.control[POSITION] == 0
     assert wire_encode_slot.encode_slot is not None
+
+
+# Rows as a source gives them: a given side has a price and a size, or neither; a size alone is of a side that has a price.
+def given_side(p, z):
+    return st.sampled_from([(3, p, z), (1, p, nan), (2, nan, z), (3, nan, nan), (0, nan, nan)])
+
+
+plain_price, plain_size = st.integers(1, 3000).map(lambda k: k / 100), st.integers(1, 50000).map(lambda k: k / 4)
+source_quote = st.tuples(plain_price, plain_size, plain_price, plain_size).flatmap(
+    lambda v: st.tuples(given_side(*v[:2]), given_side(*v[2:])).map(
+        lambda s: (0, s[0][0] | s[1][0] << 2, s[0][1], s[0][2], s[1][1], s[1][2], nan, nan)
+    )
+)
+source_trade = st.tuples(st.one_of(plain_price, st.just(nan)), st.integers(1, 10**9).map(lambda k: k / 1000)).map(
+    lambda t: (1, 0, nan, nan, nan, nan, *t)
+)
+source_row = st.tuples(st.integers(0, 2), st.one_of(source_quote.filter(lambda q: q[1]), source_trade)).map(lambda r: (r[0], *r[1]))
+
+
+@given(st.lists(source_row, max_size=40))
+def test_the_decoder_reads_back_the_ticks_of_the_rows(rows):
+    rows = timed(rows)
+    e, taken = encoder([(11, 0, 0, False), (12, 1, 0, False), (13, 2, 0, False)])
+    for req, symbol in (11, 0), (12, 1), (13, 2):
+        e.present(req, symbol)  # the baseline of the volume
+    e.clock(1_381_240_800 * SECOND)
+    e.rows(columns(rows), 0, len(rows), wire_encode_market.EVERY_ROW)
+    data = np.zeros(len(taken) + 64, np.uint8)
+    data[: len(taken)] = taken
+
+    wire, table = Decode(3, Table(TICKS)), Table(TICKS)
+    decode = Decode(3, table)
+    for req, symbol in (11, 0), (12, 1), (13, 2):
+        wire.subscribe(req, symbol, Feed.L1)
+        decode.subscribe(req, symbol, Feed.L1)
+    at, number = 0, 0
+    while at < len(taken):
+        split = wire.split(data, at, len(taken))
+        decode.step(Chunk(data, at, split.pos, split.clock_ts, number))
+        at, number = split.pos, number + 1
+    direct = Table(TICKS)
+    c = columns(rows)
+    FromRows(3, direct).step(Rows(*c))
+    assert table.rows == direct.rows == len(rows)
+    for name in ("seq", "ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size"):
+        np.testing.assert_array_equal(table.column(name), direct.column(name), err_msg=name)
+    counts = decode.counts()
+    assert (counts["bad"], counts["forwarded"], counts["decoded"]) == (0, 0, e.sent[0])
