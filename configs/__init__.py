@@ -7,7 +7,21 @@ def register() -> None:
     """Put every dataclass into Hydra's ConfigStore: `<group>/schema` for a group, `root/<command>` for a command."""
     from hydra.core.config_store import ConfigStore
 
-    from tickarrow.configs import costs, ensemble, features, fills, gateway, models, orders, pipeline, record, risk, source, training, universe
+    from tickarrow.configs import (
+        costs,
+        ensemble,
+        features,
+        fills,
+        gateway,
+        models,
+        orders,
+        pipeline,
+        record,
+        risk,
+        source,
+        training,
+        universe,
+    )
 
     groups = {
         "universe": universe.UniverseConf, "source": source.SourceConf, "gateway": gateway.GatewayConf, "features": features.FeaturesConf,

@@ -14,14 +14,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
 from numba import types
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 SCALARS = {
     "i1": types.int8, "i2": types.int16, "i4": types.int32, "i8": types.int64,
@@ -43,7 +41,15 @@ _user_files: set[Path] = set()
 
 
 def record(fields: Sequence[tuple[Any, ...]]) -> np.dtype[Any]:
-    """Aligned record type of a kernel's state; `np.record`, so that `state[i].name` also works with the JIT off."""
+    """Aligned record type of a kernel's state; `np.record`, so that `state[i].name` also works with the JIT off.
+
+    Raises
+    ------
+    ValueError : a field is named like an attribute of NumPy scalars (`size`, `max`, ...), which would hide it with the JIT off
+    """
+    for name, *_ in fields:
+        if hasattr(np.void, name):
+            raise ValueError(f"record field {name!r} is an attribute of NumPy scalars and is hidden by it with the JIT off. Choose another name.")
     return np.dtype((np.record, np.dtype(list(fields), align=True)))
 
 
@@ -111,7 +117,7 @@ def _argument(text: str, names: dict[str, Any]) -> Any:
     return types.Array(item, dims.count(":"), "C", readonly=readonly)
 
 
-def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = False) -> Callable[[F], F]:
+def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Compile the decorated function for one declared signature.
 
     Parameters
@@ -128,7 +134,7 @@ def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = 
     raises `TypeError` instead of compiling in a tick.
     """
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[..., Any]) -> Any:
         source = Path(function.__code__.co_filename).resolve()
         arguments = tuple(_argument(t, function.__globals__) for t in _split(signature))
         with _cache_folder(source):
@@ -138,23 +144,23 @@ def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = 
             compiled: Any = numba.njit(**options)(function)
         if not numba.config.DISABLE_JIT:
             _registry.append((f"{source.stem}.{function.__name__}", compiled, arguments))
-        return compiled  # type: ignore[no-any-return]
+        return compiled
 
     return decorate
 
 
-def ufunc(signature: str) -> Callable[[F], F]:
+def ufunc(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a NumPy ufunc of a scalar kernel's formula, for research: broadcasting, `out=`, `where=`. Not for the hot path."""
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[..., Any]) -> Any:
         if numba.config.DISABLE_JIT:
-            return np.vectorize(function, otypes=[float])  # type: ignore[return-value]
+            return np.vectorize(function, otypes=[float])
         source = Path(function.__code__.co_filename).resolve()
         arguments = tuple(_argument(t, function.__globals__) for t in _split(signature))
         with _cache_folder(source):
             compiled: Any = numba.vectorize(cache=True)(function)
         _registry.append((f"{source.stem}.{function.__name__}", compiled, arguments))
-        return compiled  # type: ignore[no-any-return]
+        return compiled
 
     return decorate
 

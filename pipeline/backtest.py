@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Grid
@@ -32,7 +33,7 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     """Run one backtest; writes `result.json` and the results as Parquet tables into the output directory."""
     if conf.fills.kind != "next_quote":
         raise ConfigError(f"fills.kind is {conf.fills.kind!r}; the only fill model is 'next_quote'.")
-    swept = HydraConfig.initialized() and HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"
+    swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     console = Console(stderr=True, quiet=swept)
     out = output_directory()
     source = open_source(conf.source, conf.universe)
@@ -59,15 +60,17 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     return result
 
 
-class GatherResults(Callback):  # type: ignore[misc]
+class GatherResults(Callback):
     """At the end of a sweep: `results.parquet`, one row per job, and a table of it."""
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        rows = []
+        rows: list[dict[str, Any]] = []
+        overridden: set[str] = set()
         for path in sorted(folder.glob("*/result.json"), key=lambda p: int(p.parent.name)):
             overrides = (path.parent / ".hydra" / "overrides.yaml").read_text().splitlines()
             given = dict(line.removeprefix("- ").strip("'").split("=", 1) for line in overrides if "=" in line)
+            overridden |= given.keys()
             result = json.loads(path.read_text())
             reasons = {f"reason_{k}": v for k, v in result.pop("reasons").items()}
             rows.append({"job": int(path.parent.name), **given, **result, **reasons})
@@ -76,10 +79,11 @@ class GatherResults(Callback):  # type: ignore[misc]
         names = dict.fromkeys(name for row in rows for name in row)
         table = pa.table({name: [row.get(name) for row in rows] for name in names})
         pq.write_table(table, folder / "results.parquet")
-        swept = [n for n in names if n in {k for row in rows for k in row} and len({row.get(n) for row in rows}) > 1 and ("." in n or n == "model_set")]
+        swept = [n for n in names if n in overridden and len({row.get(n) for row in rows}) > 1]
         grid = Grid("job", *swept, *SHOWN, box=None, pad_edge=False)
         for row in rows:
-            grid.add_row(str(row["job"]), *[str(row.get(n, "")) for n in swept], *[f"{row[n]:,.2f}" if isinstance(row[n], float) else f"{row[n]:,}" for n in SHOWN])
+            figures = [f"{row[n]:,.2f}" if isinstance(row[n], float) else f"{row[n]:,}" for n in SHOWN]
+            grid.add_row(str(row["job"]), *[str(row.get(n, "")) for n in swept], *figures)
         console = Console()
         console.print(grid)
         console.print(f"written to {folder / 'results.parquet'}", soft_wrap=True)

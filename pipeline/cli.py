@@ -63,9 +63,11 @@ def one_sentence(e: BaseException) -> str | None:
     if isinstance(e, HydraException | OmegaConfBaseException):
         cause = e.__cause__ if isinstance(e.__cause__, OmegaConfBaseException) else None
         lines = [line.strip() for x in (e, cause) if x is not None for line in str(x).splitlines()]
-        said = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type=", "See https", "Available options"))]
+        internal = ("full_key:", "object_type=", "reference_type=", "See https", "Available options")
+        said = [line for line in lines if line and not line.startswith(internal)]
         keys = [line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")]
-        return "configuration: " + " ".join(dict.fromkeys(said)) + (f" (key {keys[-1]})" if keys and keys[-1] else "") + ". See: tickarrow COMMAND --cfg job"
+        where = f" (key {keys[-1]})" if keys and keys[-1] else ""
+        return f"configuration: {' '.join(dict.fromkeys(said))}{where}. See: tickarrow COMMAND --cfg job"
     return None
 
 

@@ -47,8 +47,8 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
     """
 
     def __init__(
-        self, old: Connection, decode: Decode, on_chunk: Callable[[Chunk, int], None], on_read: Callable[[], None], on_end: Callable[[tuple[int, int, int]], None],
-        on_lost: Callable[[str], None], lock_step: bool,
+        self, old: Connection, decode: Decode, on_chunk: Callable[[Chunk, int], None], on_read: Callable[[], None],
+        on_end: Callable[[tuple[int, int, int]], None], on_lost: Callable[[str], None], lock_step: bool,
     ) -> None:  # fmt: skip
         self.decode, self.on_chunk, self.on_read, self.on_end, self.on_lost, self.lock_step = decode, on_chunk, on_read, on_end, on_lost, lock_step
         self._ring = np.zeros(RING_BYTES + PAD, np.uint8)
@@ -176,7 +176,8 @@ class Gateway:
             ) from None
         except (TimeoutError, OSError, ConnectionError) as e:
             raise GatewayError(
-                f"{where} did not complete the handshake ({e or 'no answer in time'}). Is client id {self.conf.client_id} in use, or the port another program's?"
+                f"{where} did not complete the handshake ({e or 'no answer in time'}). "
+                f"Is client id {self.conf.client_id} in use, or the port another program's?"
             ) from None
         await self._or_failure(self._subscribe(where))
 
@@ -252,7 +253,8 @@ class Gateway:
         self._done.set()
 
     def _on_lost(self, why: str) -> None:
-        self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port}: {why}. Reconnect; if it happens again, record the stream and report it."))
+        where = f"gateway {self.ib.client.host}:{self.ib.client.port}"
+        self._fail(GatewayError(f"{where}: {why}. Reconnect; if it happens again, record the stream and report it."))
 
     def _on_disconnected(self) -> None:
         if not self._done.is_set():

@@ -133,7 +133,7 @@ class Pipeline:
         if len(decisions):
             if arrival_ns:
                 self._time(decisions, arrival_ns, started, t0, t1, t2, clock())
-            self._predictions.update(predictions.view("y"))
+            self._predictions.update(predictions.view("y").data)
         self.kinds += np.bincount(ticks.view("kind"), minlength=len(self.kinds))
         return decisions
 

@@ -31,7 +31,7 @@ class Journal:
 
     def append(self, chunk: Chunk) -> None:
         """Write one chunk; it is in the file system's memory when this returns."""
-        data = memoryview(chunk.data)[chunk.lo : chunk.hi]
+        data = chunk.data.data[chunk.lo : chunk.hi]
         size = HEADER.size + len(data)
         if size > self._left:
             self._next()

@@ -18,10 +18,10 @@ from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import read_journal
 from tickarrow.pipeline.schemas import CONTROL, Feed
 from tickarrow.pipeline.session import open_manifest, read_table, versions
-from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.universe import Universe
 
 PAD = 64  # the wire kernel loads 8 bytes at a time

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RunConf
 from tickarrow.pipeline import summary
@@ -28,9 +28,9 @@ from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.session import Session, config_digest
-from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.universe import Universe
 
@@ -164,4 +164,6 @@ async def _port(child: asyncio.subprocess.Process) -> int:
             return int(event["port"])
         if event["event"] == "error":
             raise GatewayError(event["message"])
-    raise GatewayError(f"the simulated gateway ended with code {await child.wait()} before it listened. Run it alone to see why: python -m tickarrow.pipeline.simulator")
+    raise GatewayError(
+        f"the simulated gateway ended with code {await child.wait()} before it listened. Run it alone to see why: python -m tickarrow.pipeline.simulator"
+    )

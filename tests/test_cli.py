@@ -11,8 +11,6 @@ import pytest
 from commands import SMALL, tickarrow
 
 
-
-
 def fails(*args, cwd):
     """Run a command that must fail with one sentence; that sentence."""
     done = tickarrow(*args, cwd=cwd)

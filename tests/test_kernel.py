@@ -115,7 +115,10 @@ def test_an_edited_callee_changes_the_result_of_its_cached_caller(tmp_path):
         (tree / name).write_bytes((Path(_kernel.__file__).parent / name).read_bytes())
     (tree / "probe_caller.py").write_text(CALLER)
     env = os.environ | {"TICKARROW_CACHE": str(tmp_path / "cache")}
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]; import tickarrow.jit.probe_caller"
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]; "
+        "import tickarrow.jit.probe_caller"
+    )
 
     def result(factor):
         (tree / "probe_callee.py").write_text(CALLEE.format(factor=factor))
@@ -138,3 +141,9 @@ def test_the_cache_folder_depends_on_variables_that_change_code(monkeypatch, var
 def test_tickarrow_cache_moves_everything_that_can_be_made_again(monkeypatch, tmp_path):
     monkeypatch.setenv("TICKARROW_CACHE", str(tmp_path))
     assert _kernel.cache_home() == tmp_path
+
+
+@pytest.mark.parametrize("name", ["size", "max", "data"])
+def test_a_record_field_that_numpy_would_hide_is_refused(name):
+    with pytest.raises(ValueError, match=f"record field '{name}' is an attribute of NumPy scalars"):
+        record([(name, "f8")])

@@ -14,9 +14,9 @@ from commands import SMALL, run, tickarrow
 
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decode import FromRows
+from tickarrow.pipeline.prepare import compose, load
 from tickarrow.pipeline.schemas import TICKS
 from tickarrow.pipeline.session import open_manifest, read_table
-from tickarrow.pipeline.prepare import compose, load
 from tickarrow.pipeline.source import open_source
 
 MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *SMALL]

@@ -47,7 +47,7 @@ def test_a_damaged_record_is_named(tmp_path):
 def test_a_missing_file_of_the_journal_is_named(tmp_path):
     write(tmp_path, [b"x" * 50, b"y" * 50, b"z" * 50], file_bytes=80)
     (tmp_path / "chunks-00001.bin").unlink()
-    with pytest.raises(SessionError, match="chunk 2 in chunks-00002.bin follows chunk 0: 1 are missing"):
+    with pytest.raises(SessionError, match=r"chunk 2 in chunks-00002.bin follows chunk 0: 1 are missing"):
         list(read_journal(tmp_path))
 
 
