@@ -87,9 +87,9 @@ def forest(x, lo, hi, groups, feature, threshold, leaf, model, base, wide, total
                             s = k + slot[j]
                             slot[j] += slot[j] + U(row[feature[s]] >= threshold[s])
                             k += size
-                    k = tree - size  # a slot of the last level is 2^depth + its leaf
+                    k = tree
                     for j in range(LANES):
-                        total[r, j] += leaf[k + slot[j]]
+                        total[r, j] += leaf[k + slot[j] - size]  # a slot of the last level is 2^depth + its leaf
                         k += size
                 tree += U(LANES) * size
             for r in range(rows):

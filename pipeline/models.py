@@ -72,7 +72,7 @@ class ModelSet:
     @functools.cached_property
     def forests(self) -> list[Forest]:
         """The models as neutral forests, read through treelite on first use."""
-        return [read_forest(b, f"{self.name}: {n}") for b, n in zip(self.boosters, self.names)]
+        return [read_forest(b, n) for b, n in zip(self.boosters, self.names)]
 
     def trained_on(self, source: Mapping[str, Any]) -> bool:
         """Whether this set saw the data of the source configuration (as plain data): never judge it there."""

@@ -1,0 +1,239 @@
+"""Compiler: what it reads, what it refuses, the layout file, and C code that is patched only where it is known."""
+
+import numpy as np
+import pytest
+import treelite
+import xgboost as xgb
+from models_common import booster
+
+from tickarrow.jit import trees
+from tickarrow.pipeline import compiler, compiler_native
+from tickarrow.pipeline.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return booster(1, depth=3, n_trees=4)
+
+
+@pytest.fixture(scope="module")
+def forest(model):
+    return compiler.read_forest(model, "m")
+
+
+@pytest.fixture(scope="module")
+def code(model):
+    return compiler_native.generate(model)
+
+
+def data(n=400, categorical=False):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, 3)).astype(np.float32)
+    if categorical:
+        x[:, 2] = rng.integers(0, 5, n)
+    return x, x[:, 0] + (x[:, 2] > 1) + rng.normal(size=n) * 0.1
+
+
+def refused(model, name="a/h0"):
+    with pytest.raises(ModelError) as e:
+        compiler.read_forest(model, name)
+    return str(e.value)
+
+
+def test_a_forest_is_what_xgboost_dumps(model, forest):
+    dump = model.trees_to_dataframe()
+    assert forest.root.size == 4
+    assert forest.n_leaves == int((dump.Feature == "Leaf").sum())
+    assert forest.depth == 3
+    leaves = dump[dump.Feature == "Leaf"].Gain.to_numpy(np.float32)
+    np.testing.assert_array_equal(np.sort(forest.leaf[forest.left < 0]), np.sort(leaves))
+    splits = dump[dump.Feature != "Leaf"]
+    np.testing.assert_array_equal(np.sort(forest.threshold[forest.left >= 0]), np.sort(splits.Split.to_numpy(np.float32)))
+
+
+def test_dart_is_refused():
+    x, y = data()
+    model = xgb.train({"booster": "dart", "rate_drop": 0.5, "nthread": 1}, xgb.DMatrix(x, y), 3)
+    assert refused(model) == "model 'a/h0' is a 'dart' booster: expected 'gbtree', no dart weights, no linear model. Train it as such."
+
+
+def test_several_outputs_are_refused():
+    x, y = data()
+    model = xgb.train({"nthread": 1}, xgb.DMatrix(x, np.stack([y, y], 1)), 2)
+    assert refused(model) == "model 'a/h0' has more than one output: expected one forecast. Train one model per target."
+
+
+def test_a_link_is_refused():
+    x, y = data()
+    model = xgb.train({"objective": "binary:logistic", "nthread": 1}, xgb.DMatrix(x, y > 0), 2)
+    assert refused(model) == "model 'a/h0' has the link 'sigmoid': expected 'identity', a forecast in bp. Train a regression."
+
+
+def test_categorical_splits_are_refused():
+    x, y = data(categorical=True)
+    matrix = xgb.DMatrix(x, y, feature_types=["q", "q", "c"], enable_categorical=True)
+    model = xgb.train({"nthread": 1, "tree_method": "hist"}, matrix, 2)
+    assert refused(model) == "model 'a/h0', tree 0, has a categorical split: expected numerical ones. Encode the feature as a number."
+
+
+def test_averaged_trees_are_refused():
+    builder = treelite.model_builder.ModelBuilder(
+        threshold_type="float32", leaf_output_type="float32",
+        metadata=treelite.model_builder.Metadata(
+            num_feature=1, task_type="kRegressor", average_tree_output=True, num_target=1, num_class=[1], leaf_vector_shape=(1, 1)
+        ),
+        tree_annotation=treelite.model_builder.TreeAnnotation(num_tree=1, target_id=[0], class_id=[0]),
+        postprocessor=treelite.model_builder.PostProcessorFunc(name="identity"), base_scores=[0.0],
+    )  # fmt: skip
+    builder.start_tree()
+    builder.start_node(0)
+    builder.leaf(1.0)
+    builder.end_node()
+    builder.end_tree()
+    with pytest.raises(ModelError, match="model 'rf' averages its trees: expected a sum"):
+        compiler.read_treelite(builder.commit(), "rf")
+
+
+def stump_with(opname="<", threshold=0.5, dtype="float32"):
+    builder = treelite.model_builder.ModelBuilder(
+        threshold_type=dtype, leaf_output_type=dtype,
+        metadata=treelite.model_builder.Metadata(
+            num_feature=1, task_type="kRegressor", average_tree_output=False, num_target=1, num_class=[1], leaf_vector_shape=(1, 1)
+        ),
+        tree_annotation=treelite.model_builder.TreeAnnotation(num_tree=1, target_id=[0], class_id=[0]),
+        postprocessor=treelite.model_builder.PostProcessorFunc(name="identity"), base_scores=[0.0],
+    )  # fmt: skip
+    builder.start_tree()
+    builder.start_node(0)
+    builder.numerical_test(feature_id=0, threshold=threshold, default_left=True, opname=opname, left_child_key=1, right_child_key=2)
+    builder.end_node()
+    for node, value in ((1, 1.0), (2, 2.0)):
+        builder.start_node(node)
+        builder.leaf(value)
+        builder.end_node()
+    builder.end_tree()
+    return builder.commit()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"opname": "<="}, "model 'm', tree 0, compares with another operator than '<'. Only xgboost's convention is supported."),
+        ({"dtype": "float64"}, "model 'm' has float64 thresholds and float64 leaves: expected float32."),
+        ({"threshold": -np.inf}, "model 'm', tree 0, has an infinite or missing threshold or leaf. Train it on finite data."),
+    ],
+)
+def test_trees_of_another_convention_are_refused(changes, text):
+    assert compiler.read_treelite(stump_with(), "m").n_leaves == 2
+    with pytest.raises(ModelError) as e:
+        compiler.read_treelite(stump_with(**changes), "m")
+    assert str(e.value) == text
+
+
+def test_deep_trees_are_refused_by_the_portable_layout():
+    forest = compiler.read_forest(booster(2, depth=10, rows=3000, min_child_weight=0, max_bin=256), "deep/h1")
+    assert forest.depth > trees.MAX_DEPTH
+    with pytest.raises(ModelError) as e:
+        compiler.pack([forest], ["deep/h1"])
+    assert str(e.value) == (
+        f"model 'deep/h1' is {forest.depth} levels deep: the portable engine takes 8. Train it with depth <= 8, or use models=xgboost."
+    )
+
+
+def test_models_of_other_width_do_not_share_a_set(forest):
+    other = compiler.read_forest(booster(3, n_features=7), "b/h0")
+    with pytest.raises(ModelError, match="model 'b/h0' has 7 features, 'a/h0' 6: expected the same in one set"):
+        compiler.pack([forest, other], ["a/h0", "b/h0"])
+
+
+def test_a_layout_file_is_mapped_as_it_was_written(forest, tmp_path):
+    other = compiler.read_forest(booster(4, depth=6, n_trees=2), "b")
+    layout = compiler.pack([forest, other] * 9, [f"m{i}" for i in range(18)])
+    path = tmp_path / "x.forest"
+    compiler.write_layout(layout, path)
+    again = compiler.read_layout(path)
+    for name in ("shape", "groups", "feature", "threshold", "leaf", "model", "base"):
+        a, b = getattr(layout, name), getattr(again, name)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8))
+        if name != "groups":
+            assert b.ctypes.data % 64 == 0
+            assert not b.flags.writeable
+    assert sorted(layout.model.tolist()) == [-1] * 14 + list(range(18))
+    assert layout.groups["depth"].tolist() == [6, 6]  # nine shallow ones, then the deep ones fill the group up
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_layout_of_another_version_is_refused(forest, tmp_path):
+    path = tmp_path / "x.forest"
+    compiler.write_layout(compiler.pack([forest], ["m"]), path)
+    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 7'))
+    with pytest.raises(ModelError) as e:
+        compiler.read_layout(path)
+    assert str(e.value) == f"{path} has layout version 7, expected 1. Remove it: it is made again from the models."
+    path.write_bytes(b"something else" * 10)
+    with pytest.raises(ModelError, match="is no forest layout"):
+        compiler.read_layout(path)
+
+
+def test_the_patched_c_begins_with_the_base_score_and_adds_floats(code, forest):
+    patched = compiler_native.patch(*code, forest, "predict_m", "m")
+    assert patched.count("s += ") == forest.n_leaves
+    assert "result[0] +=" not in patched
+    assert f"  float s = {compiler_native._float(str(forest.base))};" in patched
+    constants = [line.split("+= ")[1] for line in patched.splitlines() if "s += " in line]
+    assert all(c.endswith("f;") and ("." in c or "e" in c) for c in constants)
+    np.testing.assert_array_equal(np.sort([np.float32(c[:-2]) for c in constants]), np.sort(forest.leaf[forest.left < 0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "constant"),
+    [("5", "5.0f"), ("-0", "-0.0f"), ("0.0767322", "0.0767322034f"), ("1e-42", "1.0005271e-42f"), ("3.4028235e+38", "3.40282347e+38f")],
+)
+def test_float_constants_are_c_and_exact(text, constant):
+    assert compiler_native._float(text) == constant
+    assert np.float32(constant[:-1]).view(np.uint32) == np.float32(text).view(np.uint32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("      result[0] += ", "      result[0] += 2 * ", "unknown line"),
+        ("unsigned int tmp;", "double tmp;", "unknown line 'double tmp;'"),
+        ("(float)", "(double)", "unknown line"),
+        (" < ", " <= ", "unknown line"),
+        ("int pred_margin, float*", "int pred_margin, double*", "expected one predict function with one base score"),
+        ("// Apply base_scores", "// Apply", "expected one predict function with one base score"),
+        ("// Apply base_scores\n", "// Apply base_scores\n  result[0] *= 2;\n", "expected the base score"),
+    ],
+)
+def test_generated_code_that_is_not_known_is_refused(code, forest, old, new, what):
+    source, header = code
+    assert old in source
+    with pytest.raises(ModelError, match="is not what the patch expects") as e:
+        compiler_native.patch(source.replace(old, new), header, forest, "f", "a/h0")
+    assert what in str(e.value)
+    assert str(e.value).startswith("model 'a/h0': the C code of tl2cgen ")
+
+
+def test_a_lost_leaf_and_another_entry_are_refused(code, forest):
+    source, header = code
+    lines = source.split("\n")
+    first = next(i for i, line in enumerate(lines) if "result[0] +=" in line)
+    with pytest.raises(ModelError, match=f"{forest.n_leaves - 1} leaves, expected {forest.n_leaves}"):
+        compiler_native.patch("\n".join([*lines[:first], *lines[first + 1 :]]), header, forest, "f", "m")
+    with pytest.raises(ModelError, match="union Entry has other members"):
+        compiler_native.patch(source, header.replace("int missing", "long missing"), forest, "f", "m")
+
+
+def test_the_object_key_depends_on_model_and_compiler():
+    keys = {compiler_native.object_key(m, c) for m in ("a", "b") for c in ("gcc 12", "gcc 13")}
+    assert len(keys) == 4
+
+
+def test_a_missing_compiler_is_said():
+    with pytest.raises(ModelError) as e:
+        compiler_native.find_compiler("no-such-cc")
+    assert str(e.value) == (
+        "no C compiler: 'no-such-cc' is not on the PATH. Install gcc or clang, or name one (models.compiler=NAME)."
+    )
