@@ -14,8 +14,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,9 +59,23 @@ def compiler_version(compiler: str) -> str:
     return said.stdout.splitlines()[0] if said.returncode == 0 and said.stdout else compiler
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep tl2cgen's notes about versions and files from the terminal; its library writes past Python's own streams."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(io.StringIO()):
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def generate(booster: xgboost.Booster) -> tuple[str, str]:
     """C code of tl2cgen for one model: main.c and header.h."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # its notes are about versions and files
+    with tempfile.TemporaryDirectory() as folder, _silence():
         model = treelite.frontend.from_xgboost(booster)
         tl2cgen.generate_c_code(model, dirpath=folder, params={"parallel_comp": 0}, verbose=False)
         return Path(folder, "main.c").read_text(), Path(folder, "header.h").read_text()

@@ -226,6 +226,11 @@ def test_a_lost_leaf_and_another_entry_are_refused(code, forest):
         compiler_native.patch(source, header.replace("int missing", "long missing"), forest, "f", "m")
 
 
+def test_generating_code_says_nothing_on_the_terminal(model, capfd):
+    compiler_native.generate(model)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_object_key_depends_on_model_and_compiler():
     keys = {compiler_native.object_key(m, c) for m in ("a", "b") for c in ("gcc 12", "gcc 13")}
     assert len(keys) == 4
