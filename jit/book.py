@@ -195,7 +195,7 @@ def messages_update(
         if role == LAST_PRICE:
             s.last = m.price
             continue
-        elif role == VOLUME or role == RT_VOLUME:
+        if role == VOLUME or role == RT_VOLUME:
             if role == RT_VOLUME:
                 if not np.isnan(m.price):
                     s.last = trade_price = m.price

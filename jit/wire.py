@@ -130,7 +130,7 @@ def _quick_tick(data, start, z, m):
     odd |= more
     attributes = small_point(data, a + 1, b)
     no_quote(m)
-    m.time, m.attributes, m.tick_type = time, attributes, kind
+    m.time, m.attributes, m.tick_type, m.side = time, attributes, kind, 0
     return odd == U(0) and 1 <= kind <= 3 and 0 <= attributes <= 0xFFFF and FIRST_SECOND <= time < LAST_SECOND
 
 
@@ -165,7 +165,7 @@ def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples)
     data : (n,) uint8, readable to 64 bytes behind `hi`
     pos, hi : int, bytes [pos, hi); `pos` is a length prefix
     subscriptions : (2**k,) SUBSCRIPTION, hash table by reqId
-    every : int, 1 = every reqId is ours, and every frame gets a record, also without effect, forwarded or bad
+    every : int, not 0 = every frame gets a record, also without effect, forwarded or bad; 1 = and every reqId is ours
     messages : (capacity,) MESSAGE, filled from 0 on
     ends : (MAX_FIELDS,) int64, room of its own
     counts : (N_COUNTS,) int64, frames by outcome, then bad ones by reason; added to
@@ -208,7 +208,7 @@ def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples)
             total = ones(z)
             req_id, z = _req_id(id_, data, start, z)
             slot = subscription_point(subscriptions, req_id)
-            if slot >= 0 or (every != 0 and req_id >= 0):
+            if slot >= 0 or (every == 1 and req_id >= 0):
                 m.id = id_
                 outcome = np.int64(DECODED)
                 if slot >= 0:

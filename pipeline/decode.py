@@ -18,7 +18,7 @@ from tickarrow.pipeline.schemas import TICKS, Feed
 from tickarrow.pipeline.stage import Snapshot
 
 if TYPE_CHECKING:
-    from tickarrow.pipeline.source import Rows
+    from tickarrow.pipeline.source_rows import Rows
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -45,6 +45,26 @@ class Split:
     end: tuple[int, int, int] = (0, 0, 0)  # of an END: sent messages, updates, trades
 
 
+def subscription_table(entries: npt.NDArray[Any], n: int = 64) -> npt.NDArray[Any]:
+    """Hash table by reqId with a power of two of places, at least `n`, at most half of them taken."""
+    while n < 2 * len(entries):
+        n *= 2
+    table = np.zeros(n, wire_fields.SUBSCRIPTION)
+    table["req_id"] = -1
+    for entry in entries:
+        table[place(table, int(entry["req_id"]))] = entry
+    return table
+
+
+def place(table: npt.NDArray[Any], req_id: int) -> int:
+    """Index of a request in a hash table that has free places, or of the free place where it belongs."""
+    keys, last = table["req_id"], len(table) - 1
+    i = req_id & last
+    while keys[i] >= 0 and keys[i] != req_id:
+        i = (i + 1) & last
+    return i
+
+
 def counts_of(counted: npt.NDArray[np.int64]) -> dict[str, int]:
     """Counters of `wire.decode` by name; private frames are not messages."""
     n = [int(c) for c in counted]
@@ -67,7 +87,7 @@ class Decode:
     def __init__(self, n_symbols: int, table: Table) -> None:
         self._table = table
         self._book = book.new_book(n_symbols)
-        self._subscriptions = _free(64)
+        self._subscriptions = subscription_table(np.zeros(0, wire_fields.SUBSCRIPTION))
         self._messages = np.zeros(MESSAGES, wire_message.MESSAGE)
         self._counts = np.zeros(wire.N_COUNTS, np.int64)
         self._bad_frames = np.zeros((wire.SAMPLES, 3), np.int64)
@@ -91,7 +111,7 @@ class Decode:
             if n is not None:
                 control[n] = len(array)
         self._control = control
-        self._words = memoryview(control)  # a word costs 30 ns here and 100 ns as a NumPy scalar
+        self._words = control.data  # a word costs 30 ns here and 100 ns as a NumPy scalar
         self._address: int = control.ctypes.data
         self._bind_subscriptions()
         self._bind_spans()
@@ -106,25 +126,15 @@ class Decode:
 
     def unsubscribe(self, req_id: int) -> None:
         """Later frames of this request are counted as late and dropped."""
-        at = self._subscriptions["req_id"] == req_id
-        if at.any():
-            entry = self._subscriptions[at][0]
+        entry = self._subscriptions[place(self._subscriptions, req_id)]
+        if entry["req_id"] == req_id:
             self._change(req_id, int(entry["symbol"]), Feed(int(entry["feed"])), wire_fields.RETIRED)
 
     def _change(self, req_id: int, symbol: int, feed: Feed, state: int) -> None:
-        kept = self._subscriptions[self._subscriptions["req_id"] >= 0]
-        kept = kept[kept["req_id"] != req_id]
-        entries = np.append(kept, np.array([(req_id, symbol, int(feed), state)], wire_fields.SUBSCRIPTION))
         table = self._subscriptions
-        if len(entries) * 2 > len(table):
-            table = _free(len(table) * 2)
-        table["req_id"] = -1
-        for entry in entries:
-            i = int(entry["req_id"]) & (len(table) - 1)
-            while table["req_id"][i] >= 0:
-                i = (i + 1) & (len(table) - 1)
-            table[i] = entry
-        self._subscriptions = table
+        if 2 * (np.count_nonzero(table["req_id"] >= 0) + 1) > len(table):
+            self._subscriptions = table = subscription_table(table[table["req_id"] >= 0], 2 * len(table))
+        table[place(table, req_id)] = (req_id, symbol, int(feed), state)
         self._bind_subscriptions()
 
     def _bind_subscriptions(self) -> None:
@@ -183,7 +193,7 @@ class Decode:
     def _frames(self, chunk: Chunk) -> int:
         """Complete frames of a chunk that could make a row."""
         n, pos = 0, chunk.lo
-        prefix = memoryview(chunk.data)
+        prefix = chunk.data.data
         while chunk.hi - pos >= 4:
             length = int.from_bytes(prefix[pos : pos + 4], "big")
             pos += 4 + length
@@ -235,12 +245,6 @@ class Decode:
         self._counts[:] = saved["counts"]
         self._control[wire_step.SEQ] = saved["seq"][0]
         self._bind_subscriptions()
-
-
-def _free(n: int) -> npt.NDArray[Any]:
-    table = np.zeros(n, wire_fields.SUBSCRIPTION)
-    table["req_id"] = -1
-    return table
 
 
 class FromRows:

@@ -1,0 +1,204 @@
+"""tickarrow decode: a file of wire frames, or the journal of a session, as one Parquet row per message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from tickarrow.configs.pipeline import DecodeConf
+from tickarrow.jit import _kernel, wire, wire_fields, wire_message
+from tickarrow.jit.wire_fields import TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING
+from tickarrow.pipeline.decode import counts_of, subscription_table
+from tickarrow.pipeline.errors import DataError
+from tickarrow.pipeline.recorder import read_journal
+
+Array = npt.NDArray[Any]
+
+BLOCK = 4 << 20  # bytes read at a time
+RECORDS = 16_384  # messages of a row group
+PADDING = 64
+OUTCOMES = ("decoded", "forwarded", "late", "bad", "private")
+
+MESSAGES = pa.schema([
+    pa.field("ordinal", pa.uint64(), nullable=False, metadata={"unit": "number of the frame"}),
+    pa.field("outcome", pa.string(), nullable=False), pa.field("reason", pa.string(), metadata={"unit": "why it is bad"}),
+    pa.field("id", pa.int32()), pa.field("req_id", pa.int64()), pa.field("tick_type", pa.int32()),
+    pa.field("time", pa.timestamp("ms", "UTC"), metadata={"unit": "exchange time"}),
+    pa.field("price", pa.float64()), pa.field("size", pa.float64()), pa.field("bid", pa.float64()), pa.field("ask", pa.float64()),
+    pa.field("bid_size", pa.float64()), pa.field("ask_size", pa.float64()), pa.field("attributes", pa.int32()),
+    pa.field("exchange", pa.string()), pa.field("conditions", pa.string()),
+    pa.field("text", pa.string(), metadata={"unit": "value of a text message; all fields of a frame that is not decoded, '|' between them"}),
+], metadata={"table": "messages"})  # fmt: skip
+
+
+def main(conf: DecodeConf) -> dict[str, int]:
+    """The command: decode, print the counts that are not zero."""
+    _kernel.warm()
+    counts = decode_file(conf.path, conf.out)
+    said = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+    Console().print(f"{conf.out}: {said}", soft_wrap=True, highlight=False)
+    return counts
+
+
+def decode_file(path: str | Path, out: str | Path, req_ids: Iterable[int] | None = None) -> dict[str, int]:
+    """Decode frames into a Parquet file with one row per frame.
+
+    Parameters
+    ----------
+    path : file of length-prefixed frames, or a session directory
+    out : Parquet file to write
+    req_ids : requests that are ours; None = all. Frames of others, and of other messages, are rows with outcome `forwarded`
+
+    Returns
+    -------
+    frames by outcome, and bad ones by reason
+
+    Raises
+    ------
+    DataError
+        nothing to read, or no frame in it
+    SessionError
+        a record of the journal is damaged
+    """
+    path, out = Path(path), Path(out)
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Name a file of length-prefixed wire frames, or a session directory (path=...).")
+    if not out.parent.is_dir():
+        raise DataError(f"folder {out.parent} of the output does not exist. Make it, or choose another file (out=...).")
+    part = out.with_name(out.name + ".part")
+    walk = _Walk(path, req_ids)
+    try:
+        with pq.ParquetWriter(part, MESSAGES) as writer:
+            for data, hi, whole in _journal(path) if path.is_dir() else _file(path):
+                walk.feed(data, hi, whole, writer)
+            walk.finish(writer)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+    return counts_of(walk.counts)
+
+
+def _file(path: Path) -> Iterator[tuple[Array, int, bool]]:
+    try:
+        with path.open("rb") as f:
+            while block := f.read(BLOCK):
+                yield np.frombuffer(block, np.uint8), len(block), False
+    except OSError as e:
+        raise DataError(f"{path} cannot be read: {e.strerror}. Name a readable file (path=...).") from None
+
+
+def _journal(path: Path) -> Iterator[tuple[Array, int, bool]]:
+    """Chunks of a session. A frame that is torn at the end of a chunk comes again, whole, in the next one."""
+    for _, _, data in read_journal(path):
+        yield np.frombuffer(data, np.uint8), len(data), True
+
+
+class _Walk:
+    """Frames so far, and the start of a frame whose end has not come yet."""
+
+    def __init__(self, path: Path, req_ids: Iterable[int] | None) -> None:
+        entries = [(q, 0, 0, wire_fields.LIVE) for q in req_ids or ()]
+        self.subscriptions = subscription_table(np.array(entries, wire_fields.SUBSCRIPTION))
+        self.every = 1 if req_ids is None else 2
+        self.path = path
+        self.counts, self.samples = np.zeros(wire.N_COUNTS, np.int64), np.zeros((wire.SAMPLES, 3), np.int64)
+        self.ends = np.zeros(wire_message.MAX_FIELDS, np.int64)
+        self.records = np.zeros(RECORDS, wire_message.MESSAGE)
+        self.rest = np.zeros(0, np.uint8)
+        self.ordinal = 0
+        self.lost = False
+
+    def feed(self, block: Array, n: int, whole: bool, writer: pq.ParquetWriter) -> None:
+        """Decode the complete frames of the rest and the block; `whole` = what is left then is not continued."""
+        if self.lost:
+            return
+        hi = len(self.rest) + n
+        data = np.zeros(hi + PADDING, np.uint8)
+        data[: hi - n], data[hi - n : hi] = self.rest, block
+        pos, status = 0, wire.FULL
+        while status == wire.FULL:
+            lo = pos
+            pos, n_records, status = wire.decode(data, lo, hi, self.subscriptions, self.every, self.records, self.ends, self.counts, self.samples)
+            if n_records:
+                writer.write_batch(rows(data, self.records[:n_records], pos, self.ordinal))
+                self.ordinal += n_records
+        self.rest = data[pos:hi] if not whole else self.rest
+        self.lost = status == wire.LOST
+        if self.lost:
+            self.rest = data[pos : min(hi, pos + PADDING)]
+
+    def finish(self, writer: pq.ParquetWriter) -> None:
+        """A frame that was cut off, or where the framing was lost, is the last row."""
+        if self.ordinal == 0:
+            raise DataError(
+                f"{self.path} holds no frame: a frame is a 4-byte big-endian length and so many bytes. Name a file of wire frames, or a session directory."
+            )
+        if not len(self.rest):
+            return
+        reason = wire_message.LOST_FRAMING
+        if not self.lost:
+            reason = wire_message.CUT_OFF
+            self.counts[wire_message.BAD] += 1
+            self.counts[wire.N_OUTCOMES + reason] += 1
+        last = np.zeros(1, wire_message.MESSAGE)
+        last["outcome"], last["reason"], last["req_id"] = wire_message.BAD, reason, -1
+        writer.write_batch(rows(self.rest, last, min(len(self.rest), PADDING), self.ordinal))
+
+
+def rows(data: Array, m: Array, end: int, ordinal: int) -> pa.RecordBatch:
+    """Records of consecutive frames as rows; `end` is behind the last frame."""
+    n = len(m)
+    id_, kind, decoded = m["id"].astype(np.int32), m["tick_type"], m["outcome"] == wire_message.DECODED
+    tick = decoded & (id_ == TICK_BY_TICK)
+    bid_ask, last = tick & (kind == 3), tick & (kind <= 2)
+    real_time = decoded & (m["role"] == wire_message.RT_VOLUME)
+    price, sized = decoded & (id_ == TICK_PRICE), decoded & (id_ == TICK_SIZE)
+    text: list[str | None] = [None] * n
+    exchange, conditions = list(text), list(text)
+    numbers = id_.astype(object)
+    for k in np.flatnonzero(~(price | sized | bid_ask | (tick & (kind == 4)))):
+        at = int(m["at"][k])
+        payload = data[at + 4 : int(m["at"][k + 1]) if k + 1 < n else end].tobytes()
+        fields = payload.decode("utf-8", "replace").split("\0")
+        if last[k]:
+            exchange[k], conditions[k] = fields[7], fields[8]
+        elif decoded[k] and id_[k] in (TICK_STRING, TICK_GENERIC):
+            text[k] = fields[4]
+        else:
+            text[k] = "|".join(fields)
+            numbers[k] = int(fields[0]) if fields[0].isascii() and fields[0].isdigit() and len(fields[0]) < 10 else None
+    time = np.where(tick, m["time"] * 1000, m["time"])
+    timed = tick | (real_time & (m["time"] > 0))
+
+    def column(values: Array, given: Array, type_: pa.DataType) -> pa.Array:
+        return pa.array(values, type_, mask=~given | (values != values))  # NaN is missing too
+
+    f8, shared = pa.float64(), price | last
+    columns = [
+        pa.array(np.arange(ordinal, ordinal + n, dtype=np.uint64)),
+        pa.array([OUTCOMES[o] for o in m["outcome"]]),
+        pa.array([wire_message.REASONS[r] or None for r in m["reason"]], pa.string()),
+        pa.array(numbers, pa.int32()),
+        column(m["req_id"], m["req_id"] >= 0, pa.int64()),
+        column(kind, decoded, pa.int32()),
+        column(time, timed, pa.int64()).cast(pa.timestamp("ms", "UTC")),
+        column(m["price"], shared | real_time | (tick & (kind == 4)), f8),
+        column(m["quantity"], shared | sized | real_time, f8),
+        column(m["price"], bid_ask, f8),
+        column(m["ask"], bid_ask, f8),
+        column(m["quantity"], bid_ask, f8),
+        column(m["ask_size"], bid_ask, f8),
+        column(m["attributes"], shared | bid_ask, pa.int32()),
+        pa.array(exchange, pa.string()),
+        pa.array(conditions, pa.string()),
+        pa.array(text, pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=MESSAGES)
