@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
@@ -90,12 +91,18 @@ def main(argv: list[str] | None = None) -> None:
     raise SystemExit(_hydra(command, overrides))
 
 
+def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A warning of ours is one line on stderr, as an error is."""
+    print(f"tickarrow: warning: {message}", file=sys.stderr)
+
+
 def _hydra(command: str, overrides: list[str]) -> int:
     import hydra
 
     from tickarrow.configs import register
 
     register()
+    warnings.showwarning = show_warning
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
     sys.argv = ["tickarrow", *overrides, f"hydra.job.name={command}"]
     try:

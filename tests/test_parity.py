@@ -19,7 +19,9 @@ from tickarrow.pipeline.schemas import TICKS
 from tickarrow.pipeline.session import open_manifest, read_table
 from tickarrow.pipeline.source import open_source
 
-MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *SMALL]
+# Short warm-up and no hurdle, so that a short market also trades.
+EAGER = ["ensemble.min_rows=5", "ensemble.min_outcomes=3", "ensemble.prior_strength=1e6", "risk.hurdle=0"]
+MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *EAGER, *SMALL]
 SIX = ("bid", "bid_size", "ask", "ask_size", "price", "size")
 KEYS = {
     "ticks", "quotes", "trades", "messages", "sent_messages", "sent_updates", "sent_trades", "bad_frames", "decisions", "orders", "fills", "engine",
@@ -48,6 +50,7 @@ def test_the_summary_has_its_stable_keys(recorded):
     for quantiles in said["latency_us"].values():
         assert 0 < quantiles["p50"] <= quantiles["p99"] <= quantiles["p999"] <= quantiles["max"]
     assert said["decisions"] > 100
+    assert said["fills"] >= said["orders"] > 0
 
 
 def direct(overrides):
@@ -82,14 +85,14 @@ def test_a_replay_is_identical_and_a_changed_byte_is_found(recorded, tmp_path):
     for path in session.iterdir():
         (altered / path.name).write_bytes(path.read_bytes())
     table = read_table(altered, "decisions")
-    cost = table.column("cost").to_numpy().copy()
-    cost[7] += 1.0
+    target = table.column("target").to_numpy().copy()
+    target[7] += 1.0
     with pa.OSFile(str(tmp_path / "decisions.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table.set_column(table.schema.get_field_index("cost"), table.schema.field("cost"), [cost]).cast(table.schema))
+        writer.write_table(table.set_column(table.schema.get_field_index("target"), table.schema.field("target"), [target]).cast(table.schema))
     (tmp_path / "decisions.arrow").replace(altered / "decisions.arrow")
     done = tickarrow("replay", f"session={altered}", cwd=tmp_path)
     assert done.returncode == 1
-    assert "differs: decisions row 7, column cost:" in done.stderr
+    assert "differs: decisions row 7, column target: 0.0 now, 1.0 recorded" in done.stderr
 
 
 def test_a_replay_with_another_engine_is_identical(recorded, tmp_path):
@@ -114,7 +117,7 @@ def test_the_xgboost_and_the_portable_engine_decide_the_same(recorded, tmp_path)
 def test_features_and_predictions_do_not_depend_on_the_cut_into_blocks(recorded):
     """The source in blocks of thousands of rows gives the bits of one chunk a row."""
     session = recorded[1]
-    pipeline = load(*[o for o in MARKET if not o.startswith("training_source.max")], "training_source.max_rows=20000", "record.features=true")
+    pipeline = load(*MARKET)
     conf = compose("run", MARKET)
     seen = {"features": [], "predictions": []}
     for rows in open_source(conf.source, conf.universe).blocks():
@@ -152,7 +155,7 @@ def test_everybody_reads_a_sessions_tables(recorded, tmp_path):
     assert len(pd.read_feather(session / "decisions.arrow")) == said["decisions"]
     done = tickarrow("compact", f"session={session}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    count, symbols = duckdb.sql(f"select count(*), count(distinct symbol) from '{session / 'ticks.parquet'}'").fetchone()
+    count, symbols = duckdb.sql(f"select count(*), count(distinct symbol) from '{session / 'ticks.parquet'}'").fetchall()[0]
     assert (count, symbols) == (said["ticks"], 4)
     assert open_manifest(session)["rows"]["ticks"] == said["ticks"]
 
@@ -163,16 +166,17 @@ def test_decode_counts_the_messages_of_a_session(recorded, tmp_path):
     done = tickarrow("decode", f"path={session}", f"out={out}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     frame = pl.read_parquet(out)
-    assert frame.filter(pl.col("outcome") == "decoded").height == said["messages"]
+    assert frame.filter(pl.col("outcome") != "private").height == said["messages"]
+    assert frame.filter(pl.col("outcome") == "decoded").height == said["sent_messages"]
     assert "decoded" in done.stdout
 
 
 def test_a_sweep_leaves_one_row_a_job(tmp_path, recorded):
-    done = tickarrow("backtest", "-m", *MARKET, "risk.hurdle=0.5,4", cwd=tmp_path)
+    done = tickarrow("backtest", "-m", *[o for o in MARKET if "hurdle" not in o], "risk.hurdle=0,4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "outputs" / "backtest-multirun").glob("*/*/results.parquet")
     frame = pl.read_parquet(path)
-    assert frame["risk.hurdle"].to_list() == ["0.5", "4"]
+    assert frame["risk.hurdle"].to_list() == ["0", "4"]
     assert frame["ticks"].to_list() == [recorded[0]["ticks"]] * 2
     assert frame["decision_digest"].n_unique() == 2
     jobs = [json.loads(p.read_text()) for p in sorted(path.parent.glob("*/result.json"))]
