@@ -16,37 +16,38 @@ COLUMNS = [f"f{i:02d}" for i in range(FEATURES)]
 DIGEST = hashlib.blake2b(b"benchmark bank", digest_size=16).hexdigest()
 
 
-def rows(n, seed=7):
-    """Rows of standard normal features, two of few values, 2 % missing; (n, 96) float32."""
+def rows(n, seed=7, features=FEATURES):
+    """Rows of standard normal features, two of few values, 2 % missing; (n, features) float32."""
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, FEATURES)).astype(np.float32)
+    x = rng.normal(size=(n, features)).astype(np.float32)
     x[:, 10] = np.round(x[:, 10] * 2)
     x[:, 11] = x[:, 11] > 0
     x[rng.random(x.shape) < 0.02] = np.nan
     return x
 
 
-def bank(configurations=CONFIGURATIONS, trees=TREES, depth=DEPTH, n=14_000):
+def bank(configurations=CONFIGURATIONS, trees=TREES, depth=DEPTH, n=14_000, columns=COLUMNS, digest=DIGEST):
     """The bank as a model set; trained on first use and kept in the cache folder (about a minute for the whole)."""
     import xgboost
 
     from tickarrow.pipeline import models
     from tickarrow.pipeline.errors import ModelError
 
-    name = f"trees-{BANK_VERSION}-{configurations}x{HORIZONS}x{trees}x{depth}-xgboost{xgboost.__version__}"
+    name = f"trees-{BANK_VERSION}-{configurations}x{HORIZONS}x{trees}x{depth}-xgboost{xgboost.__version__}" + (f"-{digest}" if digest != DIGEST else "")
     path = cache_home() / "bench" / name
     try:
-        return models.load_set(str(path), COLUMNS, DIGEST)
+        return models.load_set(str(path), columns, digest)
     except ModelError:
         shutil.rmtree(path, ignore_errors=True)
-    x = rows(n)
+    features = len(columns)
+    x = rows(n, features=features)
     clean = np.nan_to_num(x)
     matrix = xgboost.QuantileDMatrix(x, max_bin=128, nthread=1)  # one cut grid for all
     boosters = []
     for m in range(configurations * HORIZONS):
         rng = np.random.default_rng(1000 + m)
-        i, j, k = rng.integers(0, FEATURES, 3)
-        weights = rng.normal(size=FEATURES) * (rng.random(FEATURES) < 0.3)
+        i, j, k = rng.integers(0, features, 3)
+        weights = rng.normal(size=features) * (rng.random(features) < 0.3)
         matrix.set_label(clean @ weights * 0.3 + clean[:, i] * clean[:, j] + np.sin(2 * clean[:, k]) + rng.normal(size=n) * 2)
         conf = {
             "max_depth": depth, "eta": 0.05, "colsample_bytree": 0.5, "subsample": 0.8, "max_bin": 128, "tree_method": "hist",
@@ -55,7 +56,7 @@ def bank(configurations=CONFIGURATIONS, trees=TREES, depth=DEPTH, n=14_000):
         boosters.append(xgboost.train(conf, matrix, trees))
     return models.save_set(
         path, boosters, configurations=[f"c{i:02d}" for i in range(configurations)], horizons_ns=np.arange(1, HORIZONS + 1) * 10**9,
-        columns=COLUMNS, feature_digest=DIGEST, ic=np.zeros((configurations, HORIZONS)),
+        columns=columns, feature_digest=digest, ic=np.zeros((configurations, HORIZONS)),
     )  # fmt: skip
 
 

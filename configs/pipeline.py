@@ -63,7 +63,7 @@ class TrainConf:
     source: SourceConf = field(default_factory=SourceConf)
     features: FeaturesConf = field(default_factory=FeaturesConf)
     training: TrainingConf = field(default_factory=TrainingConf)
-    name: str = MISSING  # of the model set
+    name: str | None = None  # of the model set; none = named after its source
 
 
 @dataclass

@@ -19,7 +19,7 @@ from tickarrow.pipeline.errors import ConfigError, TickarrowError
 COMMANDS = {
     "run": ("tickarrow.pipeline.run", "stream a market through a gateway, decide, trade, record the session"),
     "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
-    "train": ("tickarrow.pipeline.train", "train a model set and save it (name=NAME)"),
+    "train": ("tickarrow.pipeline.train", "train a model set on a source and save it for model_set=NAME"),
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
     "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
     "compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),

@@ -17,14 +17,22 @@ from tickarrow.pipeline.source import open_source
 
 def main(conf: TrainConf) -> ModelSet:
     """Train and save; prints where."""
-    if not conf.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise ConfigError(f"name={conf.name!r} cannot name a folder. Use letters, digits, '-', '_' and '.'.")
+    name = conf.name or source_name(conf)
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise ConfigError(f"name={name!r} cannot name a folder. Use letters, digits, '-', '_' and '.'.")
     open_source(conf.source, conf.universe)  # its errors are shown here, before a process starts
-    path = cache_home() / "models" / conf.name
+    path = cache_home() / "models" / name
     if (path / "manifest.json").exists():
-        raise ConfigError(f"model set {conf.name!r} already exists in {path.parent}. Choose another name or remove its folder.")
+        raise ConfigError(f"model set {name!r} already exists in {path.parent}. Choose another name (name=...) or remove its folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     train_in_child(path, training=conf.training, source=conf.source, universe=conf.universe, features=conf.features)
     trained = load_set(str(path), feature_columns(conf.features), feature_digest(conf.features))
-    Console().print(f"model set {conf.name} {trained.digest} written to {Path(path)}", soft_wrap=True)
+    Console().print(f"model set {trained.digest} written to {path}; use it with model_set={name}", soft_wrap=True)
     return trained
+
+
+def source_name(conf: TrainConf) -> str:
+    """A name that says what the set was trained on: the file and its day, or the seed."""
+    if conf.source.kind == "parquet":
+        return "-".join([Path(conf.source.path).stem, *conf.source.symbols, *([conf.source.day] if conf.source.day else [])])
+    return f"generated-{conf.source.seed}"

@@ -91,7 +91,7 @@ def test_an_unknown_command_names_the_known_ones(tmp_path):
         (["run", "model_set=nonesuch"], "nonesuch"),
         (["backtest", "fills.kind=magic"], "fills.kind is 'magic'; the only fill model is 'next_quote'"),
         (["backtest", "-m", "fills.kind=magic,mystery"], "the only fill model is 'next_quote'"),
-        (["train"], "name is not set"),
+        (["train", "name=../up"], "name='../up' cannot name a folder"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
 )
