@@ -29,5 +29,6 @@ class GatewayConf(SimulatorConf):
     host: str = field(default="127.0.0.1", metadata={"digest": False})
     port: int = field(default=0, metadata={"digest": False})  # simulator: 0 = any free port
     client_id: int = field(default=1, metadata={"digest": False})  # unique per connection
+    live_account: str = ""  # a real-money account must be named here too, or the run refuses it; paper accounts begin with D
     account: str = ""  # "" = the only one of the login; the simulator calls its own DU0000001
     timeout_s: float = field(default=10.0, metadata={"digest": False})  # of connecting and of each request

@@ -6,7 +6,7 @@ double nearest to their decimal text. One symbol is in jit/market_symbol.py, its
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.market_symbol import (  # noqa: F401  record types are named in signatures
+from tickarrow.jit.market_symbol import (
     EVENT,
     GRID,
     HUB_STEP,

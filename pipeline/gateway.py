@@ -179,6 +179,11 @@ class Gateway:
                 f"{where} did not complete the handshake ({e or 'no answer in time'}). "
                 f"Is client id {self.conf.client_id} in use, or the port another program's?"
             ) from None
+        for account in self.ib.client.getAccounts():
+            if not account.startswith("D") and account != self.conf.live_account:
+                raise GatewayError(
+                    f"{where} is logged in to {account}, which is no paper account. Log in to a paper account, or allow it with gateway.live_account={account}"
+                )
         await self._or_failure(self._subscribe(where))
 
     async def _or_failure(self, work: Coroutine[Any, Any, Any]) -> None:

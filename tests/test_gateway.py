@@ -1,0 +1,164 @@
+"""The tap on ib_async's socket and a session without lock step: an ordinary gateway, reads cut anywhere, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from commands import COMMAND, SMALL, output
+from hypothesis import given
+from hypothesis import strategies as st
+from ib_async.connection import Connection
+from naive_wire import frame
+
+from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline.decode import Decode
+from tickarrow.pipeline.gateway import Tap
+from tickarrow.pipeline.prepare import compose
+from tickarrow.pipeline.schemas import TICKS, Feed
+
+HELLO = frame(178, "20260105 14:30:00 UTC")
+OURS, NOT_OURS = 7, 8
+STREAM = [
+    frame(9, 1, 5), frame(9001, 1000, 0), frame(1, 6, OURS, 1, "10.01", 300, 1), frame(1, 6, NOT_OURS, 1, "99.5", 1, 1), frame(2, 6, OURS, 0, 300),
+    frame(9001, 2000, 1), frame(49, 1, 1767623400), frame(9001, 2000, 2), frame(1, 6, OURS, 2, "10.02", 200, 1), frame(9001, 3000, 3),
+    frame(9003, 7, 2, 0),
+]  # fmt: skip
+
+
+def tap(lock_step):
+    """A tap with one subscription, and what it said: chunks, reads, the end, losses, forwarded bytes."""
+    table = Table(TICKS, keep=True)
+    decode = Decode(1, table)
+    decode.subscribe(OURS, 0, Feed.L1)
+    said = SimpleNamespace(chunks=[], reads=0, end=None, lost=[], forwarded=b"", table=table)
+
+    def on_chunk(chunk, arrival):
+        said.chunks.append((chunk.number, chunk.ts, bytes(chunk.data[chunk.lo : chunk.hi])))
+        decode.step(chunk)
+
+    def on_read():
+        said.reads += 1
+
+    def forward(data):
+        said.forwarded += data
+
+    old = Connection()
+    old.hasData += forward
+    made = Tap(old, decode, on_chunk, on_read, lambda end: setattr(said, "end", end), said.lost.append, lock_step)
+    return made, said, forward
+
+
+def receive(made, data):
+    room = made.get_buffer(-1)
+    room[: len(data)] = data
+    made.buffer_updated(len(data))
+
+
+@given(st.lists(st.integers(1, sum(map(len, STREAM)) + len(HELLO)), max_size=12))
+def test_in_lock_step_chunks_end_at_clock_frames_however_reads_are_cut(cuts):
+    data = HELLO + b"".join(STREAM)
+    made, said, _keep = tap(True)
+    edges = [0, *sorted(cuts), len(data)]
+    for a, b in zip(edges, edges[1:]):
+        if b > a:
+            receive(made, data[a:b])
+    assert [(n, ts) for n, ts, _ in said.chunks] == [(0, 1000), (1, 2000), (2, 2000), (3, 3000)]
+    assert b"".join(c for _, _, c in said.chunks) == b"".join(STREAM[:-1])
+    assert said.forwarded == HELLO + STREAM[0] + STREAM[3] + STREAM[6]
+    assert said.end == (7, 2, 0)
+    assert said.table.rows == 2
+    np.testing.assert_array_equal(said.table.column("ts"), [2000, 3000])
+    np.testing.assert_array_equal(said.table.column("ask"), [np.nan, 10.02])
+    assert said.lost == []
+
+
+@given(st.lists(st.integers(1, 200), max_size=8))
+def test_without_clock_frames_every_read_is_a_chunk_and_no_byte_is_lost(cuts):
+    stream = [f for f in STREAM if not f[4:].startswith(b"900")]
+    data = HELLO + b"".join(stream)
+    made, said, _keep = tap(False)
+    edges = [0, *sorted(min(c, len(data)) for c in cuts), len(data)]
+    for a, b in zip(edges, edges[1:]):
+        if b > a:
+            receive(made, data[a:b])
+    assert said.forwarded == HELLO + stream[0] + stream[2] + stream[4]
+    assert [n for n, _, _ in said.chunks] == list(range(len(said.chunks)))
+    assert said.table.column("bid")[-1] == 10.01
+    assert said.table.column("ask")[-1] == 10.02
+
+
+def test_a_missing_clock_frame_is_reported():
+    made, said, _keep = tap(True)
+    receive(made, HELLO + STREAM[1] + STREAM[7])
+    assert said.lost == ["clock frame 2 came where 1 was due"]
+
+
+def test_an_impossible_length_is_reported():
+    made, said, _keep = tap(True)
+    receive(made, HELLO + b"\xff\xff\xff\xff1234")
+    assert said.lost == [f"the framing of the stream is lost at byte {len(HELLO)}: the length of a frame is impossible"]
+
+
+def start_simulator(folder, *overrides):
+    """A simulated gateway that an ordinary client connects to; (process, port)."""
+    conf = compose("run", ["source.max_rows=0", "source.duration_s=3600", "universe.symbols=[AAA,BBB]", *overrides])
+    path = folder / "simulator.json"
+    path.write_text(json.dumps({k: asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")}))
+    child = subprocess.Popen([sys.executable, "-m", "tickarrow.pipeline.simulator", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    event = json.loads(child.stdout.readline())
+    assert event["event"] == "listening", event
+    return child, event["port"]
+
+
+def stop(child):
+    child.stdin.close()
+    child.wait(20)
+    child.stdout.close()
+
+
+def test_an_ordinary_gateway_is_traded_until_ctrl_c_and_its_session_replays(tmp_path):
+    child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.conflation_ms=250")
+    args = ["run", "gateway=paper", f"gateway.port={port}", "universe.symbols=[AAA,BBB]", "ensemble.min_rows=5", "ensemble.min_outcomes=3", *SMALL]
+    try:
+        run = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.glob("outputs/run/*/*/session/chunks-*.bin")) and time.monotonic() < deadline and run.poll() is None:
+            time.sleep(0.2)
+        time.sleep(4)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    finally:
+        stop(child)
+    assert run.returncode == 0, said
+    where = output(tmp_path)
+    summary = json.loads((where / "summary.json").read_text())
+    assert summary["decisions"] > 10
+    assert summary["bad_frames"] == 0
+    assert summary["sent_updates"] is None
+    done = subprocess.run([COMMAND, "replay", f"session={where / 'session'}"], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert done.stdout == f"identical {summary['decision_digest']}\n", done.stderr
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_real_money_account_must_be_allowed_by_name(tmp_path, allowed):
+    child, port = start_simulator(tmp_path, "gateway.account=U1234567")
+    more = ["gateway.live_account=U1234567"] if allowed else []
+    args = ["run", "gateway=paper", f"gateway.port={port}", "universe.symbols=[AAA,NOPE]", *more, *SMALL]
+    try:
+        done = subprocess.run([COMMAND, *args], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    finally:
+        stop(child)
+    assert done.returncode == 1
+    if allowed:
+        assert "does not know the symbol 'NOPE'" in done.stderr
+    else:
+        assert "is logged in to U1234567, which is no paper account. Log in to a paper account, or allow it with gateway.live_account=U1234567" in done.stderr
