@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from benchmarks import bench_trees
+
 
 def pipeline(n_symbols=100):
     """A pipeline of the default configuration over invented symbols that decides on every quote change."""
-    import bench_trees
-
     from tickarrow.pipeline.features import feature_columns, feature_digest
     from tickarrow.pipeline.pipeline import Pipeline
     from tickarrow.pipeline.prepare import compose, warm_kernels

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 STAGES = ("wire", "trees")
 
@@ -14,7 +15,8 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1 or argv[0] not in STAGES:
         print(f"usage: python benchmarks/peers.py {{{'|'.join(STAGES)}}}", file=sys.stderr)
         return 1
-    for line in importlib.import_module(f"peers_{argv[0]}").run():
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    for line in importlib.import_module(f"benchmarks.peers_{argv[0]}").run():
         print(line, flush=True)
     return 0
 

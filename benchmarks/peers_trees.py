@@ -26,7 +26,7 @@ Call = Callable[[Any], Any]  # of a block of rows
 def run(n_configurations: int = 16, trees: int = 100, depth: int = 6, rounds: dict[int, int] | None = None) -> Iterator[str]:
     """One line a peer and batch size: `trees PEER WORK peer_median ours_median ratio`; RuntimeError if anything is not as it must be."""
     peers = {name: _peer(name, prefix) for name, prefix in VERSIONS.items()}
-    import bench_trees as bench
+    from benchmarks import bench_trees as bench
 
     model_set = bench.bank(n_configurations, trees, depth, n=14_000 if trees == 100 else 2_000)
     ours = bench.engine(model_set, "portable")

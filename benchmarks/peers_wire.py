@@ -26,7 +26,7 @@ WORKS = {"mix,packet=1460": ("mix", 1460), "mix,packet=64KiB": ("mix", 65_536), 
 
 def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int = CHECKED) -> Iterator[str]:
     """One line a work: `wire ib_async WORK peer_median ours_median ratio`; RuntimeError if anything is not as it must be."""
-    import bench_wire as bench
+    from benchmarks import bench_wire as bench
 
     _check_version()
     _check_values(bench, checked)

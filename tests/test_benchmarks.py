@@ -17,14 +17,14 @@ MODULES = sorted(p.stem for p in FOLDER.glob("bench_*.py"))
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    trees = importlib.import_module("bench_trees")
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    trees = importlib.import_module("benchmarks.bench_trees")
     monkeypatch.setattr(trees, "bank", functools.partial(trees.bank, configurations=2, trees=5, depth=3, n=500))
 
 
 def timed(module):
     """(class or None, method name) of each benchmark in a module."""
-    for name, thing in vars(importlib.import_module(module)).items():
+    for name, thing in vars(importlib.import_module(f"benchmarks.{module}")).items():
         if isinstance(thing, type):
             yield from ((thing, m) for m in vars(thing) if m.startswith("time_"))
         elif name.startswith("time_"):
@@ -46,7 +46,7 @@ def test_a_benchmark_runs_once_with_its_first_parameters(module):
 
 
 def test_a_run_without_figures_fails_the_check(tmp_path):
-    check = importlib.import_module("check")
+    check = importlib.import_module("benchmarks.check")
     assert check.figures(tmp_path) == 0
     (tmp_path / "box").mkdir()
     (tmp_path / "box" / "machine.json").write_text("{}")
@@ -58,7 +58,7 @@ def test_a_run_without_figures_fails_the_check(tmp_path):
 
 
 def test_an_unknown_stage_of_the_peers_is_refused(capsys):
-    peers = importlib.import_module("peers")
+    peers = importlib.import_module("benchmarks.peers")
     assert peers.main(["walk"]) == 1
     assert capsys.readouterr().err.startswith("usage: python benchmarks/peers.py {wire|trees}")
-    assert sys.modules.get("peers_walk") is None
+    assert sys.modules.get("benchmarks.peers_walk") is None

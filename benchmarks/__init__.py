@@ -1,0 +1,1 @@
+"""asv benchmarks, one module a stem; `peers.py` and `check.py` are scripts."""
