@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_in_lock_step_chunks_end_at_clock_frames_however_reads_are_cut(cuts):
     data = HELLO + b"".join(STREAM)
     made, said, _keep = tap(True)
     edges = [0, *sorted(cuts), len(data)]
-    for a, b in zip(edges, edges[1:]):
+    for a, b in pairwise(edges):
         if b > a:
             receive(made, data[a:b])
     assert [(n, ts) for n, ts, _ in said.chunks] == [(0, 1000), (1, 2000), (2, 2000), (3, 3000)]
@@ -87,7 +88,7 @@ def test_without_clock_frames_every_read_is_a_chunk_and_no_byte_is_lost(cuts):
     data = HELLO + b"".join(stream)
     made, said, _keep = tap(False)
     edges = [0, *sorted(min(c, len(data)) for c in cuts), len(data)]
-    for a, b in zip(edges, edges[1:]):
+    for a, b in pairwise(edges):
         if b > a:
             receive(made, data[a:b])
     assert said.forwarded == HELLO + stream[0] + stream[2] + stream[4]

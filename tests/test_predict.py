@@ -267,8 +267,8 @@ def test_predictions_are_one_arrow_column_over_the_same_memory(original):
 
 @pytest.fixture
 def peers_trees(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-    return importlib.import_module("peers_trees")
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
+    return importlib.import_module("benchmarks.peers_trees")
 
 
 def test_peers_are_measured_line_by_line(peers_trees):
@@ -283,7 +283,7 @@ def test_a_result_that_differs_from_the_peer_is_an_error(peers_trees, monkeypatc
     def wrong(self, x, lo, hi, y):
         y[: hi - lo] = 0.0
 
-    bench = importlib.import_module("bench_trees")
+    bench = importlib.import_module("benchmarks.bench_trees")
     monkeypatch.setattr(bench, "engine", lambda model_set, name: type("Wrong", (), {"name": "wrong", "predict": wrong})())
     with pytest.raises(RuntimeError, match="xgboost-inplace and wrong differ on 1 rows by up to"):
         list(peers_trees.run(1, 2, 3, {1: 1, 100: 1}))
