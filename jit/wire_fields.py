@@ -11,6 +11,7 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from tickarrow.jit._kernel import kernel, record
 
@@ -58,9 +59,11 @@ if config.DISABLE_JIT:  # the same four in plain Python, so that the kernels can
         """Number of one bits."""
         return int(x).bit_count()
 
-    def pointer(address):
-        """An address as a pointer; only the drivers use it."""
+    def array_at(address, n, dtype):
+        """An array over memory by its address; only the drivers use it."""
         raise NotImplementedError("the drivers of wire_step.py need the JIT")
+
+    table_at = array_at
 
 else:
 
@@ -111,22 +114,36 @@ else:
 
         return types.int64(types.uint64), codegen
 
-    @intrinsic
-    def pointer(typingctx, address):
-        """An address as a pointer, for `carray`."""
+    def _view(address, shape, dtype):
+        array_type = types.Array(dtype.dtype, len(shape), "C")
 
         def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+            array = context.make_array(array_type)(context, builder)
+            size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+            strides = [size] if len(shape) == 1 else [builder.mul(args[2], size), size]
+            data = builder.inttoptr(args[0], array.data.type)
+            populate_array(array, data=data, shape=args[1:-1], strides=strides, itemsize=size, meminfo=None)
+            return array._getvalue()
 
-        return types.voidptr(types.int64), codegen
+        return array_type(address, *shape, dtype), codegen
+
+    @intrinsic
+    def array_at(typingctx, address, n, dtype):
+        """Array of n values over memory at an address. Unlike `carray` it needs no reference counts."""
+        return _view(types.int64, (types.int64,), dtype)
+
+    @intrinsic
+    def table_at(typingctx, address, rows, columns, dtype):
+        """Array of shape (rows, columns) over memory at an address."""
+        return _view(types.int64, (types.int64, types.int64), dtype)
 
 
 @kernel("u8", inline=True)
 def _eight(w):
     """Value of eight digits 0 to 9, the first in the lowest byte."""
-    w = (w * U(10) + (w >> U(8))) & U(0x00FF00FF00FF00FF)
-    w = (w * U(100) + (w >> U(16))) & U(0x0000FFFF0000FFFF)
-    return np.int64((w * U(10000) + (w >> U(32))) & U(0x00000000FFFFFFFF))
+    w = ((w * U(10 * 2**8 + 1)) >> U(8)) & U(0x00FF00FF00FF00FF)  # pairs, then fours, then all: ten times the first plus the second
+    w = ((w * U(100 * 2**16 + 1)) >> U(16)) & U(0x0000FFFF0000FFFF)
+    return np.int64((w * U(10000 * 2**32 + 1)) >> U(32))
 
 
 @kernel("u8", inline=True)

@@ -4,12 +4,11 @@ argument costs 40 to 100 ns of dispatch, and a packet may hold a single message.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.book import BOOK, chunk_close, messages_update
 from tickarrow.jit.wire import FULL, LOST, N_COUNTS, SAMPLES, decode, split
-from tickarrow.jit.wire_fields import SUBSCRIPTION, pointer
+from tickarrow.jit.wire_fields import SUBSCRIPTION, array_at, table_at
 from tickarrow.jit.wire_message import BAD, MAX_FIELDS, MESSAGE
 
 # Words of the control block, int64. Addresses first; what the calls give back is at the end.
@@ -35,24 +34,24 @@ def step(control, lo, hi, ts, chunk, row):
     -------
     int, rows written. The block's POS is behind the last complete frame, STATUS is LOST where framing is lost, NEW_BAD counts bad frames.
     """
-    words = carray(pointer(control), (N_WORDS,), np.int64)
-    data = carray(pointer(words[DATA]), (words[DATA_SIZE],), np.uint8)
-    subscriptions = carray(pointer(words[SUBSCRIPTIONS]), (words[N_SUBSCRIPTIONS],), SUBSCRIPTION)
-    messages = carray(pointer(words[MESSAGES]), (words[N_MESSAGES],), MESSAGE)
-    field_ends = carray(pointer(words[FIELD_ENDS]), (MAX_FIELDS,), np.int64)
-    counts = carray(pointer(words[COUNTS]), (N_COUNTS,), np.int64)
-    bad_frames = carray(pointer(words[BAD_FRAMES]), (SAMPLES, 3), np.int64)
-    book = carray(pointer(words[BOOKS]), (words[N_BOOKS],), BOOK)
-    ends = carray(pointer(words[OPEN_ENDS]), (2,), np.int64)
-    columns = carray(pointer(words[COLUMNS]), (14,), np.int64)
+    words = array_at(control, N_WORDS, np.int64)
+    data = array_at(words[DATA], words[DATA_SIZE], np.uint8)
+    subscriptions = array_at(words[SUBSCRIPTIONS], words[N_SUBSCRIPTIONS], SUBSCRIPTION)
+    messages = array_at(words[MESSAGES], words[N_MESSAGES], MESSAGE)
+    field_ends = array_at(words[FIELD_ENDS], MAX_FIELDS, np.int64)
+    counts = array_at(words[COUNTS], N_COUNTS, np.int64)
+    bad_frames = table_at(words[BAD_FRAMES], SAMPLES, 3, np.int64)
+    book = array_at(words[BOOKS], words[N_BOOKS], BOOK)
+    ends = array_at(words[OPEN_ENDS], 2, np.int64)
+    columns = array_at(words[COLUMNS], 14, np.int64)
     n = words[CAPACITY]
-    seq_, ts_ = carray(pointer(columns[0]), (n,), np.uint64), carray(pointer(columns[1]), (n,), np.int64)
-    ts_exch, chunk_ = carray(pointer(columns[2]), (n,), np.int64), carray(pointer(columns[3]), (n,), np.uint64)
-    symbol, kind = carray(pointer(columns[4]), (n,), np.int32), carray(pointer(columns[5]), (n,), np.uint8)
-    feed, flags = carray(pointer(columns[6]), (n,), np.uint8), carray(pointer(columns[7]), (n,), np.uint16)
-    bid, bid_size = carray(pointer(columns[8]), (n,), np.float64), carray(pointer(columns[9]), (n,), np.float64)
-    ask, ask_size = carray(pointer(columns[10]), (n,), np.float64), carray(pointer(columns[11]), (n,), np.float64)
-    price, size = carray(pointer(columns[12]), (n,), np.float64), carray(pointer(columns[13]), (n,), np.float64)
+    seq_, ts_ = array_at(columns[0], n, np.uint64), array_at(columns[1], n, np.int64)
+    ts_exch, chunk_ = array_at(columns[2], n, np.int64), array_at(columns[3], n, np.uint64)
+    symbol, kind = array_at(columns[4], n, np.int32), array_at(columns[5], n, np.uint8)
+    feed, flags = array_at(columns[6], n, np.uint8), array_at(columns[7], n, np.uint16)
+    bid, bid_size = array_at(columns[8], n, np.float64), array_at(columns[9], n, np.float64)
+    ask, ask_size = array_at(columns[10], n, np.float64), array_at(columns[11], n, np.float64)
+    price, size = array_at(columns[12], n, np.float64), array_at(columns[13], n, np.float64)
 
     seq, first, bad = words[SEQ] - row, row, counts[BAD]
     pos, status = lo, np.int64(FULL)
@@ -74,10 +73,10 @@ def step(control, lo, hi, ts, chunk, row):
 @kernel("i8, i8, i8")
 def split_step(control, lo, hi):
     """`split` on data[lo:hi] with the arrays of the control block; returns the number of spans, POS and STATUS are in the block."""
-    words = carray(pointer(control), (N_WORDS,), np.int64)
-    data = carray(pointer(words[DATA]), (words[DATA_SIZE],), np.uint8)
-    subscriptions = carray(pointer(words[SUBSCRIPTIONS]), (words[N_SUBSCRIPTIONS],), SUBSCRIPTION)
-    spans = carray(pointer(words[SPANS]), (words[N_SPANS], 2), np.int64)
-    private = carray(pointer(words[PRIVATE_NUMBERS]), (3,), np.int64)
+    words = array_at(control, N_WORDS, np.int64)
+    data = array_at(words[DATA], words[DATA_SIZE], np.uint8)
+    subscriptions = array_at(words[SUBSCRIPTIONS], words[N_SUBSCRIPTIONS], SUBSCRIPTION)
+    spans = table_at(words[SPANS], words[N_SPANS], 2, np.int64)
+    private = array_at(words[PRIVATE_NUMBERS], 3, np.int64)
     words[POS], n, words[STATUS] = split(data, lo, hi, subscriptions, spans, private)
     return n

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tickarrow.jit import book, wire, wire_fields, wire_message, wire_step
+from tickarrow.jit.wire_step import NEW_BAD, POS, step
 from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.errors import DataError
 from tickarrow.pipeline.schemas import TICKS, Feed
@@ -178,9 +179,9 @@ class Decode:
             table.reserve(self._frames(chunk))
         if table.segment is not self._segment:
             self._bind_table()
-        n = wire_step.step(self._address, chunk.lo, chunk.hi, chunk.ts, chunk.number, table.size)
-        chunk.lo = words[wire_step.POS]
-        if words[wire_step.NEW_BAD]:
+        n = step(self._address, chunk.lo, chunk.hi, chunk.ts, chunk.number, table.size)
+        chunk.lo = words[POS]
+        if words[NEW_BAD]:
             self._keep_samples()
         return table.commit(n)
 
