@@ -1,6 +1,7 @@
 """The journal: raw chunks on disk before they are decoded, so that whatever happens later, what came over the wire is kept.
 
 A journal is `chunks-00000.bin`, `chunks-00001.bin`, ...; a record is a header (chunk, ts, length, crc32 of the bytes) and the bytes.
+A record can be decoded by itself: a frame that the end of a read cut in two is whole in the chunk that completed it.
 One `writev` on an append-only file a chunk; a killed process loses nothing that was written, a torn last record is recognised."""
 
 from __future__ import annotations

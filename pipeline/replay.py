@@ -105,19 +105,14 @@ def _feed(pipeline: Pipeline, directory: Path) -> Any:
     events = {name: control.column(name).to_numpy() for name in CONTROL.names}
     n_events, e = len(control), 0
     buffer = np.zeros(1 << 20, np.uint8)
-    kept = 0  # torn tail of the chunk before
     for number, ts, data in read_journal(directory):
         while e < n_events and int(events["chunk"][e]) < number:
             pipeline.apply(Control(**{name: events[name][e].item() for name in CONTROL.names}))
             e += 1
-        size = kept + len(data)
-        if size + PAD > len(buffer):
-            buffer = np.concatenate([buffer[:kept], np.zeros(2 * size + PAD, np.uint8)])
-        buffer[kept:size] = np.frombuffer(data, np.uint8)
-        chunk = Chunk(buffer, 0, size, ts, number)
-        pipeline.feed(chunk)
-        kept = size - chunk.lo
-        buffer[:kept] = buffer[chunk.lo : size].copy()
+        if len(data) + PAD > len(buffer):
+            buffer = np.zeros(2 * len(data) + PAD, np.uint8)
+        buffer[: len(data)] = np.frombuffer(data, np.uint8)
+        pipeline.feed(Chunk(buffer, 0, len(data), ts, number))
         yield number + 1
     while e < n_events:
         pipeline.apply(Control(**{name: events[name][e].item() for name in CONTROL.names}))
