@@ -138,7 +138,8 @@ def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = 
         source = Path(function.__code__.co_filename).resolve()
         arguments = tuple(_argument(t, function.__globals__) for t in _split(signature))
         with _cache_folder(source):
-            options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": True, "fastmath": fastmath}
+            # _nrt: no reference counts and no allocation; a kernel that would allocate does not compile (docs/decisions/0004)
+            options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": True, "fastmath": fastmath, "_nrt": False}
             if inline:
                 options["forceinline"] = True
             compiled: Any = numba.njit(**options)(function)
