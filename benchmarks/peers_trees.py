@@ -6,10 +6,8 @@ module: peers are imported in `run`."""
 from __future__ import annotations
 
 import importlib
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ def run(n_configurations: int = 16, trees: int = 100, depth: int = 6, rounds: di
     """One line a peer and batch size: `trees PEER WORK peer_median ours_median ratio`; RuntimeError if anything is not as it must be."""
     peers = {name: _peer(name, prefix) for name, prefix in VERSIONS.items()}
     from benchmarks import bench_trees as bench
+    from benchmarks import common
 
     model_set = bench.bank(n_configurations, trees, depth, n=14_000 if trees == 100 else 2_000)
     ours = bench.engine(model_set, "portable")
@@ -35,24 +34,10 @@ def run(n_configurations: int = 16, trees: int = 100, depth: int = 6, rounds: di
     subjects = _subjects(peers, model_set)
     for n in (1, 100):
         _check(ours, subjects, x[:n].copy(), model_set.n_models)
-        with _pinned():
+        with common.pinned():
             median = _measure(ours, subjects, x, n, model_set.n_models, (rounds or ROUNDS)[n])
         for name in subjects:
             yield f"trees {name} {work},rows={n} {_us(median[name])} {_us(median['ours'])} {median[name] / median['ours']:.0f}"
-
-
-@contextmanager
-def _pinned() -> Iterator[None]:
-    """One core, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _measure(ours: Any, subjects: dict[str, Call], x: Any, n: int, n_models: int, rounds: int) -> dict[str, float]:

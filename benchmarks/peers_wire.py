@@ -7,11 +7,9 @@ has seen. Not an asv module: the peer is imported in `run`."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -27,13 +25,14 @@ WORKS = {"mix,packet=1460": ("mix", 1460), "mix,packet=64KiB": ("mix", 65_536), 
 def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int = CHECKED) -> Iterator[str]:
     """One line a work: `wire ib_async WORK peer_median ours_median ratio`; RuntimeError if anything is not as it must be."""
     from benchmarks import bench_wire as bench
+    from benchmarks import common
 
     _check_version()
     _check_values(bench, checked)
     for work, (kind, packet) in WORKS.items():
         frames = bench.frames(kind, rounds * ours, seed=11)
         times: dict[str, list[float]] = {"peer": [], "call": [], "stage": []}
-        with _pinned():
+        with common.pinned():
             receive, counted = _peer(bench)
             call, stage = bench.stage(), bench.stage()
             for r in range(rounds):
@@ -57,20 +56,6 @@ def _check_version() -> None:
     found = ib_async.__version__
     if not found.startswith(VERSION) or found != version("ib_async"):
         raise RuntimeError(f"wire: peer ib_async is {found} (installed {version('ib_async')}), expected {VERSION}x. Install that version.")
-
-
-@contextmanager
-def _pinned() -> Iterator[None]:
-    """One core, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _ends(block: list[bytes], packet: int) -> list[int]:

@@ -34,25 +34,27 @@ class PipelineConf:
 
 
 @dataclass
-class RunConf(PipelineConf):
-    """tickarrow run."""
+class MarketConf(PipelineConf):
+    """The stages over a source of ticks, and how the default model set comes to be."""
 
     source: SourceConf = field(default_factory=SourceConf)
-    gateway: GatewayConf = field(default_factory=GatewayConf)
     training: TrainingConf = field(default_factory=TrainingConf)
     training_source: SourceConf = field(default_factory=SourceConf)  # the market of the default model set
     training_universe: UniverseConf = field(default_factory=UniverseConf)
 
 
 @dataclass
-class BacktestConf(PipelineConf):
+class RunConf(MarketConf):
+    """tickarrow run."""
+
+    gateway: GatewayConf = field(default_factory=GatewayConf)
+
+
+@dataclass
+class BacktestConf(MarketConf):
     """tickarrow backtest."""
 
-    source: SourceConf = field(default_factory=SourceConf)
     fills: FillsConf = field(default_factory=FillsConf)
-    training: TrainingConf = field(default_factory=TrainingConf)
-    training_source: SourceConf = field(default_factory=SourceConf)  # the market of the default model set
-    training_universe: UniverseConf = field(default_factory=UniverseConf)
 
 
 @dataclass

@@ -38,7 +38,7 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     out = output_directory()
     source = open_source(conf.source, conf.universe)
     warm_kernels(console)
-    model_set = model_set_of(conf, conf.training_source, conf.training_universe, console)
+    model_set = model_set_of(conf, console)
     pipeline = Pipeline(conf, source.universe, model_set, open_engine(model_set, conf.models), simulate_fills=True)
     started = time.perf_counter()
     with Progress(*progress_columns(), console=console, transient=True) as progress:

@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import tickarrow.jit
-from tickarrow.configs.source import SourceConf
-from tickarrow.configs.universe import UniverseConf
+from tickarrow.configs.pipeline import MarketConf
 from tickarrow.jit import _kernel
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.features import feature_columns, feature_digest
@@ -74,7 +73,7 @@ def load(*overrides: str, simulate_fills: bool = False) -> Pipeline:
     conf = compose("backtest", overrides)
     console = Console(stderr=True)
     warm_kernels(console)
-    model_set = model_set_of(conf, conf.training_source, conf.training_universe, console)
+    model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
     return Pipeline(conf, Universe.from_conf(conf.universe), model_set, engine, simulate_fills=simulate_fills)
 
@@ -94,17 +93,12 @@ def warm_kernels(console: Console | None = None) -> int:
         return _kernel.warm(tell)
 
 
-def model_set_of(conf: Any, source: SourceConf, universe: UniverseConf, console: Console) -> ModelSet:
-    """The model set that the configuration names; the default one is trained first if it is not there.
-
-    Parameters
-    ----------
-    conf : a PipelineConf with `training`
-    source, universe : the generated market that the default set is trained on (design contract 15)
-    """
+def model_set_of(conf: MarketConf, console: Console) -> ModelSet:
+    """The model set that the configuration names; the default one is trained on its generated market first if it is not there."""
     columns, digest = feature_columns(conf.features), feature_digest(conf.features)
     if conf.model_set is not None:
         return load_set(conf.model_set, columns, digest)
+    source, universe = conf.training_source, conf.training_universe
     path = default_set_path(conf.training, source, universe, conf.features)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f"{path.name}.lock").open("w") as lock:

@@ -45,7 +45,7 @@ def main(conf: RunConf) -> dict[str, Any]:
     source = open_source(conf.source, conf.universe) if simulated else None
     universe = source.universe if source is not None else Universe.from_conf(conf.universe)
     warm_kernels(console)
-    model_set = model_set_of(conf, conf.training_source, conf.training_universe, console)
+    model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
     session = Session(Path(conf.record.path) if conf.record.path else out / "session")
     pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
