@@ -3,8 +3,6 @@ positions, budgets and orders and is sequential across symbols. Between them is 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,8 +14,6 @@ from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, C
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS
 from tickarrow.pipeline.stage import Snapshot
-
-_update: Any = ensemble.ensemble_update
 
 __all__ = ["Act", "Control", "Ensemble", "Profit", "forecasts_schema", "pnl"]
 
@@ -86,7 +82,7 @@ class Ensemble:
         """Forecasts of the predictions, row for row; the ticks settle outcomes that have matured."""
         out, n = self._out, len(predictions)
         to = out.reserve(n)
-        _update(
+        ensemble.ensemble_update(
             self.symbols, self.horizons, self.moments, self.tracks, self.weights, self.pending, self.pending_z, self.start, self.scratch,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._prediction_columns.of(predictions.segment), predictions.lo, predictions.hi,

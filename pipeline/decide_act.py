@@ -18,7 +18,6 @@ from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.schemas import ControlKind, OrderState
 from tickarrow.pipeline.stage import Snapshot
 
-_update: Any = act.act_update
 DUST = 1e-9  # shares; less than this is left of an order = nothing
 
 
@@ -111,7 +110,7 @@ class Act:
         if room > self.events.size:  # a larger block than ever before
             self.events = np.zeros(room, act.EVENT)
         to = out.reserve(n)
-        _update(
+        act.act_update(
             self.state, self.book, self.events, self.params, self.grid, self.horizons_ns,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._forecast_columns.of(forecasts.segment), forecasts.lo, forecasts.hi, *self._decision_columns.of(out.segment), to,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,6 @@ class Features:
         self.columns, self.digest = feature_columns(conf), feature_digest(conf)
         self.due = np.zeros(n_symbols, trigger.DUE_STATE)
         self.throttle_ns = conf.throttle_ns
-        self._update: Callable[..., int] = trigger.due_update
         self._out = table
         self._segment: Any = None
         self._columns: tuple[Any, ...] = ()
@@ -65,7 +63,7 @@ class Features:
             self._columns = tuple(self._segment.columns[c] for c in TRIGGER_INPUTS)
         row = table.reserve(hi - lo)  # not yet visible to readers
         out = table.segment.columns
-        n = self._update(self.due, *self._columns, lo, hi, self.throttle_ns, row, out["seq"], out["ts"], out["symbol"])
+        n = trigger.due_update(self.due, *self._columns, lo, hi, self.throttle_ns, row, out["seq"], out["ts"], out["symbol"])
         first = int(self._columns[0][lo]) - lo if hi > lo else 0
         for f in self.families:
             f.update(ticks, first, table, row, row + n)
