@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from tickarrow.configs.ensemble import EnsembleConf
 from tickarrow.jit import ensemble
-from tickarrow.pipeline.batch import Batch, Table
-from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Columns, Control, Profit, pnl
+from tickarrow.pipeline.batch import Batch, Columns, Table
+from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Control, Profit, pnl
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS
 from tickarrow.pipeline.stage import Snapshot

@@ -13,7 +13,7 @@ from tickarrow.configs.costs import CostsConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.risk import RiskConf
 from tickarrow.jit import act
-from tickarrow.pipeline.batch import Batch, Segment, Table
+from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.schemas import ControlKind, OrderState
 from tickarrow.pipeline.stage import Snapshot
@@ -37,20 +37,6 @@ class Control:
     value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set
     perm_id: int = 0  # broker key
     exec_id: int = 0  # hash of the broker's execId; 0 = not known
-
-
-class Columns:
-    """Some columns of the segment in use as a tuple, looked up once a segment: by attribute they cost more than a kernel of one row."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-        self._segment: Segment | None = None
-        self._columns: tuple[npt.NDArray[Any], ...] = ()
-
-    def of(self, segment: Segment) -> tuple[npt.NDArray[Any], ...]:
-        if segment is not self._segment:
-            self._segment, self._columns = segment, tuple(segment.columns[name] for name in self.names)
-        return self._columns
 
 
 TICK_COLUMNS = ("seq", "ts", "symbol", "kind", "bid", "ask")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tickarrow.configs.features import FeaturesConf
 from tickarrow.jit import trigger
-from tickarrow.pipeline.batch import Batch, Table
+from tickarrow.pipeline.batch import Batch, Columns, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.features_registry import Family, Running, choose, family, feature_columns, feature_digest, register
 from tickarrow.pipeline.schemas import features_schema
@@ -52,19 +52,15 @@ class Features:
         self.due = np.zeros(n_symbols, trigger.DUE_STATE)
         self.throttle_ns = conf.throttle_ns
         self._out = table
-        self._segment: Any = None
-        self._columns: tuple[Any, ...] = ()
+        self._inputs = Columns(*TRIGGER_INPUTS)
 
     def step(self, ticks: Batch) -> Batch:
         """Update all families with the batch; ticks that are due get a row of FEATURES."""
         table, lo, hi = self._out, ticks.lo, ticks.hi
-        if ticks.segment is not self._segment:
-            self._segment = ticks.segment
-            self._columns = tuple(self._segment.columns[c] for c in TRIGGER_INPUTS)
         row = table.reserve(hi - lo)  # not yet visible to readers
-        out = table.segment.columns
-        n = trigger.due_update(self.due, *self._columns, lo, hi, self.throttle_ns, row, out["seq"], out["ts"], out["symbol"])
-        first = int(self._columns[0][lo]) - lo if hi > lo else 0
+        inputs, out = self._inputs.of(ticks.segment), table.segment.columns
+        n = trigger.due_update(self.due, *inputs, lo, hi, self.throttle_ns, row, out["seq"], out["ts"], out["symbol"])
+        first = int(inputs[0][lo]) - lo if hi > lo else 0
         for f in self.families:
             f.update(ticks, first, table, row, row + n)
         return table.commit(n)

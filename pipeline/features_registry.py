@@ -22,7 +22,7 @@ import numpy.typing as npt
 from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.jit import flow, quote, volatility
 from tickarrow.jit.moments import MAX_TAU
-from tickarrow.pipeline.batch import Batch, Table
+from tickarrow.pipeline.batch import Batch, Columns, Table
 from tickarrow.pipeline.errors import ConfigError
 
 
@@ -146,20 +146,15 @@ class Running:
     """A chosen family with the state of all symbols."""
 
     def __init__(self, chosen: Chosen, offset: int, n_symbols: int, tick_size: npt.NDArray[np.float64]) -> None:
-        self.name, self._kernel, self._inputs = chosen.family.name, chosen.family.kernel, chosen.family.inputs
+        self.name, self._kernel, self._inputs = chosen.family.name, chosen.family.kernel, Columns(*chosen.family.inputs)
         self.state = np.zeros(n_symbols, chosen.family.state)
         where = np.full(len(chosen.all), -1, np.int32)
         for i, column in enumerate(chosen.wanted):
             where[chosen.all.index(column)] = offset + i
         rate = np.array([-1e-9 / t for t in chosen.tau_s])
         self._fixed = (self.state, rate, where, tick_size)
-        self._segment: Any = None
-        self._columns: tuple[Any, ...] = ()
 
     def update(self, ticks: Batch, first: int, table: Table, row_lo: int, row_hi: int) -> None:
         """State of all ticks, columns of the due rows [row_lo, row_hi): one kernel call. `first` is the seq of the segment's row 0."""
-        if ticks.segment is not self._segment:
-            self._segment = ticks.segment
-            self._columns = tuple(self._segment.columns[c] for c in self._inputs)
         out = table.segment.columns
-        self._kernel(*self._fixed, *self._columns, ticks.lo, ticks.hi, first, out["seq"], row_lo, row_hi, out["x"])
+        self._kernel(*self._fixed, *self._inputs.of(ticks.segment), ticks.lo, ticks.hi, first, out["seq"], row_lo, row_hi, out["x"])
