@@ -30,7 +30,7 @@ class PipelineConf:
     risk: RiskConf = field(default_factory=RiskConf)
     orders: OrdersConf = field(default_factory=OrdersConf)
     record: RecordConf = field(default_factory=RecordConf, metadata={"digest": False})
-    model_set: str | None = None
+    model_set: str | None = field(default=None, metadata={"digest": False})  # a name or path; its content has a digest of its own
 
 
 @dataclass

@@ -16,7 +16,7 @@ class SourceConf:
     max_rows: int = 150_000  # the session ends here at the latest; 0 = no limit
 
     # parquet: the symbols are those of the file
-    path: str = ""
+    path: str = field(default="", metadata={"digest": False})  # where the file lies says nothing of what is in it
     symbols: list[str] = field(default_factory=list)  # empty = all of the file
     day: str | None = None  # local date at the exchange, YYYY-MM-DD; none = all days
     timezone: str = "America/New_York"  # of the exchange
