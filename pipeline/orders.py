@@ -23,8 +23,8 @@ STATES = {
     "Cancelled": OrderState.CANCELLED,
     "ApiCancelled": OrderState.CANCELLED,
     "Inactive": OrderState.REJECTED,
-    "ValidationError": OrderState.REJECTED,
-}
+}  # not ib_async's ValidationError: it marks a warning (399: held until the open), and the order lives on
+UNSET = 1e300  # an amount above this is IBKR's 1.79e308: not known
 
 
 def exec_number(exec_id: str) -> int:
@@ -58,13 +58,18 @@ class Orders:
             key, state = int(intents.key[i]), int(intents.state[i])
             if state == OrderState.CANCEL_INTENT:
                 trade = self._trades.get(key)
-                if trade is not None and not trade.isDone():
+                if trade is not None and not trade.isDone() and trade.orderStatus.status != "PendingCancel":
                     self.ib.cancelOrder(trade.order)
             elif state == OrderState.INTENT:
                 action = "BUY" if intents.side[i] == Side.BUY else "SELL"
                 order = ib_async.LimitOrder(action, float(intents.quantity[i]), float(intents.limit[i]), orderRef=f"{self.tag}-{key}", tif="DAY")
                 self._trades[key] = self.ib.placeOrder(self.contracts[int(intents.symbol[i])], order)
                 self.sent += 1
+
+    @property
+    def working(self) -> int:
+        """Orders that the gateway may still fill."""
+        return sum(not trade.isDone() for trade in self._trades.values())
 
     def _find(self, trade: Any) -> tuple[int, int]:
         """Own key and universe row of a trade; (0, -1) if it is not ours."""
@@ -97,7 +102,7 @@ class Orders:
 
     def _on_commission(self, trade: Any, fill: Any, report: Any) -> None:
         key, row = self._find(trade)
-        if row >= 0:
+        if row >= 0 and abs(report.commission) < UNSET:
             self.report(
                 Control(kind=ControlKind.COMMISSION, symbol=row, key=key, value=float(report.commission), exec_id=exec_number(report.execId))
             )
