@@ -5,7 +5,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from tickarrow.configs.features import FamilyConf, FeaturesConf
-from tickarrow.jit import _kernel
+from tickarrow.jit import _kernel, trigger
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.features import Features, features_table
@@ -39,31 +39,73 @@ def ticks(n=TICKS, seed=7):
     return table.commit(n)
 
 
-class FeaturesStep:
+class _Stream:
+    """The stream in batches, again and again; its time goes on, so that no tick comes before the last one."""
+
+    def begin(self, rows):
+        _kernel.warm()
+        whole = ticks()
+        self.ts = whole.view("ts")
+        self.span = self.ts[-1] - self.ts[0]
+        self.batches = [Batch(whole.segment, lo, lo + rows) for lo in range(0, TICKS, rows)]
+        self.next = 0
+        return whole
+
+    def batch(self):
+        batch = self.batches[self.next]
+        self.next += 1
+        if self.next == len(self.batches):  # 0.2 ns a tick
+            self.next = 0
+            self.ts += self.span
+        return batch
+
+
+class FeaturesStep(_Stream):
     """`Features.step` of one batch; 1 row is the tick path. Throttled as configured, or every quote change a row."""
 
     params = ((1, 16, 256, 4096), (250_000_000, 0))
     param_names = ("rows", "throttle_ns")
+    families = ("quote", "flow", "volatility")
 
     def setup(self, rows, throttle_ns):
-        conf = FeaturesConf([FamilyConf("quote"), FamilyConf("flow"), FamilyConf("volatility")], throttle_ns)
-        _kernel.warm()
+        conf = FeaturesConf([FamilyConf(name) for name in self.families], throttle_ns)
+        whole = self.begin(rows)
         self.stage = Features(conf, SYMBOLS, np.full(SYMBOLS, 0.01), features_table(conf))
-        whole = ticks()
-        self.ts = whole.view("ts")
-        self.span = self.ts[-1] - self.ts[0]
         self.stage.step(whole)
-        self.batches = [Batch(whole.segment, lo, lo + rows) for lo in range(0, TICKS, rows)]
-        self.next = 0
         self.ts += self.span
-        self.time_step(rows, throttle_ns)
+        self.stage.step(self.batch())
 
     def time_step(self, rows, throttle_ns):
-        self.stage.step(self.batches[self.next])
-        self.next += 1
-        if self.next == len(self.batches):  # the stream goes on: 0.2 ns a tick
-            self.next = 0
-            self.ts += self.span
+        self.stage.step(self.batch())
+
+
+class Family(FeaturesStep):
+    """The same with one family alone, every quote change a row."""
+
+    params = ((1, 256), ("quote", "flow", "volatility"))
+    param_names = ("rows", "family")
+
+    def setup(self, rows, family):
+        self.families = (family,)
+        super().setup(rows, 0)
+
+
+class Trigger(_Stream):
+    """The kernel of the trigger."""
+
+    params = (1, 256)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        columns = self.begin(rows).segment.columns
+        self.inputs = [columns[name] for name in ("seq", "ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size")]
+        self.out = [np.zeros(rows, t) for t in (np.uint64, np.int64, np.int32)]
+        self.state = np.zeros(SYMBOLS, trigger.DUE_STATE)
+        self.time_due_update(rows)
+
+    def time_due_update(self, rows):
+        batch = self.batch()
+        trigger.due_update(self.state, *self.inputs, batch.lo, batch.hi, 0, 0, *self.out)
 
 
 def main():

@@ -26,7 +26,7 @@ def timed(module):
     """(class or None, method name) of each benchmark in a module."""
     for name, thing in vars(importlib.import_module(f"benchmarks.{module}")).items():
         if isinstance(thing, type):
-            yield from ((thing, m) for m in vars(thing) if m.startswith("time_"))
+            yield from ((thing, m) for m in dir(thing) if m.startswith("time_"))
         elif name.startswith("time_"):
             yield None, name
 
