@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickarrow.configs.gateway import SimulatorConf
-from tickarrow.jit import wire_encode, wire_encode_market, wire_encode_slot
+from tickarrow.jit import wire_encode, wire_encode_market
 from tickarrow.jit.wire_encode_market import MESSAGES, POSITION, TRADES, TRIGGER, UPDATES
 from tickarrow.pipeline.batch import Chunk, Table
 from tickarrow.pipeline.decode import Decode, FromRows
@@ -198,7 +198,6 @@ def test_encoders_count_updates_and_trades_once_per_request():
     assert e.control[UPDATES] == 3
     assert e.control[TRADES] == 1  # where Last is subscribed, L1 makes no trade rows
     assert e.control[POSITION] == 0
-    assert wire_encode_slot.encode_slot is not None
 
 
 # Rows as a source gives them: a given side has a price and a size, or neither; a size alone is of a side that has a price.
