@@ -66,6 +66,15 @@ def test_the_users_own_folders_do_not_shadow_ours(tmp_path):
     assert "shadowed" not in done.stdout + done.stderr
 
 
+def test_an_experiment_is_a_set_of_overrides_under_a_name(tmp_path):
+    done = tickarrow("backtest", "--cfg", "hydra", "experiment=hurdle", cwd=tmp_path)
+    assert "risk.hurdle: 0.5,1,2,4" in done.stdout, done.stderr
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    (tmp_path / "own" / "experiment" / "mine.yaml").write_text("# @package _global_\nrisk: {hurdle: 7.5}\n")
+    done = tickarrow("backtest", "--config-dir", "own", "--cfg", "job", "experiment=mine", cwd=tmp_path)
+    assert "hurdle: 7.5" in done.stdout, done.stderr
+
+
 def test_no_command_prints_the_usage(tmp_path):
     done = tickarrow(cwd=tmp_path)
     assert done.returncode == 1
