@@ -93,6 +93,7 @@ class Pipeline:
         self.ts = 0  # its time
         self.kinds = np.zeros(len(schemas.Kind), np.int64)  # rows of TICKS by kind
         self._predictions = hashlib.blake2b(digest_size=16)
+        self.feed(Chunk(np.zeros(64, np.uint8), 0, 0, 0, -1))  # the first call of a kernel resolves its types: some ms, not in a tick
 
     def feed(self, chunk: Chunk, arrival_ns: int = 0) -> Batch:
         """Decode a chunk of received bytes and decide on it.
