@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,6 @@ def show(console: Console, summary: dict[str, Any], where: Path) -> None:
             lat.add_row(stage, *[f"{summary['latency_us'][stage][name]:,.1f}" for name, _ in QUANTILES])
         console.print(lat)
     reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(summary["reasons"].items(), key=lambda kv: -kv[1]))
-    console.print(f"reasons: {reasons}", style="dim")
+    console.print(f"reasons: {reasons}", style="dim", soft_wrap=True)
     console.print(f"decision digest {summary['decision_digest']}")
-    console.print(f"written to {where}")
+    console.print(f"written to {os.path.relpath(where)}", soft_wrap=True, highlight=False)
