@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import ib_async
 import numpy as np
@@ -24,12 +25,13 @@ from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.orders import Orders
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.recorder import Journal
-from tickarrow.pipeline.schemas import Feed
+from tickarrow.pipeline.schemas import ControlKind, Feed
 from tickarrow.pipeline.universe import Universe
 
 RING_BYTES = 4 << 20
 PAD = 64  # the wire kernel loads 8 bytes at a time
 ACKNOWLEDGE = 9002
+T = TypeVar("T")
 
 
 class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
@@ -161,9 +163,11 @@ class Gateway:
         self._ready = False  # subscriptions are answered: clock frames are acknowledged
         self._decided = self._acknowledged = -1
         self._controls: list[Control] = []
+        self._refusal = ""  # the last error of the gateway that is of no request or order
         self._done: asyncio.Event = asyncio.Event()
         self._failure: BaseException | None = None
-        self.ib.disconnectedEvent += self._on_disconnected
+        self.tap.disconnected += self._on_disconnected
+        self.ib.errorEvent += self._on_error
 
     async def connect(self, host: str, port: int) -> None:
         """Connect, look up the contracts and subscribe; GatewayError says why not."""
@@ -175,6 +179,8 @@ class Gateway:
                 f"{where} refused the connection. Is IB Gateway running with the API port open? Try: tickarrow run (the simulated gateway)"
             ) from None
         except (TimeoutError, OSError, ConnectionError) as e:
+            if self._refusal:
+                raise GatewayError(f"{where} refused the session: {self._refusal}") from None
             raise GatewayError(
                 f"{where} did not complete the handshake ({e or 'no answer in time'}). "
                 f"Is client id {self.conf.client_id} in use, or the port another program's?"
@@ -184,7 +190,12 @@ class Gateway:
                 raise GatewayError(
                     f"{where} is logged in to {account}, which is no paper account. Log in to a paper account, or allow it with gateway.live_account={account}"
                 )
-        await self._or_failure(self._subscribe(where))
+        try:
+            await self._or_failure(self._subscribe(where))
+        except TimeoutError:
+            raise GatewayError(
+                f"{where} did not answer a request within {self.conf.timeout_s:g} s. Is it connected to IBKR? Allow it more time with gateway.timeout_s."
+            ) from None
 
     async def _or_failure(self, work: Coroutine[Any, Any, Any]) -> None:
         """Await `work`, or raise what went wrong on the connection meanwhile: it would wait for answers that cannot come."""
@@ -201,7 +212,7 @@ class Gateway:
     async def _subscribe(self, where: str) -> None:
         contracts = [ib_async.Stock(i.symbol, "SMART", "USD") for i in self.universe]
         for instrument, contract in zip(self.universe, contracts):
-            found = await self.ib.reqContractDetailsAsync(contract)
+            found = await self._in_time(self.ib.reqContractDetailsAsync(contract))
             if not found:
                 raise GatewayError(f"{where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
             contract.conId = found[0].contract.conId
@@ -212,9 +223,12 @@ class Gateway:
             self.pipeline.decode.subscribe(request, row, Feed.L1)
             self.ib.client.reqMktData(request, contract, "", False, False, [])
         # Requests are answered in order, so when the time is answered all subscriptions are.
-        await self.ib.reqCurrentTimeAsync()
+        await self._in_time(self.ib.reqCurrentTimeAsync())
         self._ready = True
         self._acknowledge(self._decided)
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        return await asyncio.wait_for(answer, self.conf.timeout_s or None)
 
     async def wait(self) -> None:
         """Run until the simulator says it has sent everything, or raise what went wrong."""
@@ -222,15 +236,30 @@ class Gateway:
         if self._failure is not None:
             raise self._failure
 
-    def stop(self) -> None:
-        self._done.set()
+    async def wind_down(self) -> None:
+        """Cancel what is working, send nothing new, and wait until the gateway has confirmed it: orders outlive their client."""
+        self._controls.append(Control(kind=ControlKind.KILL))
+        self._apply_controls()
+        if self.orders is None:
+            return
+        self.orders.send(self.pipeline.intents)
+        deadline = time.monotonic() + self.conf.timeout_s
+        while self.orders.working and time.monotonic() < deadline and not self._done.is_set():
+            await asyncio.sleep(0.02)
+        if self.orders.working:
+            warnings.warn(f"{self.orders.working} orders are not confirmed as cancelled: look at them in TWS", stacklevel=2)
+
+    def _apply_controls(self) -> None:
+        for event in self._controls:
+            self.pipeline.apply(event)
+        self._controls.clear()
 
     def _on_chunk(self, chunk: Chunk, arrival: int) -> None:
+        if self._failure is not None:
+            return  # nothing is decided or sent after an error
         try:
             if self._controls:
-                for event in self._controls:
-                    self.pipeline.apply(event)
-                self._controls.clear()
+                self._apply_controls()
             if self.journal is not None:
                 self.journal.append(chunk)
             self.pipeline.feed(chunk, arrival)
@@ -251,9 +280,7 @@ class Gateway:
             self.ib.client.send(ACKNOWLEDGE, number)
 
     def _on_end(self, sent: tuple[int, int, int]) -> None:
-        for event in self._controls:  # what came after the last chunk
-            self.pipeline.apply(event)
-        self._controls.clear()
+        self._apply_controls()  # what came after the last chunk
         self.sent = sent
         self._done.set()
 
@@ -261,9 +288,22 @@ class Gateway:
         where = f"gateway {self.ib.client.host}:{self.ib.client.port}"
         self._fail(GatewayError(f"{where}: {why}. Reconnect; if it happens again, record the stream and report it."))
 
-    def _on_disconnected(self) -> None:
+    def _on_error(self, request: int, code: int, text: str, contract: Any) -> None:
+        """An error of IBKR. Those of orders reach `orders`; without a word of the others a run waits for ticks that never come."""
+        if 2100 <= code < 2200:
+            return  # of data farms, not errors
+        if request in self.request_ids:
+            symbol = self.universe.symbols[self.request_ids[request]]
+            warnings.warn(f"market data of {symbol}: {text} (code {code})", stacklevel=2)
+        elif request < 0:
+            self._refusal = f"{text} (code {code})"
+            if self._ready:
+                warnings.warn(f"gateway: {self._refusal}", stacklevel=2)
+
+    def _on_disconnected(self, *_: Any) -> None:
         if not self._done.is_set():
-            self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port} closed the connection. Restart it and run again."))
+            why = self._refusal or "Restart it and run again."
+            self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port} closed the connection. {why}"))
 
     def _fail(self, e: BaseException) -> None:
         if self._failure is None:

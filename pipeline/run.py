@@ -128,7 +128,8 @@ async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, 
         except asyncio.CancelledError:
             if span is not None:
                 raise
-            console.print("stopped by the user", style="dim")  # a real gateway has no end of its own
+            console.print("stopped by the user: cancelling what is working", style="dim")  # a real gateway has no end of its own
+            await gateway.wind_down()
         finally:
             waiting.cancel()
 

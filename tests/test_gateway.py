@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,14 +18,19 @@ import pytest
 from commands import COMMAND, SMALL, output
 from hypothesis import given
 from hypothesis import strategies as st
+from ib_async import IB
 from ib_async.connection import Connection
 from naive_wire import frame
 
+from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline.batch import Chunk, Table
 from tickarrow.pipeline.decode import Decode
-from tickarrow.pipeline.gateway import Tap
+from tickarrow.pipeline.gateway import Gateway, Tap
 from tickarrow.pipeline.prepare import compose
-from tickarrow.pipeline.schemas import TICKS, Feed
+from tickarrow.pipeline.replay import replay
+from tickarrow.pipeline.schemas import TICKS, Feed, OrderState
+from tickarrow.pipeline.session import read_table
+from tickarrow.pipeline.universe import Universe
 
 HELLO = frame(178, "20260105 14:30:00 UTC")
 OURS, NOT_OURS = 7, 8
@@ -133,20 +139,26 @@ def stop(child):
     child.stdout.close()
 
 
+def until_ctrl_c(folder, port, seconds, *overrides):
+    """`tickarrow run` on an ordinary gateway, stopped by Ctrl-C; (exit code, standard error)."""
+    args = ["run", "gateway=paper", f"gateway.port={port}", "universe.symbols=[AAA,BBB]", "ensemble.min_rows=5", "ensemble.min_outcomes=3", *SMALL]
+    run = subprocess.Popen([COMMAND, *args, *overrides], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("outputs/run/*/*/session/chunks-*.bin")) and time.monotonic() < deadline and run.poll() is None:
+        time.sleep(0.2)
+    time.sleep(seconds)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    return run.returncode, said
+
+
 def test_an_ordinary_gateway_is_traded_until_ctrl_c_and_its_session_replays(tmp_path):
     child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.conflation_ms=250")
-    args = ["run", "gateway=paper", f"gateway.port={port}", "universe.symbols=[AAA,BBB]", "ensemble.min_rows=5", "ensemble.min_outcomes=3", *SMALL]
     try:
-        run = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 200
-        while not list(tmp_path.glob("outputs/run/*/*/session/chunks-*.bin")) and time.monotonic() < deadline and run.poll() is None:
-            time.sleep(0.2)
-        time.sleep(4)
-        run.send_signal(signal.SIGINT)
-        _, said = run.communicate(timeout=60)
+        code, said = until_ctrl_c(tmp_path, port, 4)
     finally:
         stop(child)
-    assert run.returncode == 0, said
+    assert code == 0, said
     where = output(tmp_path)
     summary = json.loads((where / "summary.json").read_text())
     assert summary["decisions"] > 10
@@ -154,6 +166,69 @@ def test_an_ordinary_gateway_is_traded_until_ctrl_c_and_its_session_replays(tmp_
     assert summary["sent_updates"] is None
     done = subprocess.run([COMMAND, "replay", f"session={where / 'session'}"], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
     assert done.stdout == f"identical {summary['decision_digest']}\n", done.stderr
+
+
+def test_ctrl_c_leaves_no_working_order_behind(tmp_path):
+    # 20 s of market time between an order and its effect are one second here: at Ctrl-C some are on their way
+    child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.latency_ms=20000")
+    try:
+        code, said = until_ctrl_c(tmp_path, port, 10, "risk.hurdle=0", "ensemble.min_outcomes=1")
+    finally:
+        stop(child)
+    assert code == 0, said
+    session = output(tmp_path) / "session"
+    orders = read_table(session, "orders").to_pydict()
+    last = dict(zip(orders["key"], orders["state"]))
+    assert last, "the run decided no order"
+    assert set(last.values()) <= {OrderState.FILLED, OrderState.CANCELLED}
+    assert replay(session) == json.loads((session.parent / "summary.json").read_text())["decision_digest"]
+
+
+def test_a_refused_session_says_why(tmp_path):
+    child, port = start_simulator(tmp_path, "gateway.once=false")
+    args = ["run", "gateway=paper", f"gateway.port={port}", "universe.symbols=[AAA]", *SMALL]
+
+    async def holding_the_client_id():
+        ib = IB()
+        await ib.connectAsync("127.0.0.1", port, clientId=1)
+        try:
+            return await asyncio.to_thread(subprocess.run, [COMMAND, *args], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        finally:
+            ib.disconnect()
+
+    try:
+        done = asyncio.run(holding_the_client_id())
+    finally:
+        stop(child)
+    assert done.returncode == 1
+    assert "Unable to connect as the client id is already in use" in done.stderr
+
+
+def unconnected(lock_step, **pipeline):
+    """A gateway whose client has no socket."""
+    made = SimpleNamespace(decode=Decode(1, Table(TICKS)), intents=(), **pipeline)
+    gateway = Gateway(GatewayConf(), Universe.of(["AAA"]), made, None, lock_step=lock_step, simulated=lock_step, tag="t")
+    gateway.ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
+    return gateway
+
+
+def test_nothing_is_decided_or_sent_after_an_error():
+    fed = []
+
+    def feed(chunk, arrival):
+        fed.append(chunk.number)
+        raise ValueError("the second chunk must not come")
+
+    gateway = unconnected(True, feed=feed)
+    receive(gateway.tap, HELLO + STREAM[1] + STREAM[5])
+    assert fed == [0]
+
+
+def test_market_data_that_the_gateway_refuses_is_told():
+    gateway = unconnected(False)
+    gateway.request_ids[OURS] = 0
+    with pytest.warns(UserWarning, match=r"market data of AAA: Requested market data is not subscribed. \(code 354\)"):
+        gateway.ib.wrapper.error(OURS, 354, "Requested market data is not subscribed.", "")
 
 
 @pytest.mark.parametrize("allowed", [False, True])

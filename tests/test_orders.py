@@ -23,7 +23,7 @@ def desk(monkeypatch):
     monkeypatch.setattr(ib.client, "getReqId", lambda: ORDER_ID)
     monkeypatch.setattr(ib.client, "placeOrder", lambda *a: sent.append("place"))
     monkeypatch.setattr(ib.client, "cancelOrder", lambda *a: sent.append("cancel"))
-    monkeypatch.setattr(ib.client, "connectionStats", lambda: SimpleNamespace())
+    ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
     contract = ib_async.Stock("AAA", "SMART", "USD", conId=7)
     orders = Orders(ib, [contract], "t", said.append)
 
@@ -38,8 +38,7 @@ def desk(monkeypatch):
         ib.wrapper.openOrder(ORDER_ID, contract, order, ib_async.OrderState(status="Submitted"))
         ib.wrapper.orderStatus(ORDER_ID, "Submitted", 0, 10, 0, PERM_ID, 0, 0, 1, "")
 
-    yield SimpleNamespace(ib=ib, orders=orders, contract=contract, sent=sent, said=said, decide=decide, opened=opened)
-    ib.client.reset()
+    return SimpleNamespace(ib=ib, orders=orders, contract=contract, sent=sent, said=said, decide=decide, opened=opened)
 
 
 def test_a_warning_does_not_end_an_order_that_lives_on(desk):
