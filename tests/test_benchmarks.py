@@ -47,14 +47,15 @@ def test_a_benchmark_runs_once_with_its_first_parameters(module):
 
 def test_a_run_without_figures_fails_the_check(tmp_path):
     check = importlib.import_module("benchmarks.check")
-    assert check.figures(tmp_path) == 0
+    assert check.figures(tmp_path, "abc") == 0
     (tmp_path / "box").mkdir()
     (tmp_path / "box" / "machine.json").write_text("{}")
     result = tmp_path / "box" / "1234-env.json"
-    result.write_text(json.dumps({"results": {"a": [[None]], "b": None}}))
-    assert check.figures(tmp_path) == 0
-    result.write_text(json.dumps({"results": {"a": [[1.5e-6, None]], "b": [[2.0]]}}))
-    assert check.figures(tmp_path) == 2
+    result.write_text(json.dumps({"commit_hash": "abc", "results": {"a": [[None]], "b": None}}))
+    assert check.figures(tmp_path, "abc") == 0
+    result.write_text(json.dumps({"commit_hash": "abc", "results": {"a": [[1.5e-6, None]], "b": [[2.0]]}}))
+    assert check.figures(tmp_path, "abc") == 2
+    assert check.figures(tmp_path, "def") == 0  # those of another commit
 
 
 def test_an_unknown_stage_of_the_peers_is_refused(capsys):
