@@ -24,7 +24,7 @@ from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RunConf
 from tickarrow.pipeline import summary
-from tickarrow.pipeline.errors import GatewayError
+from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
@@ -41,6 +41,8 @@ def main(conf: RunConf) -> dict[str, Any]:
     """Run and return the summary."""
     console = Console(stderr=True)
     out = output_directory()
+    if conf.gateway.kind not in ("simulator", "ib"):
+        raise ConfigError(f"gateway.kind is {conf.gateway.kind!r}. Choose gateway=simulator, or gateway=paper (kind ib).")
     simulated = conf.gateway.kind == "simulator"
     source = open_source(conf.source, conf.universe) if simulated else None
     universe = source.universe if source is not None else Universe.from_conf(conf.universe)
@@ -49,6 +51,12 @@ def main(conf: RunConf) -> dict[str, Any]:
     engine = open_engine(model_set, conf.models)
     session = Session(Path(conf.record.path) if conf.record.path else out / "session")
     pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
+    session.manifest |= {
+        "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
+        "tick_size": [i.tick_size for i in universe], "model_set": {"path": str(model_set.path), "digest": model_set.digest},
+        "engine": engine.name, "feature_digest": pipeline.features.digest,
+    }  # fmt: skip
+    session.write_manifest()
     span = (source.start_ns, source.end_ns) if source is not None else None
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
     started = time.perf_counter()
@@ -56,13 +64,9 @@ def main(conf: RunConf) -> dict[str, Any]:
         outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, console))
     finally:
         gc.enable()
+        gc.unfreeze()  # the next job of a sweep would never get this one's memory
     wall = time.perf_counter() - started
-    digests = pipeline.digests()
-    session.manifest |= {
-        "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
-        "tick_size": [i.tick_size for i in universe], "model_set": {"path": str(model_set.path), "digest": model_set.digest},
-        "engine": engine.name, "feature_digest": pipeline.features.digest, **digests, **outcome,
-    }  # fmt: skip
+    session.manifest |= {**pipeline.digests(), **outcome}
     session.close()
     counts = pipeline.decode.counts()
     said = {
@@ -145,6 +149,10 @@ async def _simulator(conf: RunConf, console: Console) -> AsyncIterator[int]:
         )
         try:
             yield await asyncio.wait_for(_port(child), START_TIMEOUT_S)
+        except TimeoutError:
+            raise GatewayError(f"the simulated gateway did not listen within {START_TIMEOUT_S:g} s. Is the machine very busy? Run it again.") from None
+        except GatewayError as e:
+            raise GatewayError(await _last_words(child) or str(e)) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 if child.stdin is not None:
@@ -154,6 +162,18 @@ async def _simulator(conf: RunConf, console: Console) -> AsyncIterator[int]:
                 except TimeoutError:
                     child.kill()
                     await child.wait()
+
+
+async def _last_words(child: asyncio.subprocess.Process) -> str | None:
+    """The error with which the simulator ended in mid-run, if it said one."""
+    assert child.stdout is not None
+    with contextlib.suppress(TimeoutError, ValueError):
+        async with asyncio.timeout(1.0):
+            while line := await child.stdout.readline():
+                event = json.loads(line)
+                if event["event"] == "error":
+                    return str(event["message"])
+    return None
 
 
 async def _port(child: asyncio.subprocess.Process) -> int:

@@ -55,8 +55,8 @@ class Session:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        if (directory / "manifest.json").exists():
-            raise SessionError(f"{directory} already holds a session. Choose another folder (session.path=...) or remove it.")
+        if (directory / "manifest.json").exists() or any(directory.glob("chunks-*.bin")):
+            raise SessionError(f"{directory} already holds a session. Choose another folder (record.path=...) or remove it.")
         self.directory = directory
         self.tables: list[Table] = []
         self._counters = np.memmap(directory / "counters.bin", np.int64, "w+", shape=(COUNTERS, 8))

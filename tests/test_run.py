@@ -1,0 +1,76 @@
+"""What a run leaves behind and says when it does not come to its end."""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from commands import COMMAND, SMALL, tickarrow
+
+from tickarrow.pipeline import run
+from tickarrow.pipeline.prepare import compose
+
+
+def test_an_interrupted_session_says_so_and_is_not_written_over(tmp_path):
+    session = tmp_path / "kept here"
+    args = ["run", *SMALL, f"record.path={session}"]
+    child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while not any(p.stat().st_size for p in session.glob("chunks-*.bin")) and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert said.endswith("tickarrow: interrupted\n")
+    assert json.loads((session / "manifest.json").read_text())["state"] == "open"
+    before = {p.name: p.stat().st_size for p in session.iterdir()}
+    again = tickarrow(*args, cwd=tmp_path)
+    assert again.returncode == 1
+    assert f"{session} already holds a session. Choose another folder (record.path=...) or remove it." in again.stderr
+    assert {p.name: p.stat().st_size for p in session.iterdir()} == before
+    replayed = tickarrow("replay", f"session={session}", cwd=tmp_path)
+    assert replayed.returncode == 1
+    assert f"session {session} was not closed" in replayed.stderr
+
+
+def test_what_breaks_in_the_simulator_in_mid_run_is_told(tmp_path):
+    n, path = 4000, tmp_path / "ticks.parquet"
+    empty = pa.nulls(n, pa.float64())
+    quotes = {name: np.full(n, value) for name, value in {"bid": 10.0, "ask": 10.01, "bid_size": 100.0, "ask_size": 100.0}.items()}
+    ts = 1_381_161_600_000_000_000 + np.arange(n) * 50_000_000
+    pq.write_table(pa.table({"ts_event": ts, "symbol": ["AAA", "BBB"] * (n // 2), "kind": ["quote"] * n, "price": empty, "size": empty, **quotes}), path,
+                   row_group_size=1000)  # fmt: skip
+    group = pq.ParquetFile(path).metadata.row_group(3)
+    bid = next(c for i in range(group.num_columns) if (c := group.column(i)).path_in_schema == "bid")
+    with path.open("r+b") as f:  # a column that opening the source does not read
+        f.seek(bid.dictionary_page_offset or bid.data_page_offset)
+        f.write(b"\xff" * bid.total_compressed_size)
+    done = tickarrow("run", "source=parquet", f"source.path={path}", *SMALL, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"tickarrow: {path} cannot be read as a Parquet file" in done.stderr
+    assert "closed the connection" not in done.stderr
+
+
+def test_a_run_in_the_same_process_gives_its_memory_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run.main(compose("run", [*SMALL, "source.max_rows=300", f"record.path={tmp_path / 'session'}"]))
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_misspelt_kind_of_gateway_is_not_taken_for_a_real_one(tmp_path):
+    said = tickarrow("run", "gateway.kind=Simulator", "gateway.port=7496", cwd=tmp_path)
+    assert said.returncode == 1
+    assert "gateway.kind is 'Simulator'. Choose gateway=simulator, or gateway=paper (kind ib)." in said.stderr
+
+
+def test_what_the_simulator_refuses_is_told(tmp_path):
+    done = tickarrow("run", "gateway.conflation_ms=250", *SMALL, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Lock step sends every row: set gateway.conflation_ms=0." in done.stderr
