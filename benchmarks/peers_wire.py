@@ -1,6 +1,6 @@
 """The wire beside ib_async: the same bytes in the same packets, from the socket's callback on, nanoseconds of CPU a message.
 
-ib_async: `client.conn.data_received(packet)` with its own decoder, wrapper and tickers, and a handler that counts ticks. Ours: the
+ib_async: `client.conn.data_received(packet)` with its own decoder, wrapper and tickers, and a callback that counts ticks. Ours: the
 decode call, bytes to rows of TICKS with the quote builder, one call a packet; the lines with `,stage` have the whole of `Decode.step`
 around it (room in the table, commit, batch). Rounds are interleaved and pinned to one core; every round has bytes that neither side
 has seen. Not an asv module: the peer is imported in `run`."""
