@@ -5,6 +5,7 @@ Hydra's own entry. Anything else is a defect of ours and keeps its traceback."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -24,6 +25,11 @@ COMMANDS = {
     "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
     "compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }
+
+# A disk or a folder that cannot take what is written: the user's to change.
+NOT_WRITTEN = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 EXAMPLES = """\
 examples:
@@ -69,6 +75,9 @@ def one_sentence(e: BaseException) -> str | None:
         keys = [line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")]
         where = f" (key {keys[-1]})" if keys and keys[-1] else ""
         return f"configuration: {' '.join(dict.fromkeys(said))}{where}. See: tickarrow COMMAND --cfg job"
+    if isinstance(e, OSError) and e.errno in NOT_WRITTEN:
+        where = f"{e.filename}: " if e.filename else ""
+        return f"{where}{e.strerror}. Make room, or choose a folder that can be written (hydra.run.dir=FOLDER, record.path=FOLDER)."
     return None
 
 

@@ -6,6 +6,7 @@ One `writev` on an append-only file a chunk; a killed process loses nothing that
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -37,7 +38,8 @@ class Journal:
         if size > self._left:
             self._next()
         HEADER.pack_into(self._header, 0, chunk.number, chunk.ts, len(data), zlib.crc32(data))
-        os.writev(self._fd, (self._header, data))
+        if os.writev(self._fd, (self._header, data)) < size:  # the system writes what fits and calls it a success
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.directory))
         self._left -= size
         self.chunks += 1
         self.bytes += len(data)

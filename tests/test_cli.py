@@ -100,6 +100,8 @@ def test_an_unknown_command_names_the_known_ones(tmp_path):
         (["run", "model_set=nonesuch"], "nonesuch"),
         (["backtest", "fills.kind=magic"], "fills.kind is 'magic'; the only fill model is 'next_quote'"),
         (["backtest", "-m", "fills.kind=magic,mystery"], "the only fill model is 'next_quote'"),
+        (["run", "record.path=/dev/null/x", *SMALL], "/dev/null/x: Not a directory. Make room, or choose a folder that can be written"),
+        (["backtest", "hydra.run.dir=/dev/null/x"], "/dev/null/x: Not a directory. Make room, or choose a folder that can be written"),
         (["train", "name=../up"], "name='../up' cannot name a folder"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",

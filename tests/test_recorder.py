@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,6 +36,14 @@ def test_a_torn_last_record_is_left_out(tmp_path_factory, lost):
     path = folder / "chunks-00000.bin"
     path.write_bytes(path.read_bytes()[:-lost])
     assert [p for _, _, p in read_journal(folder)] == [b"first", b"second"]
+
+
+def test_a_chunk_that_does_not_fit_the_disk_is_no_success(tmp_path, monkeypatch):
+    writev = os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, parts: writev(fd, [b"".join(parts)[:30]]))  # room for 30 bytes more
+    with pytest.raises(OSError, match="No space left on device"):
+        write(tmp_path, [b"longer than what is left"])
+    assert list(read_journal(tmp_path)) == []
 
 
 def test_a_damaged_record_is_named(tmp_path):
