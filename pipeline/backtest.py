@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Grid
@@ -68,8 +69,8 @@ class GatherResults(Callback):
         rows: list[dict[str, Any]] = []
         overridden: set[str] = set()
         for path in sorted(folder.glob("*/result.json"), key=lambda p: int(p.parent.name)):
-            overrides = (path.parent / ".hydra" / "overrides.yaml").read_text().splitlines()
-            given = dict(line.removeprefix("- ").strip("'").split("=", 1) for line in overrides if "=" in line)
+            overrides = OmegaConf.to_object(OmegaConf.load(path.parent / ".hydra" / "overrides.yaml"))
+            given = dict(str(override).split("=", 1) for override in overrides if "=" in override)
             overridden |= given.keys()
             result = json.loads(path.read_text())
             reasons = {f"reason_{k}": v for k, v in result.pop("reasons").items()}
