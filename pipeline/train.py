@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.prepare import train_in_child
 from tickarrow.pipeline.source import open_source
+
+NAMED = 8  # symbols in the name of a set; more are counted
 
 
 def main(conf: TrainConf) -> ModelSet:
@@ -34,5 +37,7 @@ def main(conf: TrainConf) -> ModelSet:
 def source_name(conf: TrainConf) -> str:
     """A name that says what the set was trained on: the file and its day, or the seed."""
     if conf.source.kind == "parquet":
-        return "-".join([Path(conf.source.path).stem, *conf.source.symbols, *([conf.source.day] if conf.source.day else [])])
+        symbols = conf.source.symbols if len(conf.source.symbols) <= NAMED else [f"{len(conf.source.symbols)}-symbols"]
+        parts = [Path(conf.source.path).stem, *symbols, *([conf.source.day] if conf.source.day else [])]
+        return re.sub(r"[^\w.-]+", "-", "-".join(parts))
     return f"generated-{conf.source.seed}"
