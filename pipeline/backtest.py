@@ -69,8 +69,8 @@ class GatherResults(Callback):
         rows: list[dict[str, Any]] = []
         overridden: set[str] = set()
         for path in sorted(folder.glob("*/result.json"), key=lambda p: int(p.parent.name)):
-            overrides = OmegaConf.to_object(OmegaConf.load(path.parent / ".hydra" / "overrides.yaml"))
-            given = dict(str(override).split("=", 1) for override in overrides if "=" in override)
+            overrides = [str(override) for override in OmegaConf.load(path.parent / ".hydra" / "overrides.yaml")]
+            given = dict(override.split("=", 1) for override in overrides if "=" in override)
             overridden |= given.keys()
             result = json.loads(path.read_text())
             reasons = {f"reason_{k}": v for k, v in result.pop("reasons").items()}
