@@ -46,7 +46,19 @@ EVENT = record(
 
 @kernel("f8, f8, f8, i8, GRID", inline=True)
 def limit_point(bid, ask, offset_ticks, side, grid):
-    """Limit price of a marketable order: the other side's price and `offset_ticks` beyond, on the tick grid. Off-grid touches go out."""
+    """Limit price of a marketable order: the other side's price and `offset_ticks` beyond, on the tick grid. Off-grid touches go out.
+
+    Parameters
+    ----------
+    bid, ask : float64, currency, both there
+    offset_ticks : float64, ticks, >= 0
+    side : int, +1 buys, -1 sells
+    grid : GRID of the symbol
+
+    Returns
+    -------
+    float64, currency, at least one tick
+    """
     if side > 0:
         n = np.ceil(ask * grid.divisor / grid.multiplier - 1e-6) + offset_ticks
     else:
@@ -97,7 +109,16 @@ def gross_point(state, but):
 
 @kernel("EVENT[:], BOOK, u8, i8, i4, ACT_STATE, u1", inline=True)
 def order_event_point(events, book, seq, ts, symbol, s, order_state):
-    """Append a row of ORDERS that tells the state of the symbol's last order."""
+    """Append a row of ORDERS that tells the state of the symbol's last order.
+
+    Parameters
+    ----------
+    events : EVENT with room, out
+    book : BOOK, counts the rows in `events`
+    seq, ts, symbol : int, tick of the row, ns UTC, row of the universe
+    s : ACT_STATE of the symbol
+    order_state : int, OrderState
+    """
     e = events[book.events]
     e.seq = seq
     e.ts = ts
@@ -114,7 +135,15 @@ def order_event_point(events, book, seq, ts, symbol, s, order_state):
 
 @kernel("ACT_STATE, EVENT[:], BOOK, u8, i8, i4, ACT_PARAMS", inline=True)
 def simulate_point(s, events, book, seq, ts, symbol, par):
-    """Fill or cancel a working order at this quote, the first or a later one after its intent; whole, at the touch."""
+    """Fill or cancel a working order at this quote, the first or a later one after its intent; whole, at the touch.
+
+    Parameters
+    ----------
+    s : ACT_STATE of the symbol, holds the quote; position, cash (currency) and commission (currency) are updated
+    events, book : as in `order_event_point`; a fill appends a row of ORDERS and one of FILLS
+    seq, ts, symbol : int, the quote's tick, ns UTC, row of the universe
+    par : ACT_PARAMS
+    """
     if s.cancelling:
         order_event_point(events, book, seq, ts, symbol, s, CANCELLED)
         s.working = 0

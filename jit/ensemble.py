@@ -196,7 +196,17 @@ def standardise_point(y, n, moments, g, min_rows, clip, z):
     "ENSEMBLE_STATE, HORIZON_STATE[:,:], i8, PENDING[:,:], out f8[:,:,:], out f8[:,:,:,:], i8[:], i8[:], i8, ENSEMBLE_PARAMS", inline=True
 )
 def settle_due_point(s, horizons, symbol, pending, pending_z, tracks, start, horizons_ns, ts, params):
-    """Settle the outcomes of a symbol that were due before `ts`; the mid in force at their time is the one before this tick."""
+    """Settle the outcomes of a symbol that were due before `ts`; the mid in force at their time is the one before this tick.
+
+    Parameters
+    ----------
+    s : ENSEMBLE_STATE of the symbol; `next_due` is set, ns, FOREVER = nothing waits
+    horizons : (n_symbols, n_horizons) HORIZON_STATE, updated
+    symbol : int, row of the arrays
+    pending, pending_z, tracks, start, horizons_ns : as in `ensemble_update`; tracks are updated
+    ts : int, ns, of the tick
+    params : ENSEMBLE_PARAMS
+    """
     next_due = FOREVER
     for h in range(horizons_ns.size):
         state = horizons[symbol, h]
@@ -216,7 +226,18 @@ def settle_due_point(s, horizons, symbol, pending, pending_z, tracks, start, hor
 
 @kernel("ENSEMBLE_STATE, HORIZON_STATE, i8, PENDING[:,:], out f8[:,:,:], i8[:], i8, i8, i8, i8, f8[:]", inline=True)
 def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n_horizons, z):
-    """Put a prediction into the ring of its horizon; a full ring loses its oldest entry, which is counted."""
+    """Put a prediction into the ring of its horizon; a full ring loses its oldest entry, which is counted.
+
+    Parameters
+    ----------
+    s : ENSEMBLE_STATE of the symbol, holds the mid; `next_due` is brought forward
+    state : HORIZON_STATE of symbol and horizon, updated
+    symbol, h : int, row and horizon of the arrays
+    pending, pending_z, start : as in `ensemble_update`
+    horizon, ts : int, ns
+    n_horizons : int
+    z : (n_models,) float64, standardised predictions; NaN = missing
+    """
     room = start[h + 1] - start[h]
     if state.count == room:
         state.head = state.head + 1 if state.head + 1 < room else 0

@@ -91,6 +91,11 @@ def columns(tau_s):
 def ofi_point(bid0, bid_size0, ask0, ask_size0, bid, bid_size, ask, ask_size):
     """Order-flow imbalance of a quote (without suffix) against the one before (suffix 0), shares.
 
+    Parameters
+    ----------
+    bid0, ask0, bid, ask : float64, currency
+    bid_size0, ask_size0, bid_size, ask_size : float64, shares; both quotes are complete
+
     References
     ----------
     Cont, Kukanov and Stoikov (2014), The price impact of order book events: e_n. An unchanged quote gives 0.

@@ -46,7 +46,6 @@ L8 = float.fromhex("0x1.0c074d9f1dd73p-3")
 
 TINY = 2.2250738585072014e-308  # smallest normal number
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
-MANTISSA = 0x000FFFFFFFFFFFFF
 
 
 @kernel("f8, i8", inline=True)

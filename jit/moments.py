@@ -1,4 +1,4 @@
-"""Helpers of exponentially decaying sums in event time, shared by the feature families. A sum decays by exp(-dt/tau) between two
+"""Exponentially decaying sums in event time, and what else the feature families share. A sum decays by exp(-dt/tau) between two
 events, so its state is one number, and the result depends on the event times only."""
 
 import numpy as np

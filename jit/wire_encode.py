@@ -29,8 +29,6 @@ from tickarrow.jit.wire_encode_market import (
     row_apply,
 )
 
-__all__ = ["ALL_LAST", "BID_ASK", "L1", "LAST", "MIDPOINT", "ODD", "QUOTE", "SUBSCRIPTION", "encode_rows"]
-
 # A market-data request of a client; those of one symbol are chained by `next` (-1 = last).
 # From `bid` on: what a conflated request has sent.
 SUBSCRIPTION = record(

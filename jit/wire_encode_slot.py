@@ -3,6 +3,7 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel
+from tickarrow.jit.trigger import differs_point
 from tickarrow.jit.wire_encode import L1, MESSAGE_BYTES, ODD, SUBSCRIPTION, price_message, size_message, volume_message
 from tickarrow.jit.wire_encode_market import (
     DONE,
@@ -16,13 +17,6 @@ from tickarrow.jit.wire_encode_market import (
     UPDATES,
     WAITING,
 )
-
-__all__ = ["ODD", "QUOTE", "SUBSCRIPTION", "encode_slot"]
-
-
-@kernel("f8, f8", inline=True)
-def differs_point(a, b):
-    return a != b and not (np.isnan(a) and np.isnan(b))
 
 
 @kernel("QUOTE[:], SUBSCRIPTION[:], i8, i8, i8, i8, ?, ODD[:], out i8[:], out u1[:]")
