@@ -120,8 +120,11 @@ def _codes(a: pa.Array, known: Sequence[str]) -> Array:
 
 
 def _numbers(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float64]:
-    """Writable float64, NaN = null."""
-    return np.array(plain(column).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    """Writable float64, NaN = null. A float32 is the decimal that it stands for: 14.26, not 14.260000228881836, which no wire carries."""
+    a = plain(column)
+    if pa.types.is_float16(a.type) or pa.types.is_float32(a.type):
+        a = a.cast(pa.float32()).cast(pa.string())
+    return np.array(a.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
 def utc(ns: int) -> str:

@@ -157,6 +157,16 @@ def test_a_file_by_hand(tmp_path):
     assert [column.dtype.str[1:] for column in got.values()] == ["i8", "i4", "u1", "u1"] + ["f8"] * 6
 
 
+@pytest.mark.parametrize("narrow", [pa.float32(), pa.float16()])
+def test_a_narrow_float_is_the_decimal_that_it_stands_for(tmp_path, narrow):
+    fields = [pa.field(f.name, narrow) if f.name in ("bid", "ask") else f for f in SCHEMA]
+    prices = [14.26, 0.25, 103.5, None, float("nan"), -1.0] if narrow == pa.float32() else [14.5, 0.25, 103.5, None, float("nan"), -1.0]
+    path = write(tmp_path, [quote(DAY + i, p, 0.0, 200.0, 5.0) for i, p in enumerate(prices)], pa.schema(fields))
+    got = columns(parquet(path))
+    np.testing.assert_array_equal(got["bid"], [*prices[:3], np.nan, np.nan, np.nan])
+    assert (got["ask"] == 200.0).all()
+
+
 def test_rows_that_mean_nothing_are_left_out_and_counted(tmp_path):
     good = quote(DAY, 14.0, 1.0, 14.01, 1.0)
     bad = {
