@@ -69,6 +69,8 @@ def open_engine(model_set: ModelSet, conf: ModelsConf) -> Engine:
     """The engine of the configuration, or with a warning the next one whose certificate holds."""
     if conf.engine not in ORDER:
         raise ConfigError(f"models.engine is {conf.engine!r}: expected one of {', '.join(sorted(ORDER))}.")
+    if conf.sample_rows < 1:
+        raise ConfigError(f"models.sample_rows is {conf.sample_rows}: expected 1 or more. Correct it in conf/models or on the command line.")
     for name, following in pairwise(ORDER[ORDER.index(conf.engine) :]):
         try:
             return _portable(model_set, conf) if name == "portable" else _treelite(model_set, conf)

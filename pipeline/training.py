@@ -127,8 +127,22 @@ def parameters(configuration: ConfigurationConf, conf: TrainingConf) -> dict[str
 def _check(conf: TrainingConf, families: Sequence[str]) -> None:
     if not conf.configurations or not conf.horizons_s:
         raise ConfigError("training: no configurations or no horizons. Name at least one of each (training=default has 16 and 5).")
+    for name, value, good, expected in (
+        ("horizons_s", conf.horizons_s, all(h > 0 for h in conf.horizons_s), "positive numbers of seconds"),
+        ("gap_s", conf.gap_s, conf.gap_s > 0, "a positive number of seconds"),
+        ("tail", conf.tail, 0 < conf.tail < 1, "a share above 0 and below 1"),
+        ("max_rows", conf.max_rows, conf.max_rows > 0, "a positive number"),
+        ("trees", conf.trees, conf.trees > 0, "a positive number"),
+        ("max_bin", conf.max_bin, conf.max_bin >= 2, "2 or more"),
+        ("nthread", conf.nthread, conf.nthread > 0, "a positive number"),
+    ):
+        if not good:
+            raise ConfigError(f"training.{name} is {value}: expected {expected}. Correct it in conf/training or on the command line.")
     for i, c in enumerate(conf.configurations):
         where = f"training.configurations[{i}]"
+        for name in ("eta", "subsample", "colsample"):
+            if not 0 < getattr(c, name) <= 1:
+                raise ConfigError(f"{where}: {name} is {getattr(c, name)}: expected a share above 0, at most 1.")
         if c.objective not in OBJECTIVES:
             raise ConfigError(f"{where}: objective {c.objective!r} is not one of {', '.join(OBJECTIVES)}.")
         unknown = [f for f in c.families if f not in families]
@@ -218,6 +232,7 @@ def train_source(
     from tickarrow.pipeline.predict import EngineWarning, open_engine
     from tickarrow.pipeline.source import open_source
 
+    _check(training, column_families(features))  # before the market is generated
     market = open_source(source, universe)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -227,6 +227,8 @@ def test_an_unknown_engine_is_a_configuration_error(original):
     with pytest.raises(ConfigError) as e:
         open_engine(original, ModelsConf(engine="fast"))
     assert str(e.value) == "models.engine is 'fast': expected one of portable, treelite_c, xgboost."
+    with pytest.raises(ConfigError, match=r"^models.sample_rows is 0: expected 1 or more. Correct it in conf/models or on the command line.$"):
+        open_engine(original, ModelsConf(sample_rows=0))
 
 
 def features(n, seed=1):

@@ -175,6 +175,7 @@ def test_too_few_rows_are_refused_with_the_counts(tmp_path):
             "training.configurations[0] names the feature family 'depth', the features have quote, flow, volatility. Name one of these.",
         ),
         ({"depth": 0}, "training.configurations[0]: depth 0 is out of range. Give 1 to 8, more only for models=xgboost."),
+        ({"subsample": 0.0}, "training.configurations[0]: subsample is 0.0: expected a share above 0, at most 1."),
     ],
 )
 def test_a_wrong_configuration_is_named(tmp_path, change, text):
@@ -182,6 +183,21 @@ def test_a_wrong_configuration_is_named(tmp_path, change, text):
     with pytest.raises(ConfigError) as e:
         training.train(conf, *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "wrong")
     assert str(e.value) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"tail": 2.0}, "training.tail is 2.0: expected a share above 0 and below 1. "),
+        ({"max_bin": 0}, "training.max_bin is 0: expected 2 or more. "),
+        ({"trees": 0}, "training.trees is 0: expected a positive number. "),
+        ({"horizons_s": [1.0, -5.0]}, "training.horizons_s is [1.0, -5.0]: expected positive numbers of seconds. "),
+    ],
+)
+def test_a_setting_out_of_range_is_named(tmp_path, change, text):
+    with pytest.raises(ConfigError) as e:
+        training.train(tiny(**change), *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "wrong")
+    assert str(e.value) == text + "Correct it in conf/training or on the command line."
 
 
 def test_no_configuration_is_an_error(tmp_path):
