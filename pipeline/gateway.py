@@ -31,6 +31,7 @@ from tickarrow.pipeline.universe import Universe
 RING_BYTES = 4 << 20
 PAD = 64  # the wire kernel loads 8 bytes at a time
 ACKNOWLEDGE = 9002
+CANCELLED = 202  # an error code that says what was asked for
 T = TypeVar("T")
 
 
@@ -160,9 +161,11 @@ class Gateway:
         self.orders: Orders | None = None
         self.sent: tuple[int, int, int] | None = None  # messages, updates, trades, as the simulator says
         self.request_ids: dict[int, int] = {}  # reqId -> universe row
+        self._connected = False
         self._ready = False  # subscriptions are answered: clock frames are acknowledged
         self._decided = self._acknowledged = -1
         self._controls: list[Control] = []
+        self._told: set[int] = set()  # codes of order errors that the user has been told
         self._refusal = ""  # the last error of the gateway that is of no request or order
         self._done: asyncio.Event = asyncio.Event()
         self._failure: BaseException | None = None
@@ -179,12 +182,8 @@ class Gateway:
                 f"{where} refused the connection. Is IB Gateway running with the API port open? Try: tickarrow run (the simulated gateway)"
             ) from None
         except (TimeoutError, OSError, ConnectionError) as e:
-            if self._refusal:
-                raise GatewayError(f"{where} refused the session: {self._refusal}") from None
-            raise GatewayError(
-                f"{where} did not complete the handshake ({e or 'no answer in time'}). "
-                f"Is client id {self.conf.client_id} in use, or the port another program's?"
-            ) from None
+            raise self._refused(str(e) or "no answer in time") from None
+        self._connected = True
         for account in self.ib.client.getAccounts():
             if not account.startswith("D") and account != self.conf.live_account:
                 raise GatewayError(
@@ -196,6 +195,13 @@ class Gateway:
             raise GatewayError(
                 f"{where} did not answer a request within {self.conf.timeout_s:g} s. Is it connected to IBKR? Allow it more time with gateway.timeout_s."
             ) from None
+
+    def _refused(self, why: str) -> GatewayError:
+        """Why there is no session: what the gateway said, or what is likely."""
+        where = f"gateway {self.ib.client.host}:{self.ib.client.port}"
+        if self._refusal:
+            return GatewayError(f"{where} refused the session: {self._refusal}")
+        return GatewayError(f"{where} did not complete the handshake ({why}). Is client id {self.conf.client_id} in use, or the port another program's?")
 
     async def _or_failure(self, work: Coroutine[Any, Any, Any]) -> None:
         """Await `work`, or raise what went wrong on the connection meanwhile: it would wait for answers that cannot come."""
@@ -295,13 +301,18 @@ class Gateway:
         if request in self.request_ids:
             symbol = self.universe.symbols[self.request_ids[request]]
             warnings.warn(f"market data of {symbol}: {text} (code {code})", stacklevel=2)
+        elif request >= 0 and self._ready and code not in self._told and code != CANCELLED:
+            self._told.add(code)  # once: a refused order may be decided again and again
+            warnings.warn(f"an order: {text} (code {code})", stacklevel=2)
         elif request < 0:
             self._refusal = f"{text} (code {code})"
             if self._ready:
                 warnings.warn(f"gateway: {self._refusal}", stacklevel=2)
 
     def _on_disconnected(self, *_: Any) -> None:
-        if not self._done.is_set():
+        if not self._connected:
+            self._fail(self._refused("no answer in time, or it closed the connection"))
+        elif not self._done.is_set():
             why = self._refusal or "Restart it and run again."
             self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port} closed the connection. {why}"))
 

@@ -94,7 +94,9 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     lock_step = simulated and conf.gateway.speed == 0
     journal = Journal(session.directory)
     tag = f"ta{conf.gateway.client_id}" if simulated else f"ta{time.time_ns() // 1_000_000_000}"
-    gateway = Gateway(conf.gateway, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
+    # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, the connection does.
+    answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
+    gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port
         if simulated:

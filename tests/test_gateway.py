@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -204,6 +205,16 @@ def test_a_refused_session_says_why(tmp_path):
     assert "Unable to connect as the client id is already in use" in done.stderr
 
 
+def test_a_port_of_another_program_is_told(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        args = ["run", "gateway=paper", f"gateway.port={silent.getsockname()[1]}", "gateway.timeout_s=0.5", "universe.symbols=[AAA]", *SMALL]
+        done = subprocess.run([COMMAND, *args], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert "Is client id 1 in use, or the port another program's?" in done.stderr
+
+
 def unconnected(lock_step, **pipeline):
     """A gateway whose client has no socket."""
     made = SimpleNamespace(decode=Decode(1, Table(TICKS)), intents=(), **pipeline)
@@ -229,6 +240,16 @@ def test_market_data_that_the_gateway_refuses_is_told():
     gateway.request_ids[OURS] = 0
     with pytest.warns(UserWarning, match=r"market data of AAA: Requested market data is not subscribed. \(code 354\)"):
         gateway.ib.wrapper.error(OURS, 354, "Requested market data is not subscribed.", "")
+
+
+def test_why_orders_are_refused_is_told_once():
+    gateway = unconnected(False)
+    gateway._ready = True
+    with pytest.warns(UserWarning, match=r"an order: Order rejected - reason: margin \(code 201\)") as told:
+        for order in (11, 12):
+            gateway.ib.wrapper.error(order, 202, "Order Canceled - reason:", "")
+            gateway.ib.wrapper.error(order, 201, "Order rejected - reason: margin", "")
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("allowed", [False, True])

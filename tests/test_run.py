@@ -74,3 +74,8 @@ def test_what_the_simulator_refuses_is_told(tmp_path):
     done = tickarrow("run", "gateway.conflation_ms=250", *SMALL, cwd=tmp_path)
     assert done.returncode == 1
     assert "Lock step sends every row: set gateway.conflation_ms=0." in done.stderr
+
+
+def test_the_simulator_may_take_its_time_to_read_a_source(tmp_path):
+    done = tickarrow("run", "gateway.timeout_s=0.01", "source.max_rows=300", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
