@@ -27,6 +27,7 @@ __all__ = ["ROWS", "GeneratedSource", "ParquetSource", "Rows", "Source", "open_s
 SECOND = 1_000_000_000
 READ = 8 * ROWS  # rows read at a time
 QUARTER = 900 * SECOND  # every time zone is a multiple of 15 minutes from UTC
+LAST_YEAR = 2261  # int64 nanoseconds end in April 2262
 LISTED = 10  # symbols or days named in an error
 
 
@@ -85,6 +86,8 @@ def _time(text: str) -> int:
     except ValueError:
         raise ConfigError(f"source.start is {text!r}, not a time like 2026-01-05T14:30:00Z.") from None
     t = t.replace(tzinfo=UTC) if t.tzinfo is None else t
+    if not 1970 <= t.year <= LAST_YEAR:
+        raise ConfigError(f"source.start is {text!r}. Choose a time from 1970 to {LAST_YEAR}: times are int64 nanoseconds.")
     return (t - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 

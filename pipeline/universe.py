@@ -44,6 +44,8 @@ class Universe:
     def from_conf(cls, conf: UniverseConf) -> Universe:
         if not conf.symbols:
             raise ConfigError("universe: no symbols. Name them, for example 'universe.symbols=[BAC,IBM]'.")
+        if not conf.classes:
+            raise ConfigError("universe.classes is empty. Name at least one class of the generated market, for example 'universe.classes=[large]'.")
         return cls.of(conf.symbols, conf.tick_size, conf.classes)
 
     def __len__(self) -> int:
