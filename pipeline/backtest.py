@@ -50,7 +50,7 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     wall = time.perf_counter() - started
     result = {
         **summary.results(pipeline), "ticks_per_s": round(pipeline.tables.ticks.rows / wall), "wall_s": round(wall, 3),
-        "rss_mb": summary.peak_rss_mb(),
+        "rss_mb": summary.peak_rss_mb(), "left_out": sum(source.bad.values()),
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     summary.write(out / "result.json", result)
@@ -58,6 +58,8 @@ def main(conf: BacktestConf) -> dict[str, Any]:
         pq.write_table(getattr(pipeline.tables, name).arrow(), out / f"{name}.parquet", compression="zstd")
     if not swept:
         summary.show(Console(), result, out)
+        if said := summary.left_out(source.bad):
+            console.print(said, style="yellow")
     return result
 
 

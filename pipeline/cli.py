@@ -5,14 +5,16 @@ Hydra's own entry. Anything else is a defect of ours and keeps its traceback."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TextIO, cast
 
 from tickarrow.pipeline.errors import ConfigError, TickarrowError
 
@@ -55,9 +57,25 @@ def task(cfg: Any) -> Any:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"{missing[0]} is not set. Give it on the command line: {missing[0]}=VALUE")
+    for key in unknown_keys(cfg):
+        raise ConfigError(f"there is no setting {key}. See all of them: tickarrow {HydraConfig.get().job.name} --help")
     module, _ = COMMANDS[HydraConfig.get().job.name]
     function: Callable[[Any], Any] = import_module(module).main
     return function(OmegaConf.to_object(cfg))
+
+
+def unknown_keys(cfg: Any, prefix: str = "") -> Iterator[str]:
+    """Settings that `+key=value` added although no dataclass has them; a misspelt one would be ignored."""
+    from omegaconf import DictConfig, OmegaConf
+
+    schema = OmegaConf.get_type(cfg)
+    assert schema is not None
+    known = {f.name for f in dataclasses.fields(schema)}
+    for key in cfg:
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif isinstance(cfg[key], DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(cfg, key)):
+            yield from unknown_keys(cfg[key], f"{prefix}{key}.")
 
 
 def one_sentence(e: BaseException) -> str | None:
@@ -100,6 +118,19 @@ def main(argv: list[str] | None = None) -> None:
     raise SystemExit(_hydra(command, overrides))
 
 
+class WithoutHydra:
+    """Standard error without the line that Hydra puts above an error of ours: the user gets one sentence."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith("Error executing job with overrides:") else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """A warning of ours is one line on stderr, as an error is."""
     print(f"tickarrow: warning: {message}", file=sys.stderr)
@@ -113,9 +144,13 @@ def _hydra(command: str, overrides: list[str]) -> int:
     register()
     warnings.showwarning = show_warning
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
-    sys.argv = ["tickarrow", *overrides, f"hydra.job.name={command}"]
+    # Hydra's parser takes overrides in one run only: flags first, wherever the user put them.
+    given = [o for o in overrides if o[:1] in "+~" or ("=" in o and not o.startswith("-"))]
+    flags = [o for o in overrides if o not in given]
+    sys.argv = ["tickarrow", *flags, *given, f"hydra.job.name={command}"]
     try:
-        hydra.main(version_base="1.3", config_path="pkg://tickarrow.conf", config_name=command)(task)()
+        with redirect_stderr(cast(TextIO, WithoutHydra(sys.stderr))):
+            hydra.main(version_base="1.3", config_path="pkg://tickarrow.conf", config_name=command)(task)()
     except KeyboardInterrupt:
         print("tickarrow: interrupted", file=sys.stderr)
         return 130

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 import tickarrow.jit
 from tickarrow.configs.pipeline import MarketConf
 from tickarrow.jit import _kernel
-from tickarrow.pipeline.errors import ModelError
+from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.pipeline import Pipeline
@@ -106,7 +106,10 @@ def model_set_of(conf: MarketConf, console: Console) -> ModelSet:
         if not (path / "manifest.json").is_file():
             console.print("no default model set yet: training one (once; about a minute)")
             train_in_child(path, training=conf.training, source=source, universe=universe, features=conf.features)
-    return load_set(str(path), columns, digest)
+    found = load_set(str(path), columns, digest)
+    if found.trained_on(dataclasses.asdict(conf.source)):
+        raise ConfigError("source is what the default model set was trained on. Choose another seed (source.seed=...) or another set (model_set=...).")
+    return found
 
 
 def train_in_child(path: Path, **confs: Any) -> None:

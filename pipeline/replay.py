@@ -22,7 +22,7 @@ from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import read_journal
 from tickarrow.pipeline.schemas import CONTROL, Feed
 from tickarrow.pipeline.session import open_manifest, read_table, versions
-from tickarrow.pipeline.universe import Universe
+from tickarrow.pipeline.universe import Instrument, Universe
 
 PAD = 64  # the wire kernel loads 8 bytes at a time
 
@@ -84,7 +84,7 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
 
 
 def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
-    universe = Universe.of(manifest["universe"], manifest["tick_size"][0])
+    universe = Universe(tuple(Instrument(s, i, tick) for i, (s, tick) in enumerate(zip(manifest["universe"], manifest["tick_size"]))))
     columns = None
     from tickarrow.pipeline.features import feature_columns, feature_digest
 

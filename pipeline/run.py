@@ -76,6 +76,7 @@ def main(conf: RunConf) -> dict[str, Any]:
         "sent_messages": outcome["sent"][0] if outcome["sent"] else None,
         "sent_updates": outcome["sent"][1] if outcome["sent"] else None,
         "sent_trades": outcome["sent"][2] if outcome["sent"] else None,
+        "left_out": sum(outcome["left_out"].values()),
         "model_set_path": str(model_set.path),
         "latency_us": summary.latencies(pipeline),
         "rss_mb": summary.peak_rss_mb(),
@@ -83,6 +84,8 @@ def main(conf: RunConf) -> dict[str, Any]:
     }
     summary.write(out / "summary.json", said)
     summary.show(Console(), said, out)
+    if left_out := summary.left_out(outcome["left_out"]):
+        console.print(left_out, style="yellow")
     for reason, sample in pipeline.decode.bad_samples():
         console.print(f"bad frame ({reason}): {sample!r}", style="yellow")
     return said
@@ -97,10 +100,11 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, the connection does.
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
+    ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port
         if simulated:
-            port = await stack.enter_async_context(_simulator(conf, console))
+            port = await stack.enter_async_context(_simulator(conf, ended))
         try:
             await gateway.connect(conf.gateway.host, port)
             gc.collect()
@@ -113,6 +117,7 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     return {
         "lock_step": lock_step, "requests": {str(k): v for k, v in gateway.request_ids.items()}, "chunks": journal.chunks,
         "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
+        "left_out": ended.get("left_out", {}),
     }  # fmt: skip
 
 
@@ -141,8 +146,8 @@ async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, 
 
 
 @contextlib.asynccontextmanager
-async def _simulator(conf: RunConf, console: Console) -> AsyncIterator[int]:
-    """The simulated gateway as a child process; yields its port."""
+async def _simulator(conf: RunConf, ended: dict[str, Any]) -> AsyncIterator[int]:
+    """The simulated gateway as a child process; yields its port, and fills `ended` with what it counted."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simulator.json"
         path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")}))
@@ -164,6 +169,9 @@ async def _simulator(conf: RunConf, console: Console) -> AsyncIterator[int]:
                 except TimeoutError:
                     child.kill()
                     await child.wait()
+            assert child.stdout is not None
+            for line in (await child.stdout.read()).splitlines():
+                ended |= json.loads(line)
 
 
 async def _last_words(child: asyncio.subprocess.Process) -> str | None:

@@ -209,13 +209,14 @@ async def _serve(config: dict[str, Any]) -> dict[str, Any]:
     say("listening", port=await simulator.start())
     watch.start()
     try:
-        simulator.open(await asyncio.to_thread(_load, config))
+        source = await asyncio.to_thread(_load, config)
+        simulator.open(source)
         await simulator.done.wait()
     finally:
         await simulator.close()
     if simulator.failure is not None:
         raise simulator.failure
-    return simulator.counts()
+    return simulator.counts() | {"left_out": source.bad}
 
 
 def _load(config: dict[str, Any]) -> Source:

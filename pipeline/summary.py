@@ -53,6 +53,13 @@ def latencies(pipeline: Pipeline) -> dict[str, dict[str, float]]:
     return out
 
 
+def left_out(bad: dict[str, int]) -> str | None:
+    """One sentence on the rows of a source that could not be used, or None."""
+    if not bad:
+        return None
+    return f"{sum(bad.values()):,} rows of the source were left out: " + ", ".join(f"{reason} {n:,}" for reason, n in bad.items())
+
+
 def peak_rss_mb() -> float:
     """Peak resident memory of this process."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -16,6 +16,7 @@ def fails(*args, cwd):
     done = tickarrow(*args, cwd=cwd)
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
+    assert "Error executing job" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("tickarrow: ")]
     assert len(lines) == 1, done.stderr
     return lines[0].removeprefix("tickarrow: ")
@@ -105,6 +106,10 @@ def test_an_unknown_command_names_the_known_ones(tmp_path):
         (["backtest", "source.start=2500-01-01"], "source.start is '2500-01-01'. Choose a time from 1970 to 2261"),
         (["backtest", "source.start=1960-01-01"], "source.start is '1960-01-01'. Choose a time from 1970 to 2261"),
         (["backtest", "universe.classes=[]"], "universe.classes is empty"),
+        (["run", "+riskk.hurdle=2"], "there is no setting riskk. See all of them: tickarrow run --help"),
+        (["backtest", "+risk.hurdel=2"], "there is no setting risk.hurdel."),
+        (["run", "source=training", "source.max_rows=20000", *SMALL], "source is what the default model set was trained on. Choose another seed"),
+        (["backtest", "fills.kind=magic,mystery", "-m"], "the only fill model is 'next_quote'"),
         (["train", "name=../up"], "name='../up' cannot name a folder"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
@@ -129,6 +134,15 @@ def test_a_file_without_a_column_names_it(ticks, tmp_path):
     rewrite(ticks, lambda t: t.drop_columns(["ask_size"]))
     said = fails("backtest", "source=parquet", f"source.path={ticks}", cwd=tmp_path)
     assert "ask_size" in said
+
+
+def test_rows_that_a_source_leaves_out_are_told(ticks, tmp_path):
+    bids = [10.0] * 39 + [-5.0]
+    rewrite(ticks, lambda t: t.set_column(t.schema.get_field_index("bid"), "bid", [bids]))
+    for command in ("run", "backtest"):
+        done = tickarrow(command, "source=parquet", f"source.path={ticks}", *SMALL, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "1 rows of the source were left out: quote_price 1" in done.stderr
 
 
 def test_time_out_of_order_names_the_row(ticks, tmp_path):
