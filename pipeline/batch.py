@@ -184,7 +184,7 @@ class Table:
 
     def _bind(self) -> None:
         self.size = self.segment.rows
-        self.counter[0], self.counter[1] = self._count - 1, self.size
+        self.counter[0], self.counter[1] = len(self.closed), self.size
 
     def __getattr__(self, name: str) -> Array:
         return getattr(self.__dict__["segment"], name)  # type: ignore[no-any-return]
@@ -201,12 +201,17 @@ class Table:
         old = self.segment
         if self.keep:
             self.closed.append(old)
-            self.segment = self._new()
+            self.segment, self._spare = self._spare if self._spare is not None else self._new(), None
         else:
             self.segment = self._spare if self._spare is not None else self._new()
             self.segment.rows = 0
             self._spare = old
         self._bind()
+
+    def prepare(self) -> None:
+        """Make the next segment once this one is half full; called when nothing waits, so that no tick pays for it (some ms)."""
+        if self._spare is None and 2 * self.size > self.capacity:
+            self._spare = self._new()
 
     def commit(self, n: int) -> Batch:
         """Publish the `n` rows written from row `size` on, and return them."""
@@ -241,7 +246,7 @@ class Table:
         with pa.OSFile(str(self.directory / f"{self.name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
             for batch in self.batches():
                 writer.write_batch(batch.arrow())
-        for s in [*self.closed, self.segment]:
+        for s in [*self.closed, self.segment, *([] if self._spare is None else [self._spare])]:
             if s.path is not None:
                 s.path.unlink(missing_ok=True)
                 s.path = None

@@ -279,6 +279,7 @@ class Gateway:
 
     def _on_read(self) -> None:
         self._acknowledge(self._decided)
+        self.pipeline.tables.prepare()
 
     def _acknowledge(self, number: int) -> None:
         if self.lock_step and self._ready and number > self._acknowledged:

@@ -63,6 +63,11 @@ class Tables:
             timing=keep(schemas.TIMING),
         )
 
+    def prepare(self) -> None:
+        """Make next segments ahead of need."""
+        self.ticks.prepare()
+        self.decisions.prepare()
+
 
 class Pipeline:
     """Stages in order, over one universe and one model set.

@@ -54,6 +54,21 @@ def test_more_rows_than_a_segment_holds_are_refused():
         Table(TICKS, capacity=10).reserve(11)
 
 
+@pytest.mark.parametrize("recorded", [False, True], ids=["memory", "mapped"])
+def test_a_segment_made_ahead_of_need_changes_nothing(tmp_path, recorded):
+    table = Table(TICKS, tmp_path if recorded else None, keep=True, capacity=10)
+    for value in range(5):
+        fill(table, 4, value)
+        table.prepare()
+    assert table.column("bid").tolist() == [v for v in range(5) for _ in range(4)]
+    assert table.counter.tolist() == [2, 4]
+    fill(table, 4, 5)
+    table.prepare()
+    table.close()
+    if recorded:
+        assert [p.name for p in tmp_path.iterdir()] == ["ticks.arrow"]
+
+
 def test_a_stream_recycles_two_segments_and_copies_survive():
     table = Table(TICKS, capacity=4)
     first = fill(table, 4, 1)
