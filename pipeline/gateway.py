@@ -279,7 +279,11 @@ class Gateway:
 
     def _on_read(self) -> None:
         self._acknowledge(self._decided)
-        self.pipeline.tables.prepare()
+        if self._failure is None:
+            try:
+                self.pipeline.tables.prepare()
+            except OSError as e:  # no room for the next segment: the run must end with its own sentence
+                self._fail(e)
 
     def _acknowledge(self, number: int) -> None:
         if self.lock_step and self._ready and number > self._acknowledged:
