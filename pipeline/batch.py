@@ -21,13 +21,14 @@ Array = npt.NDArray[Any]
 
 SEGMENT_ROWS = 65_536
 PAGE = 4096
+PAD = 64  # bytes behind a chunk that may be read: the wire kernel loads 8 at a time
 
 
 @dataclass(slots=True)
 class Chunk:
     """A piece of received bytes, the input of the decode stage: `data[lo:hi]` under one arrival stamp (design contracts 2 and 3).
 
-    `data` is padded by at least 64 bytes past `hi`. `number` is gap-free. In lock step `hi` is just behind a clock frame
+    `data` is padded by at least `PAD` bytes past `hi`. `number` is gap-free. In lock step `hi` is just behind a clock frame
     and `ts` is its market time.
     """
 
@@ -137,17 +138,14 @@ class Batch:
 
     def copy(self) -> pa.RecordBatch:
         """The window as a RecordBatch of its own."""
-        return pa.RecordBatch.from_arrays([pa.concat_arrays([c]) for c in self._compact()], schema=self.segment.schema)
-
-    def _compact(self) -> list[pa.Array]:
-        out = []
+        columns = []
         for f in self.segment.schema:
             rows = self.view(f.name).copy()
             if pa.types.is_fixed_size_list(f.type):
-                out.append(pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1), f.type.value_type), type=f.type))
+                columns.append(pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1), f.type.value_type), type=f.type))
             else:
-                out.append(pa.array(rows, f.type))
-        return out
+                columns.append(pa.array(rows, f.type))
+        return pa.RecordBatch.from_arrays(columns, schema=self.segment.schema)
 
 
 class Table:

@@ -18,7 +18,7 @@ import numpy as np
 from ib_async.connection import Connection
 
 from tickarrow.configs.gateway import GatewayConf
-from tickarrow.pipeline.batch import Chunk
+from tickarrow.pipeline.batch import PAD, Chunk
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import CLOCK, END, LOST, Decode
 from tickarrow.pipeline.errors import GatewayError
@@ -29,7 +29,6 @@ from tickarrow.pipeline.schemas import ControlKind, Feed
 from tickarrow.pipeline.universe import Universe
 
 RING_BYTES = 4 << 20
-PAD = 64  # the wire kernel loads 8 bytes at a time
 ACKNOWLEDGE = 9002
 CANCELLED = 202  # an error code that says what was asked for
 T = TypeVar("T")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tickarrow.configs.pipeline import PipelineConf, ReplayConf
-from tickarrow.pipeline.batch import Chunk, Table
+from tickarrow.pipeline.batch import PAD, Chunk, Table
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import SessionError
+from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
@@ -23,8 +25,6 @@ from tickarrow.pipeline.recorder import read_journal
 from tickarrow.pipeline.schemas import CONTROL, Feed
 from tickarrow.pipeline.session import open_manifest, read_table, versions
 from tickarrow.pipeline.universe import Instrument, Universe
-
-PAD = 64  # the wire kernel loads 8 bytes at a time
 
 
 def main(conf: ReplayConf) -> None:
@@ -85,12 +85,8 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
 
 def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
     universe = Universe(tuple(Instrument(s, i, tick) for i, (s, tick) in enumerate(zip(manifest["universe"], manifest["tick_size"]))))
-    columns = None
-    from tickarrow.pipeline.features import feature_columns, feature_digest
-
-    columns = feature_columns(conf.features)
     stored = manifest["model_set"]
-    model_set = load_set(stored["path"], columns, feature_digest(conf.features))
+    model_set = load_set(stored["path"], feature_columns(conf.features), feature_digest(conf.features))
     if model_set.digest != stored["digest"]:
         raise SessionError(f"model set {stored['path']} is no longer the one of the session: its digest is {model_set.digest}, recorded {stored['digest']}.")
     pipeline = Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=lambda schema: Table(schema, keep=True))
@@ -99,24 +95,23 @@ def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
     return pipeline
 
 
-def _feed(pipeline: Pipeline, directory: Path) -> Any:
+def _feed(pipeline: Pipeline, directory: Path) -> Iterator[int]:
     """Push chunks and control events in their recorded order; yields the number of chunks done."""
     control = read_table(directory, "control")
-    events = {name: control.column(name).to_numpy() for name in CONTROL.names}
-    n_events, e = len(control), 0
+    events = [Control(**row) for row in control.select(CONTROL.names).to_pylist()]
+    applied = 0
     buffer = np.zeros(1 << 20, np.uint8)
     for number, ts, data in read_journal(directory):
-        while e < n_events and int(events["chunk"][e]) < number:
-            pipeline.apply(Control(**{name: events[name][e].item() for name in CONTROL.names}))
-            e += 1
+        while applied < len(events) and events[applied].chunk < number:
+            pipeline.apply(events[applied])
+            applied += 1
         if len(data) + PAD > len(buffer):
             buffer = np.zeros(2 * len(data) + PAD, np.uint8)
         buffer[: len(data)] = np.frombuffer(data, np.uint8)
         pipeline.feed(Chunk(buffer, 0, len(data), ts, number))
         yield number + 1
-    while e < n_events:
-        pipeline.apply(Control(**{name: events[name][e].item() for name in CONTROL.names}))
-        e += 1
+    for event in events[applied:]:
+        pipeline.apply(event)
 
 
 def first_divergence(recorded: pa.Table, now: Table) -> str:
