@@ -27,6 +27,9 @@ class Feed(IntEnum):
     TBT_ALL = 2
     TBT_BIDASK = 3
     FILE = 4  # read directly, no wire between
+    TBT_MID = 5
+    DEPTH = 6  # rows of DEPTH
+    BAR_5S = 7  # rows of BARS
 
 
 class Flag(IntFlag):
@@ -35,6 +38,16 @@ class Flag(IntFlag):
     CONFLATED = 1  # a trade seen as an increase of the day volume
     PAST_LIMIT = 2
     UNREPORTED = 4
+    DELAYED = 8  # 15 to 20 minutes late
+    FROZEN = 16  # the last quote of a closed market
+    HALTED = 32
+    PRE_OPEN = 64
+    UNCERTAIN = 128  # data was lost, and the quote is not refreshed since
+    STALE = 256  # the subscription is silent for longer than it should be
+    BID_PAST_LOW = 512
+    ASK_PAST_HIGH = 1024
+    AUTO_EXECUTE = 2048
+    GAP = 4096  # the symbol's first row after data was lost
 
 
 class Side(IntEnum):
@@ -59,6 +72,8 @@ class Reason(IntEnum):
     CANCEL = 9  # the working order is too old and is cancelled
     HORIZON_OVER = 10  # the forecast's horizon has passed: position closed
     KILLED = 11  # the kill switch is on
+    NOT_LIVE = 12  # the quote is delayed, frozen, stale or uncertain, or the link is down
+    HALTED = 13
 
 
 class OrderState(IntEnum):
@@ -83,6 +98,19 @@ class ControlKind(IntEnum):
     TIMER = 4
     MODEL_SWAP = 5
     LIMIT = 6
+    HEALTH = 7  # of a symbol's data (symbol -1: of the link); value = Health
+    DEPTH_RESET = 8  # IBKR's 317: the depth book of the symbol begins anew
+    RESYNC = 9  # framing was lost and found again outside the decoder; value = bytes skipped
+
+
+class Health(IntEnum):
+    """What the gateway says of a symbol's data, or of the link."""
+
+    LIVE = 0
+    STALE = 1  # silent for longer than it should be
+    LOST = 2  # known to be dead: link down, subscription lost; it is asked for again
+    DISPLACED = 3  # another session has the market data (10197)
+    REFUSED = 4  # not subscribed, no permission, no line left: asking again does not help
 
 
 def _schema(name: str, *columns: tuple[str, pa.DataType, str]) -> pa.Schema:

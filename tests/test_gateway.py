@@ -26,11 +26,12 @@ from naive_wire import frame
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline.batch import Chunk, Table
 from tickarrow.pipeline.decode import Decode
-from tickarrow.pipeline.gateway import Gateway, Tap
+from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.prepare import compose
 from tickarrow.pipeline.replay import replay
 from tickarrow.pipeline.schemas import TICKS, Feed, OrderState
 from tickarrow.pipeline.session import read_table
+from tickarrow.pipeline.tap import Tap
 from tickarrow.pipeline.universe import Universe
 
 HELLO = frame(178, "20260105 14:30:00 UTC")

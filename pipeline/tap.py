@@ -1,0 +1,118 @@
+"""The tap on the socket of an ib_async client.
+
+`Tap` takes the place of `ib.client.conn` (a public attribute): asyncio receives straight into our ring, the wire kernel reads it in
+place. Frames whose reqId is ours become TICKS; all others go unchanged to ib_async. The bytes are cut into chunks: one read under one
+stamp, or, in lock step with our simulator, up to and including a clock frame (design contracts 2 and 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import numpy as np
+from ib_async.connection import Connection
+
+from tickarrow.pipeline.batch import PAD, Chunk
+from tickarrow.pipeline.decode import CLOCK, END, LOST, Decode
+
+RING_BYTES = 4 << 20
+
+
+class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
+    """The socket of an ib_async client, read by our kernel.
+
+    Parameters
+    ----------
+    old : the connection it replaces; its two documented events are kept
+    decode : knows which reqIds are ours
+    on_chunk : called with each chunk and the `perf_counter_ns` of its arrival
+    on_read : called when all chunks of a read are handed over
+    on_end : called with the three counters of the simulator's end frame
+    on_lost : called with one sentence when the framing of the stream is lost
+    lock_step : chunks end at clock frames
+    """
+
+    def __init__(
+        self, old: Connection, decode: Decode, on_chunk: Callable[[Chunk, int], None], on_read: Callable[[], None],
+        on_end: Callable[[tuple[int, int, int]], None], on_lost: Callable[[str], None], lock_step: bool,
+    ) -> None:  # fmt: skip
+        self.decode, self.on_chunk, self.on_read, self.on_end, self.on_lost, self.lock_step = decode, on_chunk, on_read, on_end, on_lost, lock_step
+        self._ring = np.zeros(RING_BYTES + PAD, np.uint8)
+        self._view = memoryview(self._ring)[:RING_BYTES]  # type: ignore[arg-type]
+        self.next_chunk = 0
+        self.reads = 0
+        super().__init__()
+        self.hasData, self.disconnected = old.hasData, old.disconnected
+
+    def reset(self) -> None:
+        super().reset()
+        self._read = self._walked = self._write = 0  # start of the open chunk, of the next frame, of free room
+        self._greeted = False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # All free room, more than a socket buffers: one read empties the socket, so that a quote is not torn between two stamps.
+        return self._view[self._write :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        arrival, ts = time.perf_counter_ns(), time.time_ns()
+        self.reads += 1
+        self._write += nbytes
+        self._drain(arrival, ts)
+
+    def _drain(self, arrival: int, ts: int) -> None:
+        """Forward what is not ours, hand over the chunks that are complete."""
+        if not self._greeted and not self._greet():
+            return
+        while True:
+            split = self.decode.split(self._ring, self._walked, self._write)
+            if len(split.forward):
+                self.hasData.emit(b"".join(bytes(self._view[a:b]) for a, b in split.forward))
+            self._walked = split.pos
+            if split.status == CLOCK:
+                if split.clock_number != self.next_chunk:
+                    self.on_lost(f"clock frame {split.clock_number} came where {self.next_chunk} was due")
+                    return
+                self._hand_over(self._walked, split.clock_ts, arrival)
+                arrival = time.perf_counter_ns()  # market time moves on only by our acknowledgement: the next chunk arrives now
+            elif split.status == END:
+                self.on_end(split.end)
+            else:
+                break
+        if split.status == LOST:
+            self.on_lost(f"the framing of the stream is lost at byte {split.pos}: the length of a frame is impossible")
+            return
+        if not self.lock_step and self._walked > self._read:
+            self._hand_over(self._write, ts, arrival)
+        self.on_read()
+        self._make_room()
+
+    def _greet(self) -> bool:
+        """Pass the handshake's answer on; it comes before any message and comes alone."""
+        if self._write < 4:
+            return False
+        end = 4 + int.from_bytes(self._view[:4], "big")
+        if self._write < end:
+            return False
+        self.hasData.emit(bytes(self._view[:end]))
+        self._greeted = True
+        self._read = self._walked = end
+        return True
+
+    def _hand_over(self, end: int, ts: int, arrival: int) -> None:
+        chunk = Chunk(self._ring, self._read, end, ts, self.next_chunk)
+        self.next_chunk += 1
+        self.on_chunk(chunk, arrival)
+        self._read = chunk.lo
+
+    def _make_room(self) -> None:
+        if self._read == self._write:
+            self._read = self._walked = self._write = 0
+        elif self._write > RING_BYTES // 2:
+            if self._read == 0 and self._write == RING_BYTES:
+                self.on_lost(f"a chunk is longer than {RING_BYTES} bytes")
+                return
+            kept = self._write - self._read
+            self._ring[:kept] = self._ring[self._read : self._write].copy()
+            self._walked -= self._read
+            self._read, self._write = 0, kept
