@@ -30,7 +30,7 @@ def register() -> None:
     }  # fmt: skip
     roots = {
         "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
-        "backtest": pipeline.BacktestConf, "compact": pipeline.CompactConf,
+        "backtest": pipeline.BacktestConf, "session_compact": pipeline.CompactConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -86,6 +86,6 @@ class DecodeConf:
 
 @dataclass
 class CompactConf:
-    """tickarrow compact."""
+    """tickarrow session compact."""
 
     session: str = MISSING  # directory

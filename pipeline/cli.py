@@ -18,14 +18,14 @@ from typing import Any, TextIO, cast
 
 from tickarrow.pipeline.errors import ConfigError, TickarrowError
 
-# command -> (module with a function `main(conf)`, what it does)
+# command -> (module with a function `main(conf)`, what it does). One of two words has its root YAML under `word_word`.
 COMMANDS = {
     "run": ("tickarrow.pipeline.run", "stream a market through a gateway, decide, trade, record the session"),
     "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
     "train": ("tickarrow.pipeline.train", "train a model set on a source and save it for model_set=NAME"),
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
     "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
-    "compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
+    "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }
 
 # A disk or a folder that cannot take what is written: the user's to change.
@@ -44,7 +44,7 @@ examples:
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items())
+    rows = "\n".join(f"  {name:17}{text}" for name, (_, text) in COMMANDS.items())
     return f"usage: tickarrow COMMAND [key=value ...] [-m]\n\ncommands:\n{rows}\n\n{EXAMPLES}"
 
 
@@ -58,8 +58,8 @@ def task(cfg: Any) -> Any:
     if missing:
         raise ConfigError(f"{missing[0]} is not set. Give it on the command line: {missing[0]}=VALUE")
     for key in unknown_keys(cfg):
-        raise ConfigError(f"there is no setting {key}. See all of them: tickarrow {HydraConfig.get().job.name} --help")
-    module, _ = COMMANDS[HydraConfig.get().job.name]
+        raise ConfigError(f"there is no setting {key}. See all of them: tickarrow {HydraConfig.get().job.name.replace('_', ' ')} --help")
+    module, _ = COMMANDS[HydraConfig.get().job.name.replace("_", " ")]
     function: Callable[[Any], Any] = import_module(module).main
     return function(OmegaConf.to_object(cfg))
 
@@ -108,7 +108,8 @@ def main(argv: list[str] | None = None) -> None:
     if args[0] in ("-V", "--version"):
         print(f"tickarrow {version('tickarrow')}")
         raise SystemExit(0)
-    command, *overrides = args
+    words = 2 if any(c.startswith(f"{args[0]} ") for c in COMMANDS) else 1
+    command, overrides = " ".join(args[:words]), args[words:]
     if command not in COMMANDS:
         print(f"tickarrow: unknown command {command!r}. Commands: {', '.join(COMMANDS)}. See: tickarrow --help", file=sys.stderr)
         raise SystemExit(1)
@@ -142,15 +143,16 @@ def _hydra(command: str, overrides: list[str]) -> int:
     from tickarrow.configs import register
 
     register()
+    root = command.replace(" ", "_")
     warnings.showwarning = show_warning
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
     # Hydra's parser takes overrides in one run only: flags first, wherever the user put them.
     given = [o for o in overrides if o[:1] in "+~" or ("=" in o and not o.startswith("-"))]
     flags = [o for o in overrides if o not in given]
-    sys.argv = ["tickarrow", *flags, *given, f"hydra.job.name={command}"]
+    sys.argv = ["tickarrow", *flags, *given, f"hydra.job.name={root}"]
     try:
         with redirect_stderr(cast(TextIO, WithoutHydra(sys.stderr))):
-            hydra.main(version_base="1.3", config_path="pkg://tickarrow.conf", config_name=command)(task)()
+            hydra.main(version_base="1.3", config_path="pkg://tickarrow.conf", config_name=root)(task)()
     except KeyboardInterrupt:
         print("tickarrow: interrupted", file=sys.stderr)
         return 130

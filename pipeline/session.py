@@ -108,7 +108,7 @@ def read_table(directory: Path, name: str) -> pa.Table:
 
 
 def main(conf: CompactConf) -> None:
-    """tickarrow compact."""
+    """tickarrow session compact."""
     for path in compact(Path(conf.session)):
         print(f"{path}  {path.stat().st_size:,} bytes")
 

@@ -45,7 +45,7 @@ def rewrite(path, change):
 def test_help_lists_the_commands(tmp_path):
     done = tickarrow("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("run", "replay", "train", "backtest", "decode", "compact"):
+    for command in ("run", "replay", "train", "backtest", "decode", "session compact"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -84,6 +84,8 @@ def test_no_command_prints_the_usage(tmp_path):
 
 def test_an_unknown_command_names_the_known_ones(tmp_path):
     assert fails("walk", cwd=tmp_path).startswith("unknown command 'walk'. Commands: run, replay,")
+    assert fails("session", cwd=tmp_path).startswith("unknown command 'session'. Commands: run, replay,")
+    assert fails("session", "walk", cwd=tmp_path).startswith("unknown command 'session walk'.")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_an_unknown_command_names_the_known_ones(tmp_path):
         (["replay"], "session is not set. Give it on the command line: session=VALUE"),
         (["decode", "path=nowhere.bin", "out=x.parquet"], "nowhere.bin"),
         (["replay", "session=nowhere"], "nowhere is no session: it has no manifest.json"),
-        (["compact", "session=nowhere"], "nowhere is no session: it has no manifest.json"),
+        (["session", "compact", "session=nowhere"], "nowhere is no session: it has no manifest.json"),
         (["run", "source=parquet", "source.path=nowhere.parquet"], "nowhere.parquet"),
         (["run", "model_set=nonesuch"], "nonesuch"),
         (["backtest", "fills.kind=magic"], "fills.kind is 'magic'; the only fill model is 'next_quote'"),

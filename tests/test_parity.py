@@ -153,7 +153,7 @@ def test_everybody_reads_a_sessions_tables(recorded, tmp_path):
     said, session = recorded
     assert pl.read_ipc(session / "ticks.arrow").height == said["ticks"]
     assert len(pd.read_feather(session / "decisions.arrow")) == said["decisions"]
-    done = tickarrow("compact", f"session={session}", cwd=tmp_path)
+    done = tickarrow("session", "compact", f"session={session}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     count, symbols = duckdb.sql(f"select count(*), count(distinct symbol) from '{session / 'ticks.parquet'}'").fetchall()[0]
     assert (count, symbols) == (said["ticks"], 4)
