@@ -160,25 +160,29 @@ class Table:
     keep : memory only: keep closed segments (results), or recycle two of them (streams)
     capacity : rows of a segment
     counter : int64[2], where a reader of another process finds (segment, rows); None = not shared
+    lazy : no memory and no file before the first row is reserved: for a table that most sessions never fill
     """
 
     def __init__(
-        self, schema: pa.Schema, directory: Path | None = None, *, keep: bool = False, capacity: int = SEGMENT_ROWS, counter: Array | None = None
-    ) -> None:
-        self.schema, self.directory, self.keep, self.capacity = schema, directory, keep or directory is not None, capacity
+        self, schema: pa.Schema, directory: Path | None = None, *, keep: bool = False, capacity: int = SEGMENT_ROWS, counter: Array | None = None,
+        lazy: bool = False,
+    ) -> None:  # fmt: skip
+        self.schema, self.directory, self.keep = schema, directory, keep or directory is not None
+        self.capacity = 0 if lazy else capacity  # of the open segment
         self.name = schema.metadata[b"table"].decode()
         self.counter = np.zeros(2, np.int64) if counter is None else counter
         self.closed: list[Segment] = []
         self.rows = 0  # committed rows of the whole session
         self._spare: Segment | None = None
         self._count = 0  # segments begun
-        self.segment = self._new()
+        self._rows = capacity  # of a segment that is made
+        self.segment = Segment(schema, 0, None) if lazy else self._new()
         self._bind()
 
     def _new(self) -> Segment:
         path = None if self.directory is None else self.directory / f"{self.name}-{self._count:05d}.arrow"
         self._count += 1
-        return Segment(self.schema, self.capacity, path)
+        return Segment(self.schema, self._rows, path)
 
     def _bind(self) -> None:
         self.size = self.segment.rows
@@ -190,14 +194,16 @@ class Table:
     def reserve(self, n: int) -> int:
         """Make room for `n` rows in one segment and return the first free row. What is written there is not yet visible."""
         if self.size + n > self.capacity:
-            if n > self.capacity:
-                raise ValueError(f"table {self.name}: {n} rows do not fit a segment of {self.capacity}")
+            if n > self._rows:
+                raise ValueError(f"table {self.name}: {n} rows do not fit a segment of {self._rows}")
             self._rotate()
         return self.size
 
     def _rotate(self) -> None:
         old = self.segment
-        if self.keep:
+        if self.capacity == 0:
+            self.segment, self.capacity = self._new(), self._rows
+        elif self.keep:
             self.closed.append(old)
             self.segment, self._spare = self._spare if self._spare is not None else self._new(), None
         else:

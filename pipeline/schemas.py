@@ -129,6 +129,31 @@ TICKS = _schema(
     ("price", pa.float64(), "currency, trade"), ("size", pa.float64(), "shares, trade"),
 )  # fmt: skip
 
+DEPTH = _schema(
+    "depth", ("seq", pa.uint64(), "rows of TICKS before it"), TS, ("chunk", pa.uint64(), "piece of received bytes"), SYMBOL,
+    ("flags", pa.uint16(), "Flag: GAP = the change does not fit the book, UNCERTAIN = the book is not refreshed since"),
+    ("position", pa.int32(), "level from the best, 0 first"), ("operation", pa.uint8(), "0 insert, 1 update, 2 delete"),
+    ("side", pa.uint8(), "0 bid, 1 ask"), ("smart", pa.uint8(), "1 = of several exchanges, code is the exchange"),
+    ("price", pa.float64(), "currency"), ("size", pa.float64(), "shares"), ("code", pa.uint64(), "market maker: 8 raw bytes of text; 0 = none"),
+)  # fmt: skip
+
+BARS = _schema(
+    "bars", ("seq", pa.uint64(), "rows of TICKS before it"), TS, ("chunk", pa.uint64(), "piece of received bytes"), SYMBOL,
+    ("ts_open", pa.int64(), "ns UTC, exchange: begin of the bar"), ("ts_close", pa.int64(), "ns UTC, exchange: end of the bar"),
+    ("feed", pa.uint8(), "Feed"), ("flags", pa.uint16(), "Flag"),
+    ("open", pa.float64(), "currency"), ("high", pa.float64(), "currency"), ("low", pa.float64(), "currency"), ("close", pa.float64(), "currency"),
+    ("volume", pa.float64(), "shares"), ("wap", pa.float64(), "currency, weighted average price"), ("count", pa.float64(), "trades"),
+)  # fmt: skip
+
+GREEKS = _schema(
+    "greeks", ("seq", pa.uint64(), "rows of TICKS before it"), TS, ("chunk", pa.uint64(), "piece of received bytes"), SYMBOL,
+    ("kind", pa.uint8(), "computed from: 10 bid, 11 ask, 12 last, 13 model"), ("flags", pa.uint16(), "Flag"),
+    ("attributes", pa.int32(), "tickAttrib: 0 return-based, 1 price-based"), ("iv", pa.float64(), "implied volatility, 1 = 100 % a year"),
+    ("delta", pa.float64(), "option currency per underlying currency"), ("gamma", pa.float64(), "change of delta per underlying currency"),
+    ("vega", pa.float64(), "currency per 1 % of volatility"), ("theta", pa.float64(), "currency per day"), ("opt_price", pa.float64(), "currency"),
+    ("und_price", pa.float64(), "currency, underlying"), ("pv_dividend", pa.float64(), "currency, present value of dividends"),
+)  # fmt: skip
+
 DECISIONS = _schema(
     "decisions", SEQ, TS, SYMBOL, ("edge", pa.float64(), "bp of mid, signed forecast"), ("cost", pa.float64(), "bp of mid, one way"),
     ("horizon", pa.int8(), "index of the horizon; -1 = none"), ("p_up", pa.float64(), "probability of the upper barrier first"),

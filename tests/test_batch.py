@@ -122,3 +122,24 @@ def test_the_digest_sees_every_bit_but_one_nan():
     assert column_digest([a]) == column_digest([other_nan])
     assert column_digest([a]) != column_digest([np.array([-1.0, np.nan])])
     assert column_digest([np.array([0.0])]) != column_digest([np.array([-0.0])])
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_lazy_table_takes_no_memory_before_its_first_row(tmp_path, recorded):
+    table = Table(TICKS, tmp_path if recorded else None, keep=True, capacity=4, lazy=True)
+    assert (table.capacity, table.rows, len(table.column("seq")), list(tmp_path.iterdir())) == (0, 0, 0, [])
+    table.prepare()
+    assert list(tmp_path.iterdir()) == []
+    assert len(table.empty()) == 0
+    for k in range(3):
+        row = table.reserve(3)
+        table.segment.columns["seq"][row : row + 3] = range(3 * k, 3 * k + 3)
+        assert list(table.commit(3).view("seq")) == [3 * k, 3 * k + 1, 3 * k + 2]
+    assert (list(table.column("seq")), len(table.closed)) == (list(range(9)), 2)
+    table.close()
+
+
+def test_a_lazy_table_that_stayed_empty_closes_as_an_empty_file(tmp_path):
+    Table(TICKS, tmp_path, lazy=True).close()
+    with pa.memory_map(str(tmp_path / "ticks.arrow")) as source:
+        assert pa.ipc.open_file(source).read_all().num_rows == 0
