@@ -18,10 +18,10 @@ MAX_FIELDS = 16  # field ends that are remembered; the longest message of ours h
 DECODED, FORWARDED, LATE, BAD, PRIVATE = 0, 1, 2, 3, 4
 
 # Reasons of a bad frame; the texts are in this order.
-NO_NUL, FIELD_COUNT, TBT_TYPE, NEGATIVE_SIZE, TIME_RANGE, LOST_FRAMING, CUT_OFF = 1, 2, 5, 6, 7, 8, 9
+NO_NUL, FIELD_COUNT, TBT_TYPE, NEGATIVE_SIZE, TIME_RANGE, LOST_FRAMING, CUT_OFF, NOT_A_TIME = 1, 2, 5, 6, 7, 8, 9, 10
 REASONS = (
     "", "no final NUL", "wrong field count", "not a number", "unusual number", "unknown type of tick by tick", "negative size", "time outside 2000 to 2100",
-    "framing lost", "cut off",
+    "framing lost", "cut off", "not a date or time",
 )  # fmt: skip
 
 # What a message says of its symbol.
