@@ -13,6 +13,7 @@ def register() -> None:
         features,
         fills,
         gateway,
+        market,
         models,
         orders,
         pipeline,
@@ -30,7 +31,7 @@ def register() -> None:
     }  # fmt: skip
     roots = {
         "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
-        "backtest": pipeline.BacktestConf, "session_compact": pipeline.CompactConf,
+        "backtest": pipeline.BacktestConf, "session_compact": pipeline.CompactConf, "market": market.MarketReportConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -45,7 +45,7 @@ def rewrite(path, change):
 def test_help_lists_the_commands(tmp_path):
     done = tickarrow("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("run", "replay", "train", "backtest", "decode", "session compact"):
+    for command in ("run", "replay", "train", "backtest", "decode", "market", "session compact"):
         assert f"\n  {command} " in done.stdout
 
 
