@@ -2,6 +2,22 @@
 
 from dataclasses import dataclass, field
 
+from omegaconf import MISSING
+
+
+@dataclass
+class FaultConf:
+    """Something that the simulated gateway does wrong on purpose. Not for clients in lock step, except `halt`."""
+
+    kind: str = MISSING  # a name of the table in docs/guide.md
+    at_s: float = 0.0  # market seconds after the market opened
+    for_s: float = 0.0  # market seconds that it lasts; 0 = a moment: `count` frames, or for good where the kind says so
+    every_s: float = 0.0  # comes again after so many market seconds, to the end of the market; 0 = once
+    probability: float = 0.0  # of each frame to be hit, instead of at_s; faults of single frames only
+    symbols: list[str] = field(default_factory=list)  # that it hits; empty = all
+    count: int = 1  # frames or orders that are hit each time; of a restart: the order id it rolls back to
+    data: bool = False  # whether the data go on by themselves afterwards
+
 
 @dataclass
 class SimulatorConf:
@@ -18,7 +34,9 @@ class SimulatorConf:
     commission_min: float = 1.0  # currency an order
     commission_max_share: float = 0.01  # of the order's value; also caps the minimum
     cash: float = 1_000_000.0  # currency, of the simulated account
-    once: bool = True  # end when the served client has disconnected
+    once: bool = True  # end when the served client has disconnected; with faults when the program that started it says so
+    faults: list[FaultConf] = field(default_factory=list)  # what goes wrong, and when
+    fault_seed: int = 1  # of everything that the faults draw
 
 
 @dataclass

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.jit import _kernel
 from tickarrow.pipeline.errors import ConfigError, GatewayError, TickarrowError
+from tickarrow.pipeline.simulator_faults import Faults
 from tickarrow.pipeline.simulator_feed import Feed
 from tickarrow.pipeline.simulator_frames import con_id
 from tickarrow.pipeline.simulator_session import Session
@@ -59,19 +60,42 @@ class Simulator:
         self._feeds: list[Feed] = []
         self._task: asyncio.Task[None] | None = None
         self._began = time.monotonic()
+        self.faults = Faults(self) if conf.faults else None
+        self.rolled_back: tuple[int, frozenset[tuple[int, int]]] = (1, frozenset())  # first order id, and the orders from before
+        self._reopening: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Listen; the port."""
-        loop = asyncio.get_running_loop()
+        await self._listen(self.conf.port)
+        port: int = self._server.sockets[0].getsockname()[1]
+        self.port = port
+        return port
+
+    async def _listen(self, port: int) -> None:
         try:
-            self._server = await loop.create_server(lambda: Session(self), self.conf.host, self.conf.port)
+            self._server = await asyncio.get_running_loop().create_server(lambda: Session(self), self.conf.host, port)
         except OSError as e:
             raise GatewayError(
-                f"simulated gateway: port {self.conf.port} of {self.conf.host} cannot be used ({e.strerror or e}). "
+                f"simulated gateway: port {port} of {self.conf.host} cannot be used ({e.strerror or e}). "
                 "Is another gateway running on it? Choose another port (gateway.port=...), or 0 for any free one."
             ) from None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+
+    def restart(self, seconds: float, first_id: int) -> None:
+        """Close every connection and the port, listen again after some seconds. Working orders, positions and executions are kept."""
+        self._server.close()
+        for s in list(self.sessions):
+            s.close()
+        matching = self.feed.matching
+        matching.orders = {key: o for key, o in matching.orders.items() if not o.done}
+        self.rolled_back = first_id, frozenset(matching.orders)
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._reopening = asyncio.get_running_loop().create_task(self._reopen(seconds))
+        self._reopening.add_done_callback(self._clock_ended)
+
+    async def _reopen(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._listen(self.port)
 
     def open(self, source: Source) -> None:
         """Serve the market of a source."""
@@ -86,7 +110,10 @@ class Simulator:
             self.guard(s.advance)
 
     def _new_feed(self) -> Feed:
-        self._feeds.append(Feed(self._source, self.conf))
+        self._feeds.append(Feed(self._source, self.conf, self.faults))
+        self.rolled_back = 1, frozenset()
+        if self.faults is not None:
+            self.faults.begin(self._feeds[-1])
         return self._feeds[-1]
 
     def join(self, session: Session, lock_step: bool) -> Feed:
@@ -120,7 +147,9 @@ class Simulator:
         session.feed.clients.pop(session.client_id, None)
         self._sent = [a + b for a, b in zip(self._sent, session.encoder.sent)]
         session.feed.changed.set()
-        if self.conf.once and not any(s.ready for s in self.sessions):
+        if self.faults is not None:
+            self.faults.leave(session)
+        elif self.conf.once and not any(s.ready for s in self.sessions):
             self.done.set()
 
     def guard(self, action: Callable[[], None]) -> None:
@@ -137,6 +166,8 @@ class Simulator:
     async def close(self) -> None:
         """Stop listening, send what is pending, disconnect everybody."""
         self._stop_clock()
+        if self._reopening is not None:
+            self._reopening.cancel()
         self._server.close()
         for s in list(self.sessions):
             s.close()
@@ -159,6 +190,7 @@ class Simulator:
             "orders": sum(m.placed for m in orders), "fills": sum(m.fills for m in orders), "cancelled": sum(m.cancelled for m in orders),
             "rejected": sum(m.rejected for m in orders), "requests": self.requests, "unknown_requests": self.unknown_requests,
             "bad_frames": self.bad_frames, "paced": self.paced, "seconds": round(time.monotonic() - self._began, 3),
+            "faults": self.faults.counts() if self.faults is not None else {},
         }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from tickarrow.pipeline.simulator_orders import MARKET_OVER, Matching
 from tickarrow.pipeline.simulator_requests import serve_snapshots
 
 if TYPE_CHECKING:
+    from tickarrow.pipeline.simulator_faults import Faults
     from tickarrow.pipeline.simulator_lockstep import LockStep
     from tickarrow.pipeline.simulator_session import Session
     from tickarrow.pipeline.source import Rows, Source
@@ -33,8 +34,8 @@ BLOCK = 1024  # rows sent to ordinary clients between two looks at their request
 class Feed:
     """One market: its rows, its orders, and the clients that follow it."""
 
-    def __init__(self, source: Source, conf: SimulatorConf) -> None:
-        self.source, self.conf = source, conf
+    def __init__(self, source: Source, conf: SimulatorConf, faults: Faults | None = None) -> None:
+        self.source, self.conf, self.faults = source, conf, faults
         self.latency_ns = round(conf.latency_ms * 1e6)
         self.slot_ns = conf.conflation_ms * 1_000_000
         self.state = new_quotes(len(source.universe))
@@ -109,6 +110,16 @@ class Feed:
         while self.queue:
             self.apply_next()
 
+    @property
+    def fault_ts(self) -> int:
+        """Market time of what the faults do next."""
+        return FAR if self.faults is None else self.faults.next_ts
+
+    def fire(self) -> None:
+        """What the faults do next takes effect."""
+        assert self.faults is not None
+        self.faults.fire()
+
     # clock of ordinary clients
 
     def open_soon(self) -> None:
@@ -133,20 +144,25 @@ class Feed:
             end = self._slot_end(ts)
             effect = self.queue[0][0] if self.queue else FAR
             now = FAR if self.conf.speed == 0 else self.market_now()
-            due = min(ts, effect, end if self._dirty else FAR)
+            fault = self.fault_ts
+            due = min(ts, effect, fault, end if self._dirty else FAR)
             if due > now:
                 await self._sleep(due - now)
                 continue
             if self._dirty and end == due:
                 self._send_slot()
+            elif fault == due:
+                self.fire()
             elif effect == due:
                 self.apply_next()
             else:
-                self.send_rows(min(effect, end, now + 1), BLOCK)
+                self.send_rows(min(effect, end, fault, now + 1), BLOCK)
                 self._dirty = bool(self.slot_ns)
             await self._drain()
         while self._dirty:
             self._send_slot()
+        if self.faults is not None:
+            self.faults.finish()
         if self.conf.speed > 0:
             await asyncio.sleep(self.conf.latency_ms / 1e3)  # orders that answer the last rows
         self.idle = True

@@ -58,6 +58,10 @@ class LockStep:
                 if feed.queue:
                     feed.apply_next()
                     continue
+                if feed.faults is not None:
+                    feed.faults.finish()
+                    if self.times:
+                        break
                 feed.end()
                 self.session.send_end()
                 self.ended = True
@@ -68,6 +72,11 @@ class LockStep:
             if feed.queue and feed.queue[0][0] <= ts:
                 feed.apply_next()
                 continue
+            if feed.fault_ts <= ts:
+                feed.fire()
+                self.session.flush()
+                continue
+            until = min(until, feed.fault_ts)
             if feed.queue:
                 until = min(until, feed.queue[0][0])
             feed.send_rows(max(until, ts + 1), FAR if latency else 1, self)

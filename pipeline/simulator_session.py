@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tickarrow.pipeline import simulator_frames as frames
@@ -15,6 +16,8 @@ from tickarrow.pipeline.simulator_requests import ANSWERS, FEED_REQUESTS, LATER,
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator import Simulator
+    from tickarrow.pipeline.simulator_faults_bytes import Pipe
+    from tickarrow.pipeline.simulator_gate import Gate
 
 MAX_FRAME = 1 << 24  # bytes; a longer length means that framing is lost
 WRITE_AHEAD = 1 << 18  # bytes the transport holds before rows wait
@@ -22,6 +25,10 @@ VIOLATIONS = 3  # of the pacing rule, then IBKR disconnects
 START_API = 71
 FARMS = ((2104, "Market data farm connection is OK:usfarm"), (2106, "HMDS data farm connection is OK:ushmds"),
          (2158, "Sec-def data farm connection is OK:secdefnj"))  # fmt: skip
+
+
+def _discard(data: bytes) -> None:
+    """Where frames go that are only counted."""
 
 
 class Session(asyncio.Protocol):
@@ -32,6 +39,10 @@ class Session(asyncio.Protocol):
         self.client_id = -1
         self.version = 0
         self.lock: LockStep | None = None
+        self.encoder: Encoder | Gate
+        self.gate: Gate  # the encoder, where faults are configured
+        self.pipe: Pipe | None = None  # damages what is written, where faults are configured
+        self.tally: dict[str, Counter[str]] = defaultdict(Counter)  # of the faults, by kind
         self.wants_end = False
         self.snapshots: list[tuple[int, int]] = []  # reqId, symbol: waiting for a quote
         self.closed = False
@@ -54,6 +65,8 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self.pipe is not None:
+            self.pipe.empty()
         self._flowing.set()
         self.simulator.leave(self)
 
@@ -74,6 +87,8 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
+        if self.pipe is not None and self.pipe.deaf:
+            return
         self.simulator.guard(self.advance)
 
     def advance(self) -> None:
@@ -110,6 +125,8 @@ class Session(asyncio.Protocol):
     def close(self) -> None:
         """Send what is pending, then close."""
         self.flush()
+        if self.pipe is not None:
+            self.pipe.empty()
         self.closed = True
         self.transport.close()
 
@@ -121,7 +138,12 @@ class Session(asyncio.Protocol):
 
     def flush(self) -> None:
         if self._out and not self.closed:
-            self.transport.write(b"".join(self._out))
+            data = b"".join(self._out)
+            self._out.clear()
+            if self.pipe is None:
+                self.transport.write(data)
+            else:
+                self.pipe.write(data)
         self._out.clear()
 
     # handshake
@@ -148,7 +170,7 @@ class Session(asyncio.Protocol):
 
     def _start_api(self, client_id: int) -> None:
         lock_step = "+LOCKSTEP" in self._options
-        conf = self.simulator.conf
+        conf, faults = self.simulator.conf, self.simulator.faults
         if client_id in self.simulator.feed.clients:
             self.error(-1, 326, "Unable to connect as the client id is already in use. Retry with a unique client id.")
             self.close()
@@ -158,10 +180,17 @@ class Session(asyncio.Protocol):
         elif lock_step and conf.conflation_ms:
             self.error(-1, 321, "Lock step sends every row: set gateway.conflation_ms=0.")
             self.close()
+        elif faults is not None and (why := faults.refuses(lock_step)):
+            self.error(-1, 321, why)
+            self.close()
         else:
             self.client_id = client_id
             self.feed = self.simulator.join(self, lock_step)
-            self.encoder = Encoder(self.feed.state, conf, conf.conflation_ms > 0, self.send)
+            encoder = partial(Encoder, self.feed.state, conf, conf.conflation_ms > 0)
+            if faults is None:
+                self.encoder = encoder(self.send)
+            else:
+                self.encoder = self.gate = faults.connect(self, encoder(self.send), partial(encoder, _discard))
             self.wants_end = lock_step or "+END" in self._options
             self.ready = True
             self.send(frame(15, 1, self.simulator.account) + frame(9, 1, self.next_id()))
@@ -172,7 +201,15 @@ class Session(asyncio.Protocol):
                 self.lock.start()
 
     def next_id(self) -> int:
-        return 1 + max((order for client, order in self.feed.matching.orders if client == self.client_id), default=0)
+        """Above all order ids of the client; after a restart that rolled them back, above those since then."""
+        first, before = self.simulator.rolled_back
+        mine = (order for client, order in self.feed.matching.orders if client == self.client_id and (client, order) not in before)
+        return max(mine, default=first - 1) + 1
+
+    def symbol_of(self, req: int) -> int:
+        """Row of the symbol of a market-data request, -1 = none."""
+        asked = self.gate.requests.get(req)
+        return -1 if asked is None else asked.symbol
 
     # requests
 
