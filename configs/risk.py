@@ -17,3 +17,4 @@ class RiskConf:
     profit_barrier: float = 1.5  # distance of the barrier in the forecast's direction, standard deviations of the horizon
     stop_barrier: float = 1.0  # distance of the barrier against it, standard deviations of the horizon
     lot: float = 1.0  # shares; every target is a multiple
+    allow_delayed: bool = False  # trade on quotes that come 15 to 20 minutes late

@@ -8,29 +8,31 @@ from tickarrow.jit.barrier import barrier_point
 from tickarrow.jit.costs import commission_point, cost_point
 from tickarrow.jit.sizing import lots_point, target_point
 
-# Kind, Reason and OrderState of the schemas; a test compares them.
+# Kind, Reason, OrderState and a Flag of the schemas; a test compares them.
 QUOTE = 0
 ORDER, NO_QUOTE, CROSSED, WARMING_UP, EDGE_BELOW_COST, AT_TARGET = range(6)
-ORDER_WORKING, NAME_CAP, GROSS_CAP, CANCEL, HORIZON_OVER, KILLED = range(6, 12)
+ORDER_WORKING, NAME_CAP, GROSS_CAP, CANCEL, HORIZON_OVER, KILLED, NOT_LIVE, HALTED = range(6, 14)
 INTENT, CANCEL_INTENT, SENT, SUBMITTED, FILLED, CANCELLED, REJECTED = range(7)
+HALTED_FLAG = 32
 
-# One row per symbol. `mark` values the position: last mid of an uncrossed quote. key, side, limit, ordered: of the last order;
+# One row per symbol. `quote_flags`: of its latest quote row. `health`: what the gateway says of its data, 0 = live.
+# `mark` values the position: last mid of an uncrossed quote. key, side, limit, ordered: of the last order;
 # quantity is what is left of it, and it counts only while `working`.
 ACT_STATE = record(
     [
         ("bid", "f8"), ("ask", "f8"), ("mark", "f8"), ("position", "f8"), ("cash", "f8"), ("commission", "f8"), ("hold_until", "i8"),
         ("key", "i8"), ("ordered", "f8"), ("quantity", "f8"), ("limit", "f8"), ("since", "i8"), ("hold_ns", "i8"),
-        ("side", "i1"), ("working", "u1"), ("cancelling", "u1"), ("done", "u1"),
+        ("quote_flags", "u2"), ("health", "u1"), ("side", "i1"), ("working", "u1"), ("cancelling", "u1"), ("done", "u1"),
     ]
 )  # fmt: skip
-# One row: what all symbols share.
-BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("model_set", "u1")])
-# One row: configs/risk.py, costs.py and orders.py.
+# One row: what all symbols share; `link`: health of the connection, 0 = live.
+BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("model_set", "u1"), ("link", "u1")])
+# One row: configs/risk.py, costs.py and orders.py. `not_live`: a quote with one of these flags is not traded on.
 ACT_PARAMS = record(
     [
         ("nav", "f8"), ("vol_target", "f8"), ("name_cap", "f8"), ("hurdle", "f8"), ("pool_share", "f8"), ("resize_band", "f8"),
         ("profit_barrier", "f8"), ("stop_barrier", "f8"), ("lot", "f8"), ("per_share", "f8"), ("minimum", "f8"), ("max_share", "f8"),
-        ("offset_ticks", "f8"), ("ttl", "i8"), ("simulate", "u1"),
+        ("offset_ticks", "f8"), ("ttl", "i8"), ("not_live", "u2"), ("simulate", "u1"),
     ]
 )  # fmt: skip
 # Prices of a symbol are n * multiplier / divisor: with (1, 100) the nearest double of the decimal, which n * 0.01 is not.
@@ -169,11 +171,11 @@ def simulate_point(s, events, book, seq, ts, symbol, par):
 
 @kernel(
     "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], GRID[:], i8[:],"
-    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
+    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
     "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], i8"
 )
 def act_update(
-    state, books, events, params, grid, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, tick_lo, tick_hi,
+    state, books, events, params, grid, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
     seq, ts, symbol, alpha, sigma, ic, lo, hi,
     out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, to,
 ):  # fmt: skip
@@ -187,7 +189,7 @@ def act_update(
     params : (1,) ACT_PARAMS
     grid : (n_symbols,) GRID
     horizons_ns : (n_horizons,) int64
-    tick_seq ... ask : columns of TICKS, rows [tick_lo, tick_hi)
+    tick_seq ... flags : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
     out_seq ... model_set : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way;
         NaN and horizon -1 where no horizon could be judged; target: shares, the position where it is not to change
@@ -196,7 +198,8 @@ def act_update(
     -----
     Per horizon the forecast moves `pool_share` of the way to the pooled drift. The horizon with the largest
     (|edge| - cost) / sigma is chosen, the shorter of equals. A position is kept until the horizon it was opened for is over, and
-    longer while the forecast passes the gate on its side.
+    longer while the forecast passes the gate on its side. On data that is halted or not live no order is sent, also none that closes a
+    position; cancels always go.
     """
     par = params[0]
     book = books[0]
@@ -209,6 +212,7 @@ def act_update(
                 s = state[tick_symbol[i]]
                 s.bid = bid[i]
                 s.ask = ask[i]
+                s.quote_flags = flags[i]
                 if 0.0 < bid[i] <= ask[i]:
                     s.mark = 0.5 * (bid[i] + ask[i])
                 if par.simulate and s.working:
@@ -260,6 +264,10 @@ def act_update(
                 why = CANCEL
             elif book.killed:
                 why = KILLED
+            elif s.quote_flags & HALTED_FLAG:
+                why = HALTED
+            elif book.link or s.health or s.quote_flags & par.not_live:
+                why = NOT_LIVE
             elif not quoted:
                 why = CROSSED if s.bid > s.ask else NO_QUOTE
             elif s.working:

@@ -15,7 +15,7 @@ from tickarrow.configs.risk import RiskConf
 from tickarrow.jit import act
 from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.schemas import ControlKind, OrderState
+from tickarrow.pipeline.schemas import ControlKind, Flag, Health, OrderState
 from tickarrow.pipeline.stage import Snapshot
 
 DUST = 1e-9  # shares; less than this is left of an order = nothing
@@ -28,18 +28,19 @@ class Control:
     chunk: int = 0  # last chunk decided before the event
     ts: int = 0  # ns UTC
     kind: int = ControlKind.TIMER
-    symbol: int = 0  # row of the universe
-    key: int = 0  # own order key
+    symbol: int = 0  # row of the universe; HEALTH: -1 = the link
+    key: int = 0  # own order key; SUBSCRIBE, UNSUBSCRIBE: reqId
     side: int = 0  # Side
     state: int = OrderState.INTENT
     quantity: float = math.nan  # shares
     price: float = math.nan  # currency
-    value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set
+    value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set; HEALTH: Health; SUBSCRIBE: Feed
     perm_id: int = 0  # broker key
     exec_id: int = 0  # hash of the broker's execId; 0 = not known
 
 
 TICK_COLUMNS = ("seq", "ts", "symbol", "kind", "bid", "ask")
+NOT_LIVE = Flag.FROZEN | Flag.UNCERTAIN | Flag.STALE  # a quote with one of these is not traded on
 FORECAST_COLUMNS = ("seq", "ts", "symbol", "alpha", "sigma", "ic")
 
 
@@ -72,7 +73,7 @@ class Act:
         self.params[0] = (
             risk.nav, risk.vol_target, risk.name_cap, risk.hurdle, risk.pool_share, risk.resize_band, risk.profit_barrier,
             risk.stop_barrier, risk.lot, costs.per_share, costs.minimum, costs.max_share, orders.limit_offset_ticks,
-            round(orders.ttl_s * 1e9), simulate_fills,
+            round(orders.ttl_s * 1e9), NOT_LIVE if risk.allow_delayed else NOT_LIVE | Flag.DELAYED, simulate_fills,
         )  # fmt: skip
         self.grid = np.zeros(n_symbols, act.GRID)
         inverse = np.rint(1.0 / np.asarray(tick_size, np.float64))
@@ -81,7 +82,7 @@ class Act:
         self.grid["divisor"] = np.where(decimal, inverse, 1.0)
         self.events = np.zeros(256 + 2 * n_symbols, act.EVENT)
         self._decisions, self._orders, self._fills = decisions, intents, fills
-        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
+        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags"), Columns(*FORECAST_COLUMNS)
         self._decision_columns = Columns(*decisions.schema.names)
         self._executed: set[int] = set()  # exec ids that are in the positions
         self._unpaid: dict[int, tuple[Segment, int] | None] = {}  # exec id -> its row of FILLS, commission not yet reported
@@ -150,6 +151,9 @@ class Act:
             self.book["gross_cap"] = event.value
         elif event.kind == ControlKind.MODEL_SWAP:
             self.book["model_set"] = int(event.value)
+        elif event.kind == ControlKind.HEALTH:
+            where = self.book[0] if event.symbol < 0 else self.state[event.symbol]
+            where["link" if event.symbol < 0 else "health"] = Health(int(event.value))
         self._show()
 
     def _execute(self, event: Control) -> None:

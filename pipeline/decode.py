@@ -15,10 +15,11 @@ from tickarrow.jit import book, wire, wire_fields, wire_message, wire_step
 from tickarrow.jit.wire_step import NEW_BAD, POS, step
 from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.errors import DataError
-from tickarrow.pipeline.schemas import TICKS, Feed
+from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed
 from tickarrow.pipeline.stage import Snapshot
 
 if TYPE_CHECKING:
+    from tickarrow.pipeline.decide import Control
     from tickarrow.pipeline.source_rows import Rows
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -130,6 +131,13 @@ class Decode:
         entry = self._subscriptions[place(self._subscriptions, req_id)]
         if entry["req_id"] == req_id:
             self._change(req_id, int(entry["symbol"]), Feed(int(entry["feed"])), wire_fields.RETIRED)
+
+    def apply(self, event: Control) -> None:
+        """Apply a control event between chunks."""
+        if event.kind == ControlKind.SUBSCRIBE:
+            self.subscribe(event.key, event.symbol, Feed(int(event.value)))
+        elif event.kind == ControlKind.UNSUBSCRIBE:
+            self.unsubscribe(event.key)
 
     def _change(self, req_id: int, symbol: int, feed: Feed, state: int) -> None:
         table = self._subscriptions

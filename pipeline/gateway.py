@@ -120,7 +120,7 @@ class Gateway:
         for row, contract in enumerate(contracts):
             request = self.ib.client.getReqId()
             self.request_ids[request] = row
-            self.pipeline.decode.subscribe(request, row, Feed.L1)
+            self.pipeline.apply(Control(kind=ControlKind.SUBSCRIBE, symbol=row, key=request, value=Feed.L1))
             self.ib.client.reqMktData(request, contract, "", False, False, [])
         # Requests are answered in order, so when the time is answered all subscriptions are.
         await self._in_time(self.ib.reqCurrentTimeAsync())

@@ -162,6 +162,7 @@ class Pipeline:
         for name in schemas.CONTROL.names:
             control.segment.columns[name][i] = getattr(event, name)
         control.commit(1)
+        self.decode.apply(event)
         self.act.apply(event)
 
     @property

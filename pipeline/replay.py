@@ -22,7 +22,7 @@ from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import read_journal
-from tickarrow.pipeline.schemas import CONTROL, Feed
+from tickarrow.pipeline.schemas import CONTROL
 from tickarrow.pipeline.session import open_manifest, read_table, versions
 from tickarrow.pipeline.universe import Instrument, Universe
 
@@ -89,10 +89,7 @@ def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
     model_set = load_set(stored["path"], feature_columns(conf.features), feature_digest(conf.features))
     if model_set.digest != stored["digest"]:
         raise SessionError(f"model set {stored['path']} is no longer the one of the session: its digest is {model_set.digest}, recorded {stored['digest']}.")
-    pipeline = Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=lambda schema: Table(schema, keep=True))
-    for request, row in manifest["requests"].items():
-        pipeline.decode.subscribe(int(request), row, Feed.L1)
-    return pipeline
+    return Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=lambda schema: Table(schema, keep=True))
 
 
 def _feed(pipeline: Pipeline, directory: Path) -> Iterator[int]:

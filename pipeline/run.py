@@ -115,7 +115,7 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
             gateway.disconnect()
             journal.close()
     return {
-        "lock_step": lock_step, "requests": {str(k): v for k, v in gateway.request_ids.items()}, "chunks": journal.chunks,
+        "lock_step": lock_step, "chunks": journal.chunks,
         "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
         "left_out": ended.get("left_out", {}),
     }  # fmt: skip

@@ -101,6 +101,8 @@ class ControlKind(IntEnum):
     HEALTH = 7  # of a symbol's data (symbol -1: of the link); value = Health
     DEPTH_RESET = 8  # IBKR's 317: the depth book of the symbol begins anew
     RESYNC = 9  # framing was lost and found again outside the decoder; value = bytes skipped
+    SUBSCRIBE = 10  # frames of reqId `key` are of the symbol from now on; value = Feed
+    UNSUBSCRIBE = 11  # later frames of reqId `key` are late and dropped
 
 
 class Health(IntEnum):
@@ -173,9 +175,9 @@ FILLS = _schema(
 
 CONTROL = _schema(
     "control", ("chunk", pa.uint64(), "last chunk decided before the event"), TS, ("kind", pa.uint8(), "ControlKind"), SYMBOL,
-    ("key", pa.int64(), "own order key"), ("side", pa.int8(), "Side"), ("state", pa.uint8(), "OrderState"), ("quantity", pa.float64(), "shares"),
-    ("price", pa.float64(), "currency"), ("value", pa.float64(), "commission, limit"), ("perm_id", pa.int64(), "broker key"),
-    ("exec_id", pa.int64(), "hash of the broker's execId"),
+    ("key", pa.int64(), "own order key, or reqId"), ("side", pa.int8(), "Side"), ("state", pa.uint8(), "OrderState"),
+    ("quantity", pa.float64(), "shares"), ("price", pa.float64(), "currency"), ("value", pa.float64(), "as the kind says"),
+    ("perm_id", pa.int64(), "broker key"), ("exec_id", pa.int64(), "hash of the broker's execId"),
 )  # fmt: skip
 
 TIMING = _schema(

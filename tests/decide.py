@@ -11,10 +11,11 @@ from tickarrow.pipeline.decide import forecasts_schema
 
 START = 1_700_000_000_000_000_000
 NAN = math.nan
+FLAGS = [8, 16, 32, 64, 128, 256, 4096, 48]  # delayed, frozen, halted, pre-open, uncertain, stale, gap, frozen and halted
 
 
 def market(seed, n, n_symbols, due=0.7, dirty=0.1):
-    """[(ts, symbol, is_quote, bid, ask, row or None)]: repeated times, one-sided, crossed and empty quotes, trades, one long gap."""
+    """[(ts, symbol, is_quote, bid, ask, row or None, flags)]: repeated times, one-sided, crossed, empty and flagged quotes, trades, one long gap."""
     rng = np.random.default_rng(seed)
     level = rng.integers(2000, 9000, n_symbols)
     quote = [(NAN, NAN)] * n_symbols
@@ -31,7 +32,8 @@ def market(seed, n, n_symbols, due=0.7, dirty=0.1):
                 bid, ask = [(NAN, ask), (bid, NAN), (NAN, NAN), (ask + 0.02, bid)][rng.integers(4)]
             quote[symbol] = (float(bid), float(ask))
         is_due = is_quote and rng.random() < due
-        out.append((ts, symbol, is_quote, *quote[symbol], row if is_due else None))
+        flags = int(rng.choice(FLAGS)) if is_quote and rng.random() < dirty else 0
+        out.append((ts, symbol, is_quote, *quote[symbol], row if is_due else None, flags))
         row += is_due
     return out
 
@@ -58,10 +60,11 @@ def forecasts_of(seed, n, n_horizons, missing=0.15, scale=4.0):
 def ticks_table(ticks, first_seq=0):
     table = Table(schemas.TICKS, capacity=max(len(ticks), 1))
     table.reserve(len(ticks))
-    for i, (ts, symbol, is_quote, bid, ask, _) in enumerate(ticks):
+    for i, (ts, symbol, is_quote, bid, ask, _, *flags) in enumerate(ticks):
         table.seq[i], table.ts[i], table.symbol[i] = first_seq + i, ts, symbol
         table.kind[i] = schemas.Kind.QUOTE if is_quote else schemas.Kind.TRADE
         table.bid[i], table.ask[i] = bid, ask
+        table.flags[i] = sum(flags)
     return table.commit(len(ticks))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 NAN = math.nan
 YEAR_S = 252 * 6.5 * 3600
 NO_VARIANCE = 1e-12
+FLAG_BITS = {"DELAYED": 8, "FROZEN": 16, "HALTED": 32, "UNCERTAIN": 128, "STALE": 256}  # of a quote that is not traded on
 
 
 def commission(quantity, price, per_share, minimum, max_share):
@@ -72,7 +73,7 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
     symbols = [Symbol(n_horizons) for _ in range(n_symbols)]
     tau, ic_tau = conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9
     forecasts, dropped = [], 0
-    for ts, symbol, is_quote, bid, ask, row in ticks:
+    for ts, symbol, is_quote, bid, ask, row, *_ in ticks:
         s = symbols[symbol]
         for h in range(n_horizons):
             for due, mid, z in [e for e in s.pending[h] if e[0] < ts]:
@@ -162,7 +163,7 @@ def limit(bid, ask, side, offset, tick):
 def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
     """Decisions and orders with simulated fills.
 
-    ticks : list of (ts, symbol, is_quote, bid, ask, row of forecasts or None); forecasts : (n, n_horizons, 3)
+    ticks : list of (ts, symbol, is_quote, bid, ask, row of forecasts or None[, flags]); forecasts : (n, n_horizons, 3)
 
     Returns decisions [(edge, cost, horizon, p_up, p_down, target, reason)], orders [(ts, symbol, key, side, quantity, limit, state)],
     fills [(ts, symbol, key, side, quantity, price, commission)]; reasons and states by name.
@@ -171,6 +172,7 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
     quote = [(NAN, NAN)] * n_symbols
     mark, position, hold = [0.0] * n_symbols, [0.0] * n_symbols, [0] * n_symbols
     working = [None] * n_symbols
+    flags = [set()] * n_symbols
     decisions, life, fills, key = [], [], [], 0
     table = (costs.per_share, costs.minimum, costs.max_share)
 
@@ -178,9 +180,10 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
         o = working[symbol]
         life.append((ts, symbol, o["key"], o["side"], o["quantity"], o["limit"], state))
 
-    for ts, symbol, is_quote, bid, ask, row in ticks:
+    for ts, symbol, is_quote, bid, ask, row, *given in ticks:
         if is_quote:
             quote[symbol] = (bid, ask)
+            flags[symbol] = {name for name, bit in FLAG_BITS.items() if given and given[0] & bit}
             good = bid <= ask
             if good:
                 mark[symbol] = (bid + ask) / 2
@@ -227,6 +230,10 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
             reason = "CANCEL"
             o["cancelling"] = True
             say(ts, symbol, "CANCEL_INTENT")
+        elif "HALTED" in flags[symbol]:
+            reason = "HALTED"
+        elif flags[symbol] - ({"DELAYED"} if risk.allow_delayed else set()):
+            reason = "NOT_LIVE"
         elif math.isnan(bid) or math.isnan(ask):
             reason = "NO_QUOTE"
         elif bid > ask:

@@ -1,6 +1,7 @@
 """Act: each decision against the written-out rules, and what must hold in every state."""
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import naive_decide as naive
@@ -17,7 +18,7 @@ from tickarrow.jit import act
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Act, Control
-from tickarrow.pipeline.schemas import ControlKind, OrderState, Reason, Side
+from tickarrow.pipeline.schemas import ControlKind, Flag, Health, OrderState, Reason, Side
 
 pytestmark = pytest.mark.pure
 S = 1_000_000_000
@@ -53,10 +54,10 @@ def life(stage):
 
 
 def stream(*rows):
-    """(seconds, bid, ask, (alpha, sigma, ic) or None) of one symbol and one horizon -> ticks, forecasts."""
+    """(seconds, bid, ask, (alpha, sigma, ic) or None[, flags]) of one symbol and one horizon -> ticks, forecasts."""
     ticks, f = [], []
-    for seconds, bid, ask, forecast in rows:
-        ticks.append((START + round(seconds * S), 0, True, bid, ask, None if forecast is None else len(f)))
+    for seconds, bid, ask, forecast, *flags in rows:
+        ticks.append((START + round(seconds * S), 0, True, bid, ask, None if forecast is None else len(f), *flags))
         f += [] if forecast is None else [[forecast]]
     return ticks, np.array(f, float).reshape(-1, 1, 3)
 
@@ -66,6 +67,7 @@ def test_codes_equal_the_schemas():
         for code in enum:
             assert getattr(act, code.name) == code
     assert act.QUOTE == schemas.Kind.QUOTE
+    assert act.HALTED_FLAG == schemas.Flag.HALTED
 
 
 @pytest.mark.parametrize(("bid", "ask", "side", "tick", "expected"), [
@@ -164,6 +166,39 @@ def test_the_reason_of_a_first_decision(quote, forecast, expected):
     stage = decide(make(horizons=HORIZONS[:1]), *stream((0, *quote, forecast)))
     assert reasons(stage) == [expected]
     assert len(stage.intents) == (expected == "ORDER")
+
+
+@pytest.mark.parametrize(("flags", "allow_delayed", "expected"), [
+    (Flag.DELAYED, False, "NOT_LIVE"), (Flag.DELAYED, True, "ORDER"), (Flag.DELAYED | Flag.FROZEN, True, "NOT_LIVE"), (Flag.FROZEN, False, "NOT_LIVE"),
+    (Flag.UNCERTAIN, False, "NOT_LIVE"), (Flag.STALE, False, "NOT_LIVE"), (Flag.HALTED, False, "HALTED"), (Flag.HALTED | Flag.STALE, False, "HALTED"),
+    (Flag.GAP | Flag.PRE_OPEN | Flag.AUTO_EXECUTE, False, "ORDER"),
+])  # fmt: skip
+def test_a_flagged_quote_is_traded_on_only_if_it_is_live(flags, allow_delayed, expected):
+    stage = make(risk=replace(FEW, allow_delayed=allow_delayed), horizons=HORIZONS[:1])
+    assert reasons(decide(stage, *stream((0, 99.99, 100.01, GO, flags)))) == [expected]
+    assert len(stage.intents) == (expected == "ORDER")
+
+
+@pytest.mark.parametrize("symbol", [0, -1])
+@pytest.mark.parametrize("health", list(Health))
+def test_no_order_goes_out_while_the_data_or_the_link_is_not_live(symbol, health):
+    stage = make(2, horizons=HORIZONS[:1])
+    stage.apply(Control(kind=ControlKind.HEALTH, symbol=symbol, value=health))
+    ticks = [(START, 0, True, 99.99, 100.01, 0), (START + S, 1, True, 99.99, 100.01, 1)]
+    decide(stage, ticks, np.array([[GO], [GO]]))
+    dead = health != Health.LIVE
+    assert reasons(stage) == ["NOT_LIVE" if dead else "ORDER", "NOT_LIVE" if dead and symbol < 0 else "ORDER"]
+    stage.apply(Control(kind=ControlKind.HEALTH, symbol=symbol, value=Health.LIVE))
+    decide(stage, *stream((2, 99.99, 100.01, GO)))
+    assert reasons(stage)[2] == ("ORDER" if dead else "AT_TARGET")
+
+
+def test_an_old_order_is_cancelled_on_dead_data_too():
+    stage = decide(make(horizons=HORIZONS[:1]), *stream((0, 99.99, 100.01, GO)))
+    stage.apply(Control(kind=ControlKind.HEALTH, symbol=-1, value=Health.LOST))
+    decide(stage, *stream((0.6, 100.1, 100.2, GO, Flag.HALTED), (0.7, 100.1, 100.2, GO, Flag.HALTED), (0.8, 100.1, 100.2, GO)))
+    assert reasons(stage) == ["ORDER", "CANCEL", "HALTED", "NOT_LIVE"]
+    assert life(stage) == [(1, "INTENT"), (1, "CANCEL_INTENT"), (1, "CANCELLED")]
 
 
 def test_the_gross_cap_is_shared_and_frees_itself():
