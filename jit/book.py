@@ -16,7 +16,14 @@ from tickarrow.jit.wire_message import BID_ASK, LAST_PRICE, LAST_TRADE, MESSAGE,
 # Integer codes of pipeline/schemas.py.
 QUOTE, TRADE = 0, 1
 L1, TBT_LAST, TBT_ALL, TBT_BIDASK, FILE = 0, 1, 2, 3, 4
-CONFLATED, PAST_LIMIT, UNREPORTED = 1, 2, 4
+CONFLATED, PAST_LIMIT, UNREPORTED, DELAYED, FROZEN, HALTED, PRE_OPEN, UNCERTAIN = 1, 2, 4, 8, 16, 32, 64, 128
+STALE, BID_PAST_LOW, ASK_PAST_HIGH, AUTO_EXECUTE, GAP = 256, 512, 1024, 2048, 4096
+OF_PRICE = PAST_LIMIT | PRE_OPEN | BID_PAST_LOW | ASK_PAST_HIGH | AUTO_EXECUTE  # told with each price of the quote
+FLAGS = 0xFFFF
+SENT = 16  # shift of the sides of the quote (1 bid, 2 ask) that were ever sent
+MISSING = 18  # shift of those that are to be sent anew since data was lost
+ANY_PRICE = 1 << 20  # no side was ever sent, so any price ends the uncertainty
+SUBSCRIPTION, LINK = 1, 2  # who is silent
 
 INT_MAX = 2**63 - 1
 NOBODY = -1
@@ -30,6 +37,9 @@ BOOK = record([
     ("scale", "u1"), ("source", "u1"),  # tick type that the cumulative volume comes from; 0 = none seen
     ("held", "u1"), ("feed", "u1"),  # values that the open update holds, bit k = quote[k]; 0 = no open update
     ("last_subscribed", "i4"),  # tick-by-tick Last and AllLast subscriptions: with one, L1 makes no trades
+    ("marks", "u4"),  # flags in force, the next row carries them; above them the bits below
+    ("last_flags", "u1"),  # of the latest last price
+    ("silent", "u1"),  # why STALE is on: SUBSCRIPTION, LINK
 ])  # fmt: skip
 
 
@@ -49,18 +59,20 @@ def _same(a, b):
 
 
 @kernel(
-    "BOOK, i8, i8, i8, i8, i8, i8, i8, i8, f8, f8, out u8[:], out i8[:], out i8[:], out u8[:], out i4[:], out u1[:], out u1[:], out u2[:], "
+    "BOOK, i8, i8, i8, i8, i8, i8, i8, i8, i8, f8, f8, out u8[:], out i8[:], out i8[:], out u8[:], out i4[:], out u1[:], out u1[:], out u2[:], "
     "out f8[:], out f8[:], out f8[:], out f8[:], out f8[:], out f8[:]",
     inline=True,
 )
 def _put(
-    s, row, seq, ts, ts_exch, chunk, symbol, kind, feed, trade_price, trade_size,
+    s, row, seq, ts, ts_exch, chunk, symbol, kind, feed, flags, trade_price, trade_size,
     seq_, ts_, ts_exch_, chunk_, symbol_, kind_, feed_, flags_, bid, bid_size, ask, ask_size, price, size,
 ):  # fmt: skip
     """Write one row with the quote in force."""
     r = U(row)  # unsigned: no test for indices from the end
     seq_[r], ts_[r], ts_exch_[r], chunk_[r] = seq, ts, ts_exch, chunk
-    symbol_[r], kind_[r], feed_[r], flags_[r] = symbol, kind, feed, 0
+    symbol_[r], kind_[r], feed_[r], flags_[r] = symbol, kind, feed, flags & FLAGS
+    if flags & GAP != 0:
+        s.marks = np.int64(s.marks) & ~GAP  # only the first row after a loss has it
     bid[r], bid_size[r], ask[r], ask_size[r] = s.quote[0], s.quote[1], s.quote[2], s.quote[3]
     price[r], size[r] = trade_price, trade_size
 
@@ -90,6 +102,37 @@ def _close(book, i, ends):
         book[U(s.after)].before = s.before
     else:
         ends[1] = s.before
+
+
+@kernel("i8", inline=True)
+def attribute_flags(attributes):
+    """Flags of a tickPrice's attributes: 1 canAutoExecute, 2 pastLimit, 4 preOpen."""
+    return (attributes & 1) << 11 | attributes & PAST_LIMIT | (attributes & 4) << 4
+
+
+@kernel("BOOK, i8, i8", inline=True)
+def _priced(s, sides, attributes):
+    """Sides of the quote (1 bid, 2 ask, 3 both) were sent: their flags, and whether the quote is certain again."""
+    marks = (np.int64(s.marks) & ~(OF_PRICE | ANY_PRICE | sides << MISSING)) | attributes | sides << SENT
+    if marks & UNCERTAIN != 0 and (marks >> MISSING) & 3 == 0:
+        marks &= ~UNCERTAIN
+    s.marks = marks
+
+
+@kernel("BOOK", inline=True)
+def _priced_last(s):
+    """A last price was sent: for an instrument without quotes, such as an index, that ends the uncertainty."""
+    if s.marks & ANY_PRICE != 0:
+        s.marks = np.int64(s.marks) & ~(UNCERTAIN | ANY_PRICE)
+
+
+@kernel("BOOK[:], i8, i8")
+def book_lost(book, lo, hi):
+    """Data of symbols [lo, hi) was lost: their next row has GAP, and UNCERTAIN is on until each side that was ever sent is sent anew."""
+    for i in range(lo, hi):
+        s = book[U(i)]
+        sent = (np.int64(s.marks) >> SENT) & 3
+        s.marks = np.int64(s.marks) | UNCERTAIN | GAP | sent << MISSING | (ANY_PRICE if sent == 0 else 0)
 
 
 @kernel("BOOK, i8, i8, i8", inline=True)
@@ -175,7 +218,7 @@ def messages_update(
                 given = np.int64(15)
                 ends_here |= (held & 4 != 0 and not _same(s.quote[2], m.ask)) or (held & 8 != 0 and not _same(s.quote[3], m.ask_size))
             if ends_here:
-                _put(s, row, seq + row, ts, s.ts_exch, chunk, i, QUOTE, s.feed, np.nan, np.nan, seq_, ts_, ts_exch_, chunk_, symbol_,
+                _put(s, row, seq + row, ts, s.ts_exch, chunk, i, QUOTE, s.feed, np.int64(s.marks), np.nan, np.nan, seq_, ts_, ts_exch_, chunk_, symbol_,
                      kind_, feed_, flags_, bid, bid_size, ask, ask_size, price, size)  # fmt: skip
                 row += 1
                 _close(book, i, ends)
@@ -187,18 +230,25 @@ def messages_update(
             if role == BID_ASK:
                 s.quote[2], s.quote[3] = m.ask, m.ask_size
                 s.ts_exch, s.feed = m.time * np.int64(1_000_000_000), TBT_BIDASK
-            elif role == QUOTE_PRICE and m.empty != 0:
-                given = np.int64(1) << p  # the size is missing until it comes by itself
+                _priced(s, 3, (np.int64(m.attributes) & 3) << 9)
+            elif role == QUOTE_PRICE:
+                if m.empty != 0:
+                    given = np.int64(1) << p  # the size is missing until it comes by itself
+                _priced(s, 1 + np.int64(m.side), attribute_flags(np.int64(m.attributes)))
             s.held = held | given
             continue
-        trade_price, trade_size, ts_exch, feed, flags = s.last, 0.0, np.int64(0), L1, CONFLATED
+        trade_price, trade_size, ts_exch, feed, flags = s.last, 0.0, np.int64(0), L1, CONFLATED | np.int64(s.last_flags)
         if role == LAST_PRICE:
             s.last = m.price
+            s.last_flags = np.int64(m.attributes) & PAST_LIMIT
+            _priced_last(s)
             continue
         if role == VOLUME or role == RT_VOLUME:
             if role == RT_VOLUME:
                 if not np.isnan(m.price):
                     s.last = trade_price = m.price
+                    s.last_flags, flags = np.int64(0), CONFLATED
+                    _priced_last(s)
                 ts_exch = m.time * np.int64(1_000_000)
             trade_size = volume_point(s, m.mantissa, np.int64(m.scale), np.int64(m.tick_type))
             if not trade_size > 0.0 or s.last_subscribed > 0:
@@ -207,16 +257,17 @@ def messages_update(
             trade_price, trade_size, ts_exch = m.price, m.quantity, m.time * np.int64(1_000_000_000)
             feed = TBT_LAST if m.tick_type == 1 else TBT_ALL
             flags = (PAST_LIMIT if m.attributes & 1 else 0) | (UNREPORTED if m.attributes & 2 else 0)
+            _priced_last(s)
         else:
             continue
         if s.held != 0:
-            _put(s, row, seq + row, ts, s.ts_exch, chunk, i, QUOTE, s.feed, np.nan, np.nan, seq_, ts_, ts_exch_, chunk_, symbol_, kind_,
+            _put(s, row, seq + row, ts, s.ts_exch, chunk, i, QUOTE, s.feed, np.int64(s.marks), np.nan, np.nan, seq_, ts_, ts_exch_, chunk_, symbol_, kind_,
                  feed_, flags_, bid, bid_size, ask, ask_size, price, size)  # fmt: skip
             row += 1
             _close(book, i, ends)
-        _put(s, row, seq + row, ts, ts_exch, chunk, i, TRADE, feed, trade_price, trade_size, seq_, ts_, ts_exch_, chunk_, symbol_, kind_,
-             feed_, flags_, bid, bid_size, ask, ask_size, price, size)  # fmt: skip
-        flags_[row] = flags
+        flags |= np.int64(s.marks) & ~PAST_LIMIT  # that bit is the trade's own
+        _put(s, row, seq + row, ts, ts_exch, chunk, i, TRADE, feed, flags, trade_price, trade_size, seq_, ts_, ts_exch_, chunk_, symbol_,
+             kind_, feed_, flags_, bid, bid_size, ask, ask_size, price, size)  # fmt: skip
         row += 1
     return row
 
@@ -233,7 +284,7 @@ def chunk_close(
     i = ends[0]
     while i >= 0:
         s = book[U(i)]
-        _put(s, row, seq + row, ts, s.ts_exch, chunk, i, QUOTE, s.feed, np.nan, np.nan, seq_, ts_, ts_exch_, chunk_, symbol_, kind_, feed_,
+        _put(s, row, seq + row, ts, s.ts_exch, chunk, i, QUOTE, s.feed, np.int64(s.marks), np.nan, np.nan, seq_, ts_, ts_exch_, chunk_, symbol_, kind_, feed_,
              flags_, bid, bid_size, ask, ask_size, price, size)  # fmt: skip
         row += 1
         s.held = 0
@@ -288,7 +339,7 @@ def rows_update(
             if not np.isnan(in_price[j]):
                 s.last = in_price[j]
             trade_price, trade_size = s.last, in_size[j]
-        _put(s, row, seq, in_ts[j], np.int64(0), seq, i, np.int64(in_kind[j]), FILE, trade_price, trade_size, seq_, ts_, ts_exch_, chunk_,
+        _put(s, row, seq, in_ts[j], np.int64(0), seq, i, np.int64(in_kind[j]), FILE, np.int64(s.marks), trade_price, trade_size, seq_, ts_, ts_exch_, chunk_,
              symbol_, kind_, feed_, flags_, bid, bid_size, ask, ask_size, price, size)  # fmt: skip
         row += 1
         seq += 1

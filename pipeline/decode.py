@@ -15,7 +15,7 @@ from tickarrow.jit import book, wire, wire_fields, wire_message, wire_step
 from tickarrow.jit.wire_step import NEW_BAD, POS, step
 from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.errors import DataError
-from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed
+from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Health
 from tickarrow.pipeline.stage import Snapshot
 
 if TYPE_CHECKING:
@@ -132,13 +132,6 @@ class Decode:
         if entry["req_id"] == req_id:
             self._change(req_id, int(entry["symbol"]), Feed(int(entry["feed"])), wire_fields.RETIRED)
 
-    def apply(self, event: Control) -> None:
-        """Apply a control event between chunks."""
-        if event.kind == ControlKind.SUBSCRIBE:
-            self.subscribe(event.key, event.symbol, Feed(int(event.value)))
-        elif event.kind == ControlKind.UNSUBSCRIBE:
-            self.unsubscribe(event.key)
-
     def _change(self, req_id: int, symbol: int, feed: Feed, state: int) -> None:
         table = self._subscriptions
         if 2 * (np.count_nonzero(table["req_id"] >= 0) + 1) > len(table):
@@ -192,6 +185,29 @@ class Decode:
         if words[NEW_BAD]:
             self._keep_samples()
         return table.commit(n)
+
+    def apply(self, event: Control) -> None:
+        """Apply a control event between chunks: whose frames are ours, and flags of the rows that follow (design contract 7).
+
+        RESYNC: data of every symbol was lost. HEALTH, of a symbol or of the link (symbol -1): STALE is on until both are LIVE again, and
+        data of a LOST or DISPLACED one is missing.
+        """
+        if event.kind == ControlKind.SUBSCRIBE:
+            self.subscribe(event.key, event.symbol, Feed(int(event.value)))
+        elif event.kind == ControlKind.UNSUBSCRIBE:
+            self.unsubscribe(event.key)
+        elif event.kind == ControlKind.RESYNC:
+            book.book_lost(self._book, 0, len(self._book))
+        elif event.kind == ControlKind.HEALTH:
+            self._apply_health(event.symbol, Health(int(event.value)))
+
+    def _apply_health(self, symbol: int, health: Health) -> None:
+        why, lo, hi = (book.LINK, 0, len(self._book)) if symbol < 0 else (book.SUBSCRIPTION, symbol, symbol + 1)
+        rows = self._book[lo:hi]
+        rows["silent"] = rows["silent"] & ~np.uint8(why) if health == Health.LIVE else rows["silent"] | np.uint8(why)
+        rows["marks"] = np.where(rows["silent"], rows["marks"] | book.STALE, rows["marks"] & ~np.uint32(book.STALE))
+        if health in (Health.LOST, Health.DISPLACED):
+            book.book_lost(self._book, lo, hi)
 
     def _bind_table(self) -> None:
         self._segment = self._table.segment

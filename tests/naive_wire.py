@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 NAN = math.nan
@@ -191,91 +191,3 @@ def decode(payloads: list[bytes], ours: dict[int, int]) -> tuple[list[Said], lis
         except Bad as bad:
             outcomes.append(str(bad))
     return messages, outcomes
-
-
-@dataclass
-class Symbol:
-    quote: list[float] = field(default_factory=lambda: [NAN] * 4)
-    last: float = NAN
-    volume: Decimal | None = None
-    source: int = 0
-
-
-def same(a: float, b: float) -> bool:
-    return a == b or (a != a and b != b)
-
-
-def ticks(chunks: list[list[Said]], ours: dict[int, int], tick_by_tick: set[int] = frozenset()) -> list[tuple]:
-    """Rows (chunk, symbol, kind, ts_exch, flags, bid, bid_size, ask, ask_size, price, size) of chunks of messages."""
-    symbols: dict[int, Symbol] = {i: Symbol() for i in ours.values()}
-    rows: list[tuple] = []
-    for number_, chunk in enumerate(chunks):
-        updates: dict[int, dict] = {}  # open updates in the order of their first messages
-
-        def close(i, updates=updates, number_=number_):
-            if i in updates:
-                update = updates.pop(i)
-                rows.append((number_, i, 0, update["time"], 0, *symbols[i].quote, NAN, NAN))
-
-        for m in chunk:
-            i = ours[m.req_id]
-            s = symbols[i]
-            if m.what in ("price", "size", "bidask"):
-                if m.what == "price":
-                    given = dict(zip((2 * m.side, 2 * m.side + 1), m.values))
-                elif m.what == "size":
-                    v = m.values[0]
-                    given = {2 * m.side + 1: NAN if v == 0 and s.quote[2 * m.side] != s.quote[2 * m.side] else v}
-                else:
-                    given = dict(enumerate(m.values))
-                held = updates.get(i, {"values": {}})["values"]
-                if any(k in held and not same(held[k], v) for k, v in given.items()):
-                    close(i)
-                update = updates.setdefault(i, {"values": {}, "time": 0})
-                for k, v in given.items():
-                    s.quote[k] = v
-                    if not (m.empty and k % 2):
-                        update["values"][k] = v
-                update["time"] = m.time * 10**9 if m.what == "bidask" else 0
-            elif m.what == "last":
-                s.last = m.values[0]
-            elif m.what == "trade":
-                close(i)
-                rows.append((number_, i, 1, m.time * 10**9, 2 * (m.attributes & 1) + 4 * (m.attributes >> 1 & 1), *s.quote, *m.values))
-            elif m.what in ("volume", "rtvolume"):
-                if m.what == "rtvolume" and m.values[0] == m.values[0]:
-                    s.last = m.values[0]
-                if s.source != m.type:
-                    if s.source in (0, 8):
-                        s.source, s.volume = m.type, m.volume
-                    continue
-                increase = m.volume - s.volume
-                s.volume = m.volume
-                if increase > 0 and i not in tick_by_tick:
-                    close(i)
-                    time = m.time * 10**6 if m.what == "rtvolume" else 0
-                    rows.append((number_, i, 1, time, 1, *s.quote, s.last, float(increase)))
-        for i in list(updates):
-            close(i)
-    return rows
-
-
-def rows(source: list[dict]) -> list[tuple]:
-    """TICKS of source rows: (symbol, kind, bid, bid_size, ask, ask_size, price, size)."""
-    state: dict[int, Symbol] = {}
-    out = []
-    for r in source:
-        s = state.setdefault(r["symbol"], Symbol())
-        if r["kind"] == 1:
-            if r["price"] == r["price"]:
-                s.last = r["price"]
-            out.append((r["symbol"], 1, *s.quote, s.last, r["size"]))
-            continue
-        for side, names in ((0, ("bid", "bid_size")), (1, ("ask", "ask_size"))):
-            new = [r[n] if r["mask"] >> (2 * side + k) & 1 else s.quote[2 * side + k] for k, n in enumerate(names)]
-            if r["mask"] >> (2 * side) & 3:
-                if new[1] == 0 and (new[0] != new[0] or new[0] in (-1, 0)):
-                    new = [NAN, NAN]
-                s.quote[2 * side : 2 * side + 2] = new
-        out.append((r["symbol"], 0, *s.quote, NAN, NAN))
-    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import naive_book as twin
 import naive_wire as naive
 import numpy as np
 import pytest
@@ -26,7 +27,18 @@ def wrap():
         yield
 
 
-def ticks(chunks: list[list[bytes]], piece: int = 256, last_subscribed: tuple[int, ...] = ()) -> list[tuple]:
+def runs(frames: list[bytes | str]) -> list[bytes]:
+    """The bytes of the frames between the places where data was lost."""
+    out = [b""]
+    for f in frames:
+        if f == twin.LOST:
+            out.append(b"")
+        else:
+            out[-1] += f
+    return out
+
+
+def ticks(chunks: list[list[bytes | str]], piece: int = 256, last_subscribed: tuple[int, ...] = ()) -> list[tuple]:
     """Rows of chunks of frames, through the kernels; a reqId is its symbol."""
     state, ends = book.new_book(SYMBOLS), np.full(2, book.NOBODY)
     for i in last_subscribed:
@@ -36,13 +48,16 @@ def ticks(chunks: list[list[bytes]], piece: int = 256, last_subscribed: tuple[in
     subscriptions = subscription_table(np.array([(i, i, 0, wire_fields.LIVE) for i in range(SYMBOLS)], wire_fields.SUBSCRIPTION))
     row = 0
     for number, frames in enumerate(chunks):
-        data = np.frombuffer(b"".join(frames) + bytes(64), np.uint8).copy()
-        pos, status = 0, wire.FULL
         messages, scratch = np.zeros(piece, wire_message.MESSAGE), np.zeros(wire_message.MAX_FIELDS, np.int64)
         counts, samples = np.zeros(wire.N_COUNTS, np.int64), np.zeros((wire.SAMPLES, 3), np.int64)
-        while status == wire.FULL:
-            pos, filled, status = wire.decode(data, pos, len(data) - 64, subscriptions, 0, messages, scratch, counts, samples)
-            row = book.messages_update(state, ends, messages, 0, filled, 1000 + number, number, row, row, *columns)
+        for k, run in enumerate(runs(frames)):
+            if k:
+                book.book_lost(state, 0, SYMBOLS)
+            data = np.frombuffer(run + bytes(64), np.uint8).copy()
+            pos, status = 0, wire.FULL
+            while status == wire.FULL:
+                pos, filled, status = wire.decode(data, pos, len(data) - 64, subscriptions, 0, messages, scratch, counts, samples)
+                row = book.messages_update(state, ends, messages, 0, filled, 1000 + number, number, row, row, *columns)
         row = book.chunk_close(state, ends, 1000 + number, number, row, row, *columns)
         assert counts[wire_message.BAD] == 0
         assert tuple(ends) == (book.NOBODY, book.NOBODY)
@@ -53,19 +68,19 @@ def ticks(chunks: list[list[bytes]], piece: int = 256, last_subscribed: tuple[in
 
 
 def equal(a: list[tuple], b: list[tuple]) -> bool:
-    return len(a) == len(b) and all(naive.same(x, y) for r, s in zip(a, b) for x, y in zip(r, s))
+    return len(a) == len(b) and all(twin.same(x, y) for r, s in zip(a, b) for x, y in zip(r, s))
 
 
-def price(i, side, p, z):
-    return naive.frame(1, 6, i, (1, 2)[side], p, z, 0)
+def price(i, side, p, z, attributes=0):
+    return naive.frame(1, 6, i, (1, 2)[side], p, z, attributes)
 
 
 def size(i, side, z):
     return naive.frame(2, 6, i, (0, 3)[side], z)
 
 
-def last(i, p, z=100):
-    return naive.frame(1, 6, i, 4, p, z, 0)
+def last(i, p, z=100, attributes=0):
+    return naive.frame(1, 6, i, 4, p, z, attributes)
 
 
 def volume(i, v):
@@ -78,8 +93,8 @@ def quote(chunk, i, bid, bid_size, ask, ask_size, time=0):
 
 def test_codes_are_those_of_the_schemas():
     assert (book.QUOTE, book.TRADE) == (schemas.Kind.QUOTE, schemas.Kind.TRADE)
-    assert list(schemas.Feed) == [book.L1, book.TBT_LAST, book.TBT_ALL, book.TBT_BIDASK, book.FILE]
-    assert list(schemas.Flag) == [book.CONFLATED, book.PAST_LIMIT, book.UNREPORTED]
+    assert list(schemas.Feed)[:5] == [book.L1, book.TBT_LAST, book.TBT_ALL, book.TBT_BIDASK, book.FILE]
+    assert [getattr(book, f.name) for f in schemas.Flag] == list(schemas.Flag)
 
 
 # --- contract 4
@@ -194,17 +209,69 @@ def test_a_trade_without_a_last_price_has_none():
     assert equal(ticks([[volume(0, 10), volume(0, 12)]]), [(0, 0, 1, 0, 1, NAN, NAN, NAN, NAN, NAN, 2)])
 
 
+# --- flags
+
+
+def trade(i, attributes=0):
+    return naive.frame(99, i, 1, T, "10.01", 3, attributes, "", "")
+
+
+def bid_ask(i, attributes=0):
+    return naive.frame(99, i, 3, T, "10.00", "10.02", 5, 7, attributes)
+
+
+def flags(chunks: list[list[bytes | str]]) -> list[int]:
+    return [r[4] for r in ticks(chunks)]
+
+
+@pytest.mark.pure
+def test_attributes_are_those_of_the_latest_price_of_the_quote():
+    f = schemas.Flag
+    got = flags([[price(0, 0, "10", 5, 1)], [size(0, 0, 6)], [price(0, 1, "11", 5, 6)], [price(0, 0, "10", 5)], [bid_ask(0, 1)], [bid_ask(0, 2)]])
+    assert got == [f.AUTO_EXECUTE, f.AUTO_EXECUTE, f.PAST_LIMIT | f.PRE_OPEN, 0, f.BID_PAST_LOW, f.ASK_PAST_HIGH]
+
+
+@pytest.mark.pure
+def test_a_trade_has_the_quote_s_flags_and_its_own_limit():
+    f = schemas.Flag
+    chunks = [[volume(0, 10), price(0, 0, "10", 5, 7)], [trade(0)], [trade(0, 3)], [last(0, "9", 1, 2), volume(0, 11)], [last(0, "9", 1, 0), volume(0, 12)]]
+    shared = f.AUTO_EXECUTE | f.PRE_OPEN
+    assert flags(chunks) == [
+        shared | f.PAST_LIMIT, shared, shared | f.PAST_LIMIT | f.UNREPORTED, shared | f.PAST_LIMIT | f.CONFLATED, shared | f.CONFLATED,
+    ]  # fmt: skip
+
+
+@pytest.mark.pure
+def test_after_lost_data_a_quote_is_uncertain_until_both_sides_came():
+    f = schemas.Flag
+    both = [price(0, 0, "10", 5), price(0, 1, "11", 5)]
+    got = flags([both, [twin.LOST, size(0, 0, 7)], [price(0, 0, "10", 5)], [trade(0)], [price(0, 0, "9", 5)], [price(0, 1, "-1", 0)], [price(0, 0, "9", 4)]])
+    assert got == [0, f.GAP | f.UNCERTAIN, f.UNCERTAIN, f.UNCERTAIN, f.UNCERTAIN, 0, 0]
+    assert flags([both, [twin.LOST], [bid_ask(0)], [trade(0)]]) == [0, f.GAP, 0]
+
+
+@pytest.mark.pure
+def test_a_side_that_was_never_sent_is_not_waited_for():
+    f = schemas.Flag
+    assert flags([[price(0, 0, "10", 5)], [twin.LOST, size(0, 0, 7)], [price(0, 0, "10", 5)]]) == [0, f.GAP | f.UNCERTAIN, 0]
+    index = [[last(0, "10"), volume(0, 5)], [twin.LOST, volume(0, 6)], [last(0, "11"), volume(0, 7)]]
+    assert flags(index) == [f.CONFLATED | f.GAP | f.UNCERTAIN, f.CONFLATED]
+
+
 # --- against the twin
 
 ONE = st.one_of(
-    st.builds(price, st.integers(0, 3), st.integers(0, 1), st.sampled_from(["10", "10.01", "-1", "0"]), st.sampled_from([0, 5, 6, ""])),
+    st.builds(
+        price, st.integers(0, 3), st.integers(0, 1), st.sampled_from(["10", "10.01", "-1", "0"]), st.sampled_from([0, 5, 6, ""]), st.integers(0, 7)
+    ),
     st.builds(size, st.integers(0, 3), st.integers(0, 1), st.sampled_from([0, 5, 6, "0.5"])),
-    st.builds(last, st.integers(0, 3), st.sampled_from(["10", "10.005"])),
+    st.builds(last, st.integers(0, 3), st.sampled_from(["10", "10.005"]), st.just(5), st.integers(0, 3)),
     st.builds(volume, st.integers(0, 3), st.sampled_from([10, 11, "11.5", "11.25", 3])),
     st.builds(lambda i, k, v: naive.frame(46, 6, i, k, f"10.5;1;{T * 1000};{v};10;true"), st.integers(0, 1), st.sampled_from([48, 77]), st.integers(5, 8)),
-    st.builds(lambda i, b, z: naive.frame(99, i, 3, T, b, "10.02", z, 7, 0), st.integers(0, 3), st.sampled_from(["10", "-1"]), st.integers(0, 1)),
+    st.builds(lambda i, b, z: naive.frame(99, i, 3, T, b, "10.02", z, 7, z), st.integers(0, 3), st.sampled_from(["10", "-1"]), st.integers(0, 3)),
     st.builds(lambda i, k, a: naive.frame(99, i, k, T, "10.01", 3, a, "", ""), st.integers(0, 3), st.integers(1, 2), st.integers(0, 3)),
     st.builds(lambda i: naive.frame(99, i, 4, T, "10.01"), st.integers(0, 3)),
+    st.just(twin.LOST),
 )
 
 
@@ -212,8 +279,8 @@ ONE = st.one_of(
 @given(st.lists(st.lists(ONE, max_size=25), max_size=5), st.sampled_from([1, 2, 7, 256]), st.sets(st.integers(0, 3)))
 def test_ticks_equal_the_twin_however_the_messages_are_cut(chunks, piece, tick_by_tick):
     ours = {i: i for i in range(SYMBOLS)}
-    said = [naive.decode([f[4:] for f in c], ours)[0] for c in chunks]
-    assert equal(ticks(chunks, piece, tuple(tick_by_tick)), naive.ticks(said, ours, tick_by_tick))
+    said = [[m for f in c for m in ([f] if f == twin.LOST else naive.decode([f[4:]], ours)[0])] for c in chunks]
+    assert equal(ticks(chunks, piece, tuple(tick_by_tick)), twin.ticks(said, ours, tick_by_tick))
 
 
 # --- rows of a file
@@ -238,7 +305,7 @@ def test_rows_equal_the_twin_however_they_are_cut(source, cut):
     assert list(columns[0][:n]) == list(columns[3][:n]) == list(columns[1][:n]) == list(range(n))
     assert (columns[6][:n] == book.FILE).all()
     got = [tuple(columns[k][j].item() for k in (4, 5, 8, 9, 10, 11, 12, 13)) for j in range(n)]
-    assert equal(got, naive.rows(source))
+    assert equal(got, twin.rows(source))
 
 
 def test_rows_equal_the_wire_with_a_chunk_per_row():
@@ -267,4 +334,4 @@ def test_rows_equal_the_wire_with_a_chunk_per_row():
         given = dict(zip(("bid", "bid_size", "ask", "ask_size"), state[i]))
         source.append({"symbol": i, "kind": 0, "mask": mask, "price": NAN, "size": NAN} | given)
     wire_rows = [(x[1], x[2], *x[5:]) for x in ticks(chunks)]
-    assert equal(wire_rows, naive.rows(source))
+    assert equal(wire_rows, twin.rows(source))

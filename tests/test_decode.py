@@ -13,10 +13,11 @@ from naive_wire import frame
 from test_wire import mixed
 
 from tickarrow.pipeline.batch import Chunk, Table
+from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import CLOCK, END, LOST, MORE, Decode, FromRows
 from tickarrow.pipeline.decode_file import decode_file
 from tickarrow.pipeline.errors import DataError, SessionError
-from tickarrow.pipeline.schemas import TICKS, Feed, Kind
+from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Flag, Health, Kind
 from tickarrow.pipeline.source_rows import Rows
 
 T = 1_700_000_000
@@ -199,6 +200,32 @@ def test_bad_frames_are_counted_and_the_first_are_kept():
     assert (decode.counts()["bad_not_a_number"], decode.counts()["bad_unusual_number"]) == (15, 3)
     assert decode.bad_samples()[:6] == [("not a number", bad)] * 5 + [("unusual number", frame(1, 6, 0, 1, "1e5", 1, 0))]
     assert len(decode.bad_samples()) == 8
+
+
+def test_health_and_resync_become_flags_of_the_rows_that_follow():
+    decode, ticks = stage(2)
+    both = [frame(1, 6, i, side, "10.00", 5, 0) for i in (0, 1) for side in (1, 2)]
+
+    def flags(kind, symbol, value=np.nan, frames=both):
+        decode.apply(Control(kind=kind, symbol=symbol, value=float(value)))
+        data = padded(b"".join(frames))
+        batch = decode.step(Chunk(data, 0, len(data) - 64, 0, ticks.rows))
+        return [Flag(f) for f in batch.view("flags").tolist()]
+
+    health, f = ControlKind.HEALTH, Flag
+    assert flags(ControlKind.TIMER, 0) == [0, 0]
+    assert flags(health, 1, Health.STALE) == [0, f.STALE]
+    assert flags(health, -1, Health.STALE) == [f.STALE, f.STALE]
+    assert flags(health, 1, Health.LIVE) == [f.STALE, f.STALE]
+    assert flags(health, -1, Health.LIVE) == [0, 0]
+    assert flags(health, 0, Health.LOST) == [f.STALE | f.GAP, 0]
+    assert flags(health, 0, Health.REFUSED, both[:1]) == [f.STALE]
+    assert flags(ControlKind.RESYNC, 0, 99, both[1:3]) == [f.STALE | f.GAP | f.UNCERTAIN, f.GAP | f.UNCERTAIN]
+    saved = decode.snapshot()
+    assert flags(health, 0, Health.LIVE, both) == [0, 0]
+    decode.restore(saved)
+    assert flags(health, 0, Health.LIVE, both[1:2]) == [f.UNCERTAIN]
+    assert flags(health, -1, Health.DISPLACED, both[1:3]) == [f.STALE | f.GAP | f.UNCERTAIN] * 2
 
 
 def test_rows_of_a_file_go_through_with_chunk_and_seq_alike():
