@@ -44,7 +44,7 @@ class WireEncode:
     def time_encode_rows(self, rows_):
         e = self.encoder
         e.control[POSITION] = 0
-        encode_rows(e.state, e.first, e.subs, *self.columns, 0, self.n, EVERY_ROW, False, True, e.odd, e.control, e.out)
+        encode_rows(e.state, e.first, e.subs, *self.columns, 0, self.n, EVERY_ROW, False, True, False, False, e.odd, e.control, e.out)
 
     def time_market_update(self, rows_):
         market_update(self.market, *self.columns, 0, self.n, 2**62, self.control)
@@ -52,4 +52,4 @@ class WireEncode:
     def time_encode_slot(self, rows_):
         e = self.encoder
         e.control[POSITION] = 0
-        encode_slot(e.state, e.subs, 0, min(self.n, len(e.subs)), 3, 3, True, e.odd, e.control, e.out)
+        encode_slot(e.state, e.subs, 0, min(self.n, len(e.subs)), 3, 3, 0, True, False, False, e.odd, e.control, e.out)

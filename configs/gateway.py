@@ -25,10 +25,20 @@ class SimulatorConf:
 
     speed: float = 0.0  # market seconds per second: 0 = as fast as possible, 1 = real time
     latency_ms: float = 50.0  # market time from a decision to the moment its order or cancel takes effect
-    conflation_ms: int = 0  # 0 = every row is sent, 250 = as IBKR samples reqMktData; not for clients in lock step
+    conflation_ms: float = 0.0  # 0 = every row is sent, 250.3 = as IBKR samples reqMktData; not for clients in lock step
     quote_slots: int = 3  # conflation slots that a change of sizes alone waits: 3 as recorded, 1 is the harder load
     duplicate_sizes: bool = True  # a size message follows each price message, as IBKR sends it
-    pacing: int = 50  # requests per second that an ordinary client may send; 0 = any number
+    split_packets: float = 0.07  # share of conflation slots whose quotes follow the trades in a second packet
+    day_ticks: bool = True  # high, low, open, close and last time (ticks 6, 7, 14, 9, 45), as IBKR sends them; not to clients in lock step
+    pacing: int = 50  # requests per second that a client may send; 0 = any number
+    lines: int = 100  # market data lines of all clients: L1, tick-by-tick and real-time bars; 0 = any number
+    tick_by_tick: int = 3  # tick-by-tick subscriptions of all clients; 0 = any number
+    tick_by_tick_s: float = 15.0  # market time between two tick-by-tick requests of one instrument and kind; 0 = any
+    depth: int = 3  # market depth subscriptions of all clients; 0 = any number
+    historical_per_10min: int = 60  # historical requests; a request for bid and ask counts twice; 0 = any number
+    historical_per_2s: int = 5  # of one contract and kind of data: IBKR refuses the sixth; 0 = any number
+    historical_identical_s: float = 15.0  # market time between two identical historical requests; 0 = any
+    historical_open: int = 50  # historical requests that stay open (keepUpToDate); 0 = any number
     settle_ms: float = 100.0  # the market opens when no request has come for this long after the first subscription
     commission_per_share: float = 0.005  # currency, IBKR fixed (US stocks)
     commission_min: float = 1.0  # currency an order

@@ -1,8 +1,5 @@
-"""Source rows -> frames of the IBKR wire (text dialect, server version 178), for the simulated gateway.
-
-A price is written as the shortest decimal text that reads back as the same double; a number that has no such text of at most eight
-decimals is looked up in a small table, which the caller fills (`ODD`). The day volume is kept in units of 1e-8 shares, so that its
-text is exact."""
+"""Source rows -> frames of the IBKR wire (text dialect, server versions 157 to 178), for the simulated gateway. The day
+volume is kept in units of 1e-8 shares, so that its text is exact."""
 
 import numpy as np
 
@@ -20,6 +17,7 @@ from tickarrow.jit.wire_encode_market import (
     MESSAGES,
     POSITION,
     QUOTE,
+    SECOND,
     STATUS,
     TRADE,
     TRADES,
@@ -28,6 +26,7 @@ from tickarrow.jit.wire_encode_market import (
     VOLUME_UNIT,
     row_apply,
 )
+from tickarrow.jit.wire_encode_number import ODD, decimal_point, integer_point, number_point
 
 # A market-data request of a client; those of one symbol are chained by `next` (-1 = last).
 # From `bid` on: what a conflated request has sent.
@@ -35,92 +34,13 @@ SUBSCRIPTION = record(
     [
         ("req", "i8"), ("symbol", "i4"), ("next", "i4"), ("feed", "u1"), ("ignore_size", "?"),
         ("bid", "f8"), ("bid_size", "f8"), ("ask", "f8"), ("ask_size", "f8"), ("last", "f8"), ("last_size", "f8"), ("volume", "i8"),
-        ("quote_slot", "i8"), ("volume_slot", "i8"),
+        ("open", "f8"), ("high", "f8"), ("low", "f8"), ("last_time", "i8"), ("quote_slot", "i8"), ("volume_slot", "i8"),
     ]
 )  # fmt: skip
 
-# Texts of numbers that the kernel cannot write. Entry 0 is the request: the number that is missing.
-ODD = record([("value", "f8"), ("length", "i8"), ("text", "u1", (32,))])
-
 L1, LAST, ALL_LAST, BID_ASK, MIDPOINT = 0, 1, 2, 3, 4  # feed of a request; from 1 on the tick-by-tick type of the wire
 MESSAGE_BYTES = 192  # no frame written here is longer
-_EXACT = 2251799813685248.0  # 2**51: below it different mantissas are different doubles
-_SECOND = 1_000_000_000
 _EXCHANGE = (83, 73, 77)  # "SIM"
-
-
-@kernel("out u1[:], i8, i8", inline=True)
-def integer_point(out, pos, value):
-    """Write the digits of `value` (>= 0) at `pos`; position behind them."""
-    ten = np.uint64(10)
-    v = np.uint64(value)
-    n, bound = 1, ten
-    while v >= bound:
-        n += 1
-        if n == 20:
-            break
-        bound = np.uint64(bound * ten)
-    for k in range(pos + n - 1, pos - 1, -1):
-        q = np.uint64(v // ten)
-        out[k] = np.uint8(48 + np.int64(v - np.uint64(q * ten)))
-        v = q
-    return pos + n
-
-
-@kernel("out u1[:], i8, i8, i8")
-def decimal_point(out, pos, mantissa, decimals):
-    """Write `mantissa` / 10**decimals (mantissa >= 0) without trailing zeros; position behind it."""
-    while decimals > 0 and mantissa % 10 == 0:
-        mantissa //= 10
-        decimals -= 1
-    whole = mantissa
-    for _ in range(decimals):
-        whole //= 10
-    pos = integer_point(out, pos, whole)
-    if decimals > 0:
-        out[pos] = 46
-        rest = mantissa
-        for k in range(pos + decimals, pos, -1):
-            q = rest // 10
-            out[k] = np.uint8(48 + rest - q * 10)
-            rest = q
-        pos += decimals + 1
-    return pos
-
-
-@kernel("out u1[:], i8, f8, ODD[:]")
-def number_point(out, pos, x, odd):
-    """Write the shortest decimal text of `x`; position behind it, or -1 if the kernel has none: then `odd[0]` asks for it.
-
-    Correct because m / 10**d is the double nearest to that decimal (both exact, d <= 22), which is what a reader computes.
-    """
-    a = abs(x)
-    mantissa, decimals = np.int64(-1), 0
-    if a < _EXACT:
-        if np.float64(np.int64(a)) == a:
-            mantissa = np.int64(a)
-        else:
-            scale = 1.0
-            for d in range(2, 9, 2):
-                scale *= 100.0
-                if a * scale >= _EXACT:
-                    break
-                m = np.int64(a * scale + 0.5)
-                if np.float64(m) / scale == a:
-                    mantissa, decimals = m, d
-                    break
-    if mantissa < 0:
-        for i in range(1, odd.size):
-            if odd[i].length > 0 and odd[i].value == x:
-                for k in range(odd[i].length):
-                    out[pos + k] = odd[i].text[k]
-                return pos + odd[i].length
-        odd[0].value = x
-        return -1
-    if x < 0.0:
-        out[pos] = 45
-        pos += 1
-    return decimal_point(out, pos, mantissa, decimals)
 
 
 @kernel("out u1[:], i8, i8", inline=True)
@@ -143,9 +63,13 @@ def head_point(out, pos, message, req, tick):
     out[pos + 7] = 0
     pos = integer_point(out, pos + 8, req)
     out[pos] = 0
-    out[pos + 1] = np.uint8(48 + tick)
-    out[pos + 2] = 0
-    return pos + 3
+    pos += 1
+    if tick >= 10:
+        out[pos] = np.uint8(48 + tick // 10)
+        pos += 1
+    out[pos] = np.uint8(48 + tick % 10)
+    out[pos + 1] = 0
+    return pos + 2
 
 
 @kernel("out u1[:], i8, i8, i8, f8, f8, i8, ODD[:]")
@@ -199,6 +123,19 @@ def volume_message(out, start, req, volume):
     return frame_end(out, start, pos + 1)
 
 
+@kernel("out u1[:], i8, i8, i8")
+def time_message(out, start, req, seconds):
+    """`46|6|req|45|seconds|`: when the last trade was."""
+    if start < 0:
+        return start
+    out[start + 4], out[start + 5], out[start + 6], out[start + 7], out[start + 8] = 52, 54, 0, 54, 0
+    pos = integer_point(out, start + 9, req)
+    out[pos], out[pos + 1], out[pos + 2], out[pos + 3] = 0, 52, 53, 0
+    pos = integer_point(out, pos + 4, seconds)
+    out[pos] = 0
+    return frame_end(out, start, pos + 1)
+
+
 @kernel("out u1[:], i8, i8, i8, i8, f8, f8, f8, f8, ODD[:]")
 def tick_by_tick_message(out, start, req, feed, ts, price, size, ask, ask_size, odd):
     """`99|req|feed|seconds|...`: a trade (price, size), a quote (price, size: the bid's), its middle. -1 = `number_point` failed."""
@@ -207,7 +144,7 @@ def tick_by_tick_message(out, start, req, feed, ts, price, size, ask, ask_size, 
     out[start + 4], out[start + 5], out[start + 6] = 57, 57, 0
     pos = integer_point(out, start + 7, req)
     out[pos], out[pos + 1], out[pos + 2] = 0, np.uint8(48 + feed), 0
-    pos = integer_point(out, pos + 3, ts // _SECOND)
+    pos = integer_point(out, pos + 3, ts // SECOND)
     out[pos] = 0
     pos += 1
     a = -1.0 if np.isnan(price) else price
@@ -255,12 +192,12 @@ def clock_message(out, start, ts, number):
 
 
 @kernel(
-    "QUOTE[:], i4[:], SUBSCRIPTION[:], i8[:], i4[:], u1[:], u1[:], f8[:], f8[:], f8[:], f8[:], f8[:], f8[:], i8, i8, i8, ?, ?, "
+    "QUOTE[:], i4[:], SUBSCRIPTION[:], i8[:], i4[:], u1[:], u1[:], f8[:], f8[:], f8[:], f8[:], f8[:], f8[:], i8, i8, i8, ?, ?, ?, ?, "
     "ODD[:], out i8[:], out u1[:]"
 )
 def encode_rows(
     state, first, subs, ts, symbol, kind, mask, bid, bid_size, ask, ask_size, price, size, lo, hi,
-    clock, conflated, duplicates, odd, control, out,
+    clock, conflated, duplicates, whole, day, odd, control, out,
 ):  # fmt: skip
     """Frames of source rows for one client, in the order in which IBKR sends them.
 
@@ -274,6 +211,8 @@ def encode_rows(
     clock : NO_CLOCK, EVERY_ROW, or ALL_BUT_LAST: whether a clock frame follows each row of a symbol that is asked for
     conflated : L1 requests are left to `encode_slot`
     duplicates : a size message follows each price message
+    whole : sizes are whole numbers (server versions below 163): the part of a share is cut off
+    day : a trade also says its time (tick type 45) and a new open, high or low (14, 6, 7)
     odd : (n,) ODD, texts of numbers that have no short decimal
     control : (CONTROL_SLOTS,) int64, updated: POSITION in `out`, STATUS, CLOCK = next clock number, MESSAGES, UPDATES, TRADES
     out : (capacity,) uint8
@@ -292,11 +231,11 @@ def encode_rows(
         s = state[symbol[i]]
         head = first[symbol[i]]
         if head < 0:
-            row_apply(s, kind[i], mask[i], bid[i], bid_size[i], ask[i], ask_size[i], price[i], size[i])
+            row_apply(s, ts[i], kind[i], mask[i], bid[i], bid_size[i], ask[i], ask_size[i], price[i], size[i])
             continue
         room, k, printed = MESSAGE_BYTES, head, False
         while k >= 0:
-            room += 4 * MESSAGE_BYTES
+            room += 8 * MESSAGE_BYTES
             printed = printed or subs[k].feed == LAST or subs[k].feed == ALL_LAST
             k = subs[k].next
         pos = control[POSITION]
@@ -307,22 +246,33 @@ def encode_rows(
         k = head
         if kind[i] == TRADE:
             volume = s.volume + np.int64(size[i] * VOLUME_UNIT + 0.5)
-            last = s.last if np.isnan(price[i]) else price[i]
+            last, z = s.last if np.isnan(price[i]) else price[i], size[i]
+            if whole:
+                volume, z = volume - volume % VOLUME_UNIT, np.floor(z)
             while k >= 0 and pos >= 0:
                 r = subs[k]
                 if r.feed == L1 and not conflated:
-                    if not np.isnan(price[i]):
-                        pos = price_message(out, pos, r.req, 4, price[i], size[i], 0, odd)
+                    priced = not np.isnan(price[i])
+                    if priced and day and ts[i] // SECOND != s.last_time:
+                        pos = time_message(out, pos, r.req, ts[i] // SECOND)
+                        messages += 1
+                    if priced:
+                        pos = price_message(out, pos, r.req, 4, price[i], z, 0, odd)
                         messages += 1
                         if duplicates:
-                            pos = size_message(out, pos, r.req, 5, size[i], odd)
+                            pos = size_message(out, pos, r.req, 5, z, odd)
                             messages += 1
                     pos = volume_message(out, pos, r.req, volume)
                     messages += 1
+                    if priced and day:
+                        for tick, old in ((14, s.open), (6, s.high), (7, s.low)):
+                            if np.isnan(old) or (tick == 6 and price[i] > old) or (tick == 7 and price[i] < old):
+                                pos = price_message(out, pos, r.req, tick, price[i], 0.0, 0, odd)
+                                messages += 1
                     if not printed:
                         trades += 1
                 elif (r.feed == LAST or r.feed == ALL_LAST) and not np.isnan(last):
-                    pos = tick_by_tick_message(out, pos, r.req, r.feed, ts[i], last, size[i], 0.0, 0.0, odd)
+                    pos = tick_by_tick_message(out, pos, r.req, r.feed, ts[i], last, z, 0.0, 0.0, odd)
                     messages += 1
                     trades += 1
                 k = r.next
@@ -332,6 +282,8 @@ def encode_rows(
             bs = bid_size[i] if m & GIVEN_BID_SIZE else s.bid_size
             a = ask[i] if m & GIVEN_ASK else s.ask
             az = ask_size[i] if m & GIVEN_ASK_SIZE else s.ask_size
+            if whole:
+                bs, az = np.floor(bs), np.floor(az)
             moved = (b != s.bid and not (np.isnan(b) and np.isnan(s.bid))) or (a != s.ask and not (np.isnan(a) and np.isnan(s.ask)))
             while k >= 0 and pos >= 0 and m != 0:
                 r = subs[k]
@@ -368,5 +320,5 @@ def encode_rows(
         control[MESSAGES] += messages
         control[UPDATES] += updates
         control[TRADES] += trades
-        row_apply(s, kind[i], mask[i], bid[i], bid_size[i], ask[i], ask_size[i], price[i], size[i])
+        row_apply(s, ts[i], kind[i], mask[i], bid[i], bid_size[i], ask[i], ask_size[i], price[i], size[i])
     return hi

@@ -28,6 +28,7 @@ from tickarrow.pipeline.errors import ConfigError, GatewayError, TickarrowError
 from tickarrow.pipeline.simulator_faults import Faults
 from tickarrow.pipeline.simulator_feed import Feed
 from tickarrow.pipeline.simulator_frames import con_id
+from tickarrow.pipeline.simulator_rules import Rules
 from tickarrow.pipeline.simulator_session import Session
 from tickarrow.pipeline.universe import Instrument
 
@@ -52,6 +53,7 @@ class Simulator:
         self.conf = conf
         self.account: str = conf.account or ACCOUNT
         self.sessions: set[Session] = set()
+        self.rules = Rules(conf, self.sessions)
         self.opened = False
         self.done = asyncio.Event()  # the served client is gone, or something failed
         self.failure: BaseException | None = None
@@ -205,7 +207,7 @@ def _check(conf: GatewayConf) -> None:
         raise ConfigError(f"gateway.speed is {conf.speed:g}, gateway.latency_ms {conf.latency_ms:g}: neither may be negative. 0 = at once.")
     if conf.conflation_ms < 0 or conf.quote_slots < 1:
         raise ConfigError(
-            f"gateway.conflation_ms is {conf.conflation_ms} and gateway.quote_slots {conf.quote_slots}: "
+            f"gateway.conflation_ms is {conf.conflation_ms:g} and gateway.quote_slots {conf.quote_slots}: "
             "use 0 (every row) or 250 ms, and at least 1 slot."
         )
 

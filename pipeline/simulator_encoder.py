@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tickarrow.configs.gateway import SimulatorConf
-from tickarrow.jit.wire_encode import ODD, SUBSCRIPTION, encode_rows
+from tickarrow.jit.wire_encode import L1, SUBSCRIPTION, encode_rows
 from tickarrow.jit.wire_encode_market import (
     CLOCK,
     CONTROL_SLOTS,
@@ -24,7 +24,8 @@ from tickarrow.jit.wire_encode_market import (
     VOLUME_UNIT,
     WAITING,
 )  # fmt: skip
-from tickarrow.jit.wire_encode_slot import encode_slot
+from tickarrow.jit.wire_encode_number import ODD
+from tickarrow.jit.wire_encode_slot import ALL, encode_slot
 from tickarrow.pipeline import simulator_frames as frames
 
 Array = npt.NDArray[Any]
@@ -35,9 +36,10 @@ OUT_BYTES = 1 << 20
 def new_quotes(n: int) -> Array:
     """Quotes of symbols of which nothing is known, without resting orders."""
     state = np.zeros(n, QUOTE)
-    for name in ("bid", "bid_size", "ask", "ask_size", "last", "last_size", "bid_left", "ask_left"):
+    for name in ("bid", "bid_size", "ask", "ask_size", "last", "last_size", "bid_left", "ask_left", "open", "high", "low"):
         state[name] = np.nan
     state["buy_limit"], state["sell_limit"] = -np.inf, np.inf
+    state["buy_stop"], state["sell_stop"] = np.inf, -np.inf
     return state
 
 
@@ -50,10 +52,15 @@ class Encoder:
     conf : duplicates, conflation
     conflated : L1 requests are served once a slot
     append : takes the frames
+    whole : sizes are whole numbers, for server versions below 163
+    day : prices of the day and the time of the last trade are sent too
     """
 
-    def __init__(self, state: Array, conf: SimulatorConf, conflated: bool, append: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, state: Array, conf: SimulatorConf, conflated: bool, append: Callable[[bytes], None], whole: bool = False, day: bool = False
+    ) -> None:
         self.state, self.conf, self.conflated, self.append = state.copy(), conf, conflated, append
+        self.whole, self.day = whole, day
         self.first = np.full(len(state), -1, np.int32)
         self.subs = np.zeros(64, SUBSCRIPTION)
         self.subs["req"] = -1
@@ -72,8 +79,9 @@ class Encoder:
             self.subs["req"][k:] = -1
         s, now = self.subs[k], self.state[symbol]
         s["req"], s["symbol"], s["feed"], s["ignore_size"] = req, symbol, feed, ignore_size
-        for name in ("bid", "bid_size", "ask", "ask_size", "last", "last_size", "volume"):
-            s[name] = now[name]
+        for name in ("bid", "bid_size", "ask", "ask_size", "last", "last_size", "volume", "open", "high", "low", "last_time"):
+            s[name] = self._size(float(now[name])) if name.endswith("_size") else now[name]
+        s["volume"] -= s["volume"] % VOLUME_UNIT if self.whole else 0
         s["quote_slot"] = s["volume_slot"] = slot
         self.requests[req] = k
         self._chain(symbol)
@@ -95,19 +103,20 @@ class Encoder:
         while lo < hi:
             lo = encode_rows(
                 self.state, self.first, self.subs, *columns, lo, hi,
-                clock, self.conflated, self.conf.duplicate_sizes, self.odd, self.control, self.out,
+                clock, self.conflated, self.conf.duplicate_sizes, self.whole, self.day, self.odd, self.control, self.out,
             )  # fmt: skip
             self._settle()
         self._take()
 
-    def slot(self, slot: int) -> bool:
-        """Frames of a conflation slot; whether a change still waits."""
+    def slot(self, slot: int, part: int = ALL) -> bool:
+        """Frames of a conflation slot, or of a part of it; whether a change still waits."""
         self.control[WAITING] = 0
         lo, hi = 0, len(self.subs)
         while lo < hi:
             lo = encode_slot(
-                self.state, self.subs, lo, hi, slot, self.conf.quote_slots, self.conf.duplicate_sizes, self.odd, self.control, self.out
-            )
+                self.state, self.subs, lo, hi, slot, self.conf.quote_slots, part,
+                self.conf.duplicate_sizes, self.whole, self.day, self.odd, self.control, self.out,
+            )  # fmt: skip
             self._settle()
         self._take()
         return bool(self.control[WAITING])
@@ -138,13 +147,15 @@ class Encoder:
         self.control[CLOCK] += 1
 
     def present(self, req: int, symbol: int) -> bool:
-        """The volume so far, halted or not, and the quote in force; whether there is a quote."""
+        """The volume so far, halted or not, the prices of the day and the quote in force; whether there is a quote."""
         s = self.state[symbol]
         volume = int(s["volume"])
-        digits = f"{volume // VOLUME_UNIT}.{volume % VOLUME_UNIT:08d}".rstrip("0").rstrip(".")
+        digits = f"{volume // VOLUME_UNIT}.{0 if self.whole else volume % VOLUME_UNIT:08d}".rstrip("0").rstrip(".")
         out = [frames.frame(2, 6, req, 8, digits), frames.frame(45, 6, req, 49, "0.0")]
+        if self.day:
+            out += self._day(req, s)
         for price, size, tick, size_tick in ("bid", "bid_size", 1, 0), ("ask", "ask_size", 2, 3), ("last", "last_size", 4, 5):
-            p, z = float(s[price]), float(s[size])
+            p, z = float(s[price]), self._size(float(s[size]))
             if np.isnan(p):
                 continue
             out.append(frames.frame(1, 6, req, tick, p, z, int(tick < 4)))
@@ -155,6 +166,22 @@ class Encoder:
         quoted = not (np.isnan(s["bid"]) and np.isnan(s["ask"]))
         self.control[UPDATES] += quoted
         return quoted
+
+    def _size(self, x: float) -> float:
+        return float(np.floor(x)) if self.whole else x
+
+    def _day(self, req: int, s: Any) -> list[bytes]:
+        """Time of the last trade, high, low, close of the day before and open; -1 = not known. A source holds no day before."""
+        out = [frames.frame(46, 6, req, 45, int(s["last_time"]))] if s["last_time"] else []
+        for tick, name in (6, "high"), (7, "low"), (9, ""), (14, "open"):
+            p = float(s[name]) if name else np.nan
+            out.append(frames.frame(1, 6, req, tick, -1 if np.isnan(p) else p, 0, 0))
+        return out
+
+    @property
+    def tick_by_tick(self) -> int:
+        """Tick-by-tick requests."""
+        return sum(int(self.subs["feed"][k]) != L1 for k in self.requests.values())
 
     @property
     def sent(self) -> tuple[int, int, int]:

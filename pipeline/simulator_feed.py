@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import random
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,11 @@ import numpy.typing as npt
 
 from tickarrow.configs.gateway import SimulatorConf
 from tickarrow.jit.wire_encode_market import ALL_BUT_LAST, CONTROL_SLOTS, EVERY_ROW, NO_CLOCK, TRIGGER, market_update
+from tickarrow.jit.wire_encode_slot import ALL, QUOTE_PART, TRADE_PART
+from tickarrow.pipeline.simulator_bars import Bars
+from tickarrow.pipeline.simulator_depth import Depth
 from tickarrow.pipeline.simulator_encoder import Columns, new_quotes
+from tickarrow.pipeline.simulator_history import History
 from tickarrow.pipeline.simulator_orders import MARKET_OVER, Matching
 from tickarrow.pipeline.simulator_requests import serve_snapshots
 
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 FAR = 2**62  # later than every market time
+SPLIT_S = 0.13e-3, 0.4e-3  # between two packets of a slot, as recorded
 BLOCK = 1024  # rows sent to ordinary clients between two looks at their requests
 
 
@@ -37,7 +44,7 @@ class Feed:
     def __init__(self, source: Source, conf: SimulatorConf, faults: Faults | None = None) -> None:
         self.source, self.conf, self.faults = source, conf, faults
         self.latency_ns = round(conf.latency_ms * 1e6)
-        self.slot_ns = conf.conflation_ms * 1_000_000
+        self.slot_ns = round(conf.conflation_ms * 1e6)
         self.state = new_quotes(len(source.universe))
         self.clients: dict[int, Session] = {}
         self.matching = Matching(conf, source.universe, self.state, self.clients)
@@ -46,12 +53,16 @@ class Feed:
         self.lock_step = False  # paced by its one client
         self.idle = True  # no row is being sent by the clock: what is asked for takes effect at once
         self.slot = 0
-        self.queue: deque[tuple[int, Callable[[], None]]] = deque()  # what takes effect when
+        self.history, self.bars, self.depth = History(source), Bars(self), Depth(self)
+        self.queue: deque[tuple[int, Callable[[], None]]] = deque()  # requests that take effect later, in this order
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of market time, number, action
+        self._timed = 0
         self.changed = asyncio.Event()
         self._blocks = iter(source.blocks())
         self._columns: Columns
         self._lo = self._n = 0
         self._control = np.zeros(CONTROL_SLOTS, np.int64)
+        self._random = random.Random(0)  # of split packets
         self._opens_at: float | None = None  # loop time
         self._anchor: float | None = None  # loop time of the source's start
         self._dirty = False  # something changed in the open conflation slot, or waits
@@ -71,27 +82,55 @@ class Feed:
     def send_rows(self, until: int, limit: int, lock: LockStep | None = None) -> None:
         """Apply the rows before `until`, at most `limit`, up to one that fills an order; every client gets its frames."""
         c, lo = self._columns, self._lo
+        limit = 1 if self.depth.requests else limit  # depth follows every row
         end = market_update(self.state, *c, lo, min(self._n, lo + limit), until, self._control)
         filling = bool(self._control[TRIGGER])
         self._lo, self.now = end, int(c[0][end - 1])
-        clock = NO_CLOCK if lock is None else ALL_BUT_LAST if filling else EVERY_ROW
+        symbol = int(c[1][end - 1])
+        deep = self.depth.wants(symbol)
+        clock = NO_CLOCK if lock is None else ALL_BUT_LAST if filling or deep else EVERY_ROW
         for s in self.clients.values():
             s.encoder.rows(c, lo, end, clock)
         if lock is not None:
             first = lock.session.encoder.first
             served = c[0][lo:end] if (first >= 0).all() else c[0][lo:end][first[c[1][lo:end]] >= 0]
             lock.times.extend(served.tolist())
+        if deep:
+            self.depth.update(symbol)
         if filling:
-            symbol = int(c[1][end - 1])
             self.matching.match(symbol, self.now)
-            if lock is not None and lock.session.encoder.first[symbol] >= 0:
-                lock.session.encoder.clock(self.now)  # behind what the row has filled
+        if (filling or deep) and lock is not None and lock.session.encoder.first[symbol] >= 0:
+            lock.session.encoder.clock(self.now)  # behind what the row has changed
+
+    def at(self, ts: int, action: Callable[[], None]) -> None:
+        """Do something at a market time, before the rows of that time; never, if the market ends before."""
+        heapq.heappush(self._timers, (ts, self._timed, action))
+        self._timed += 1
+        self.changed.set()
+
+    def effect(self) -> int:
+        """Market time of what takes effect next."""
+        return min(self.queue[0][0] if self.queue else FAR, self._timers[0][0] if self._timers else FAR)
 
     def apply_next(self) -> None:
+        """What is due first takes effect: a timer, else the oldest request in the queue."""
+        if self._timers and self._timers[0][0] == self.effect():
+            ts, _, action = heapq.heappop(self._timers)
+            self.now = self.matching.now = max(self.now, ts)
+            action()
+        else:
+            self.apply_request()
+
+    def apply_request(self) -> None:
         """The oldest request in the queue takes effect."""
         ts, action = self.queue.popleft()
-        self.now = max(self.now, ts)
+        self.now = self.matching.now = max(self.now, ts)
         action()
+
+    @property
+    def listened(self) -> bool:
+        """Whether a client wants to hear of the rows."""
+        return bool(self.bars.requests or self.depth.requests) or any(s.encoder.requests or s.snapshots for s in self.clients.values())
 
     def submit(self, session: Session, action: Callable[[], None]) -> None:
         """An order, a cancel: takes effect after the order latency."""
@@ -107,8 +146,9 @@ class Feed:
             self.changed.set()
 
     def apply_all(self) -> None:
+        """Every request that waits takes effect."""
         while self.queue:
-            self.apply_next()
+            self.apply_request()
 
     @property
     def fault_ts(self) -> int:
@@ -138,11 +178,11 @@ class Feed:
         await self._opened()
         self.begun, self.idle = True, False
         while (ts := self.peek()) is not None:
-            if self.conf.speed == 0 and not any(s.encoder.requests or s.snapshots for s in self.clients.values()):
+            if self.conf.speed == 0 and not self.listened:
                 await self._stand_still()
                 continue
             end = self._slot_end(ts)
-            effect = self.queue[0][0] if self.queue else FAR
+            effect = self.effect()
             now = FAR if self.conf.speed == 0 else self.market_now()
             fault = self.fault_ts
             due = min(ts, effect, fault, end if self._dirty else FAR)
@@ -150,7 +190,7 @@ class Feed:
                 await self._sleep(due - now)
                 continue
             if self._dirty and end == due:
-                self._send_slot()
+                await self._send_slot()
             elif fault == due:
                 self.fire()
             elif effect == due:
@@ -160,7 +200,7 @@ class Feed:
                 self._dirty = bool(self.slot_ns)
             await self._drain()
         while self._dirty:
-            self._send_slot()
+            await self._send_slot()
         if self.faults is not None:
             self.faults.finish()
         if self.conf.speed > 0:
@@ -218,7 +258,16 @@ class Feed:
             self.slot = (ts - self.source.start_ns) // self.slot_ns
         return self.source.start_ns + (self.slot + 1) * self.slot_ns
 
-    def _send_slot(self) -> None:
-        waiting = [s.encoder.slot(self.slot) for s in self.clients.values()]
-        self._dirty = any(waiting)
+    async def _send_slot(self) -> None:
+        """Frames of the open slot in one packet, or now and then those of the quotes in a packet a moment after those of the trades."""
+        parts = [ALL]
+        if self._random.random() < self.conf.split_packets:
+            parts = [TRADE_PART, QUOTE_PART]
+        for part in parts:
+            waiting = [s.encoder.slot(self.slot, part) for s in self.clients.values()]
+            if part == TRADE_PART and self.conf.speed > 0:
+                for s in self.clients.values():
+                    s.flush()
+                await asyncio.sleep(self._random.uniform(*SPLIT_S) / self.conf.speed)
+            self._dirty = any(waiting) or (part == QUOTE_PART and self._dirty)
         self.slot += 1

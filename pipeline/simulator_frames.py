@@ -13,6 +13,7 @@ from tickarrow.pipeline.universe import Instrument
 UNSET = "1.7976931348623157E308"  # a double that is not given
 SERVER_VERSION = 178
 FIRST_VERSION = 157
+FRACTIONAL_SIZES = 163  # from this version on a size may have a fraction
 CLOCK, ACKNOWLEDGE, END = 9001, 9002, 9003  # private frames, only for clients that ask
 
 
@@ -41,11 +42,19 @@ class Order:
     row: int
     side: int  # Side
     quantity: float  # shares
-    kind: str  # LMT | MKT
-    limit: float  # currency; +-inf for MKT: whatever the market asks
+    kind: str  # LMT | MKT | STP | STP LMT
+    limit: float  # currency; +-inf for MKT and STP: whatever the market asks
     tif: str
     ref: str
     account: str
+    stop: float = float("nan")  # currency, of STP and STP LMT
+    parent_id: int = 0
+    oca_group: str = ""
+    oca_type: int = 0  # 1 = the rest of the group is cancelled, 2 and 3 = it becomes smaller
+    transmit: bool = True
+    triggered: bool = False  # the stop price was reached
+    held: str = ""  # why it does not work yet: "child" of an order that is not filled, "trigger"
+    ended: int = 0  # ns, when it was filled or cancelled
     status: str = "PreSubmitted"
     filled: float = 0.0
     value: float = 0.0  # currency, of what is filled
@@ -64,6 +73,16 @@ class Order:
     @property
     def done(self) -> bool:
         return self.status in ("Filled", "Cancelled")
+
+    @property
+    def waits(self) -> bool:
+        """It is a stop whose price was not reached."""
+        return self.kind in ("STP", "STP LMT") and not self.triggered
+
+    @property
+    def prices(self) -> tuple[float, float]:
+        """Limit and stop price as they stand in messages: 0 = none."""
+        return self.limit if "LMT" in self.kind else 0.0, self.stop if self.kind.startswith("STP") else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +124,19 @@ def error(req: int, code: int, message: str, version: int) -> bytes:
 
 
 def order_status(o: Order) -> bytes:
-    return frame(3, o.order_id, o.status, o.filled, o.remaining, o.average, o.perm_id, 0, o.last_price, o.client_id, "", 0)
+    return frame(3, o.order_id, o.status, o.filled, o.remaining, o.average, o.perm_id, o.parent_id, o.last_price, o.client_id, o.held, 0)
 
 
 def open_order(o: Order, i: Instrument, version: int, *, what_if: bool = False, commission: float = float("nan")) -> bytes:
     """openOrder; with `what_if` the answer to a whatIf order: margins of a quarter of its value, and its commission."""
-    limit = 0.0 if o.kind == "MKT" else o.limit
-    margin = text(0.25 * o.quantity * limit) if what_if else UNSET
+    limit, stop = o.prices
+    margin = text(0.25 * o.quantity * (limit or stop)) if what_if else UNSET
     side = "BUY" if o.side > 0 else "SELL"
-    f: list[Any] = [5, o.order_id, *contract(i), side, o.quantity, o.kind, limit, 0, o.tif, "", o.account, "", 0, o.ref]
+    f: list[Any] = [5, o.order_id, *contract(i), side, o.quantity, o.kind, limit, stop, o.tif, o.oca_group, o.account, "", 0, o.ref]
     f += [o.client_id, o.perm_id, 0, 0, 0, *[""] * 5]  # outsideRth, hidden, discretionaryAmt ... faPercentage
     f += [""] if version < 177 else []
     f += [*[""] * 5, 0, "", -1, 0]  # modelCode ... auctionStrategy
-    f += [*[""] * 6, 0, 0, 0, "", 0, 0, 0, "", 0, 0, "", 0, "", ""]  # startingPrice ... deltaNeutralAuxPrice
+    f += [*[""] * 6, 0, 0, 0, "", o.oca_type, 0, 0, "", o.parent_id, 0, "", 0, "", ""]  # startingPrice ... deltaNeutralAuxPrice
     f += [0, 0, *[""] * 5]  # continuousUpdate ... comboLegsDescrip
     f += [0, 0, 0, *[""] * 4, 0, "", "", 0, 0, ""]  # legs, smart routing, scale, hedge, clearing, delta-neutral contract, algo
     f += [0, what_if, o.status, "", "", "", margin, margin, UNSET, margin, margin, UNSET]  # margins before, change, after
@@ -126,6 +145,23 @@ def open_order(o: Order, i: Instrument, version: int, *, what_if: bool = False, 
     f += [""] if version >= 159 else []
     f += [""] if version >= 160 else []
     f += [0] if version >= 162 else []
+    f += [""] * 5 if version >= 170 else []
+    return frame(*f)
+
+
+def completed_order(o: Order, i: Instrument, version: int) -> bytes:
+    """An order that is filled or cancelled, as reqCompletedOrders wants it."""
+    side = "BUY" if o.side > 0 else "SELL"
+    f: list[Any] = [101, *contract(i), side, o.quantity, o.kind, *o.prices, o.tif, o.oca_group, o.account, "", 0, o.ref, o.perm_id]
+    f += [0, 0, 0, *[""] * 4]  # outsideRth ... faPercentage
+    f += [""] if version < 177 else []
+    f += [*[""] * 5, 0, "", -1, *[""] * 5]  # modelCode ... stockRangeUpper
+    f += ["", 0, 0, "", o.oca_type, 0, "", 0, "", ""]  # displaySize ... deltaNeutralAuxPrice
+    f += [0, 0, *[""] * 3, 0, 0, 0, "", "", "", ""]  # continuousUpdate ... hedgeType
+    f += ["", "", 0, 0, "", 0, o.status, 0, 0, 0]  # clearingAccount ... conditions
+    f += ["", "", "", 0, 0, "", o.filled, 0, 0, "", 0, 0, 0]  # trailStopPrice ... parentPermId
+    how = f"Filled Size: {text(o.filled)}" if o.status == "Filled" else "Cancelled by Trader"
+    f += [f"{utc(o.ended):%Y%m%d %H:%M:%S} UTC", how]
     f += [""] * 5 if version >= 170 else []
     return frame(*f)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tickarrow.jit.wire_encode import ALL_LAST, L1, LAST
 from tickarrow.jit.wire_encode_market import MESSAGES, TRADES
+from tickarrow.jit.wire_encode_slot import ALL
 from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_encoder import Array, Columns, Encoder
 
@@ -145,6 +146,11 @@ class Gate:
         """Market-data messages, quote updates and trades sent."""
         return self.live.sent
 
+    @property
+    def tick_by_tick(self) -> int:
+        """Tick-by-tick requests."""
+        return sum(a.feed != L1 for a in self.requests.values())
+
     def rows(self, columns: Columns, lo: int, hi: int, clock: int) -> None:
         self.live.rows(columns, lo, hi, clock)
         for reason, e in self._withheld.items():
@@ -152,11 +158,11 @@ class Gate:
                 e.rows(columns, lo, hi, 0)
                 self._count(reason, e)
 
-    def slot(self, slot: int) -> bool:
-        waiting = self.live.slot(slot)
+    def slot(self, slot: int, part: int = ALL) -> bool:
+        waiting = self.live.slot(slot, part)
         for reason, e in self._withheld.items():
             if e.requests:
-                waiting |= e.slot(slot)
+                waiting |= e.slot(slot, part)
                 self._count(reason, e)
         return waiting
 

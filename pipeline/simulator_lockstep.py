@@ -56,7 +56,7 @@ class LockStep:
                 if self.times:
                     break
                 if feed.queue:
-                    feed.apply_next()
+                    feed.apply_request()
                     continue
                 if feed.faults is not None:
                     feed.faults.finish()
@@ -69,15 +69,13 @@ class LockStep:
             until = (self.times[0] if self.times else ts) + latency
             if self.times and ts >= until:
                 break
-            if feed.queue and feed.queue[0][0] <= ts:
+            if feed.effect() <= ts:
                 feed.apply_next()
                 continue
             if feed.fault_ts <= ts:
                 feed.fire()
                 self.session.flush()
                 continue
-            until = min(until, feed.fault_ts)
-            if feed.queue:
-                until = min(until, feed.queue[0][0])
+            until = min(until, feed.fault_ts, feed.effect())
             feed.send_rows(max(until, ts + 1), FAR if latency else 1, self)
             self.session.flush()

@@ -1,4 +1,8 @@
-"""Matching engine of the simulated gateway: limit and market orders against the quote of the source, which they do not move.
+"""Matching engine of the simulated gateway: limit, market and stop orders against the quote of the source, which they do not move.
+
+A stop order waits until a trade reaches its stop price, then it is a market or limit order. An order with transmit=False is not known to
+the market, and nothing is said about it, until the order that completes its bracket is transmitted. Children wait until their parent is
+filled; what one child fills the others lose, as in a one-cancels-all group.
 
 An order that is marketable when it comes is filled at the quote, and so is its rest; one that has to wait is filled at its limit as
 soon as the other side of the quote reaches it. No fill is larger than what the quote still displays; a new value of that side of the
@@ -19,6 +23,7 @@ from tickarrow.pipeline.universe import Instrument, Universe
 
 FIRST_PERM_ID = 1_000_000_001
 MARKET_OVER = "the market is over"
+KINDS = ("LMT", "MKT", "STP", "STP LMT")
 
 
 class Client(Protocol):
@@ -54,10 +59,16 @@ class Matching:
         self.positions: dict[int, tuple[float, float]] = {}  # row -> shares, average price
         self.placed = self.fills = self.cancelled = self.rejected = 0
         self.over = False
+        self.now = 0  # market time, ns
+        self._transmitted = 0
         self._working: list[list[Order]] = [[] for _ in universe]  # by symbol, in order of priority
+        self._stops: list[list[Order]] = [[] for _ in universe]  # waiting for their stop price, oldest first
+        self._children: dict[tuple[int, int], list[Order]] = {}  # by client id and order id of the parent
+        self._groups: dict[tuple[int, str], list[Order]] = {}  # one-cancels-all groups by client id and name
 
     def place(self, client: Client, order: Order, instrument: Instrument | None, now: int, *, what_if: bool = False) -> None:
         """An order takes effect: refuse, change or accept it, and fill what the quote allows."""
+        self.now = now
         known = self.orders.get((client.client_id, order.order_id))
         if refused := self._refusal(order, instrument, known):
             self.rejected += 1
@@ -65,27 +76,76 @@ class Matching:
             return
         assert instrument is not None
         if what_if:
-            value = order.quantity * (order.limit if order.kind == "LMT" else 0.0)
-            commission = self._commission(order.quantity, value)
-            client.send(frames.open_order(order, instrument, client.version, what_if=True, commission=commission))
-            return
-        if known is not None:
-            known.quantity, known.limit = order.quantity, order.limit
-            order = known
-        else:
+            self._what_if(client, order, instrument)
+        elif known is None:
             self.placed += 1
-            order.perm_id = FIRST_PERM_ID + self.placed - 1
             self.orders[client.client_id, order.order_id] = order
-            self._working[order.row].append(order)
+            if order.parent_id:
+                self._children.setdefault((client.client_id, order.parent_id), []).append(order)
+            if order.oca_group:
+                self._groups.setdefault((client.client_id, order.oca_group), []).append(order)
+            if order.transmit:
+                self._transmit(order)
+        else:
+            self._modify(known, order)
+
+    def _what_if(self, client: Client, order: Order, instrument: Instrument) -> None:
+        touch = float(self.state[order.row]["ask" if order.side > 0 else "bid"])
+        price = next((p for p in order.prices if p), 0.0 if np.isnan(touch) else touch)
+        commission = self._commission(order.quantity, order.quantity * price)
+        client.send(frames.open_order(order, instrument, client.version, what_if=True, commission=commission))
+
+    def _modify(self, known: Order, order: Order) -> None:
+        known.quantity, known.limit, known.stop = order.quantity, order.limit, order.stop
+        if not known.perm_id:
+            if order.transmit:
+                self._transmit(known)
+        elif known.held == "child":
+            self._report(known)
+        else:
+            for orders in self._working, self._stops:
+                if known in orders[known.row]:
+                    orders[known.row].remove(known)
+            self._activate(known)
+
+    def _transmit(self, order: Order) -> None:
+        """An order goes to the market, with those of its bracket that have waited for it."""
+        family = [order]
+        parent = self.orders.get((order.client_id, order.parent_id))
+        if parent is not None and not parent.perm_id:
+            family = [parent, *(o for o in self._children[order.client_id, order.parent_id] if not o.perm_id)]
+        for o in family:
+            self._transmitted += 1
+            o.perm_id, o.transmit = FIRST_PERM_ID + self._transmitted - 1, True
+            above = self.orders.get((o.client_id, o.parent_id))
+            o.held = "child" if above is not None and above.status != "Filled" else ""
+            self._report(o)
+            if not o.held:
+                self._activate(o)
+
+    def _activate(self, order: Order) -> None:
+        """An order begins to work, or to wait for its stop price."""
+        order.held = ""
+        if order.waits and not self._reached(order):
+            order.held = "trigger"
+            self._stops[order.row].append(order)
             self._report(order)
+            self._publish_limits(order.row)
+            return
+        order.triggered = order.waits or order.triggered
         order.status = "Submitted"
+        self._working[order.row].append(order)
         self._working[order.row].sort(key=lambda o: (-o.side * o.limit, o.perm_id))
         self._report(order)
         order.resting = not self._marketable(order)
-        self.match(order.row, now)
+        self.match(order.row, self.now)
         if not order.done and order.tif == "IOC":
             self._cancel(order)
         self._publish_limits(order.row)
+
+    def _reached(self, order: Order) -> bool:
+        """Whether the last trade is at or beyond the stop price."""
+        return order.side * (float(self.state[order.row]["last"]) - order.stop) >= 0
 
     def _refusal(self, order: Order, instrument: Instrument | None, known: Order | None) -> tuple[int, str] | None:
         if self.over:
@@ -93,20 +153,25 @@ class Matching:
         if instrument is None:
             return 200, "No security definition has been found for the request"
         if known is not None:
-            same = known.quantity == order.quantity and known.limit == order.limit
+            same = (known.quantity, known.limit, known.prices, known.transmit) == (order.quantity, order.limit, order.prices, order.transmit)
             if known.done or same or (known.row, known.side, known.kind) != (order.row, order.side, order.kind):
                 return 103, "Duplicate order id"
             if order.quantity <= known.filled:
                 return 201, "Order rejected - reason: the new size is not above what is already filled"
-        if order.kind not in ("LMT", "MKT") or order.tif not in ("DAY", "GTC", "IOC"):
-            what = f"{order.kind} {order.tif}. Send LMT or MKT, DAY, GTC or IOC."
+        elif order.parent_id and (parent := self.orders.get((order.client_id, order.parent_id))) is None:
+            return 135, f"Can't find order with id = {order.parent_id}"
+        elif order.parent_id and parent is not None and parent.status == "Cancelled":
+            return 201, "Order rejected - reason: the parent order is cancelled"
+        if order.kind not in KINDS or order.tif not in ("DAY", "GTC", "IOC"):
+            what = f"{order.kind} {order.tif}. Send {', '.join(KINDS)}; DAY, GTC or IOC."
             return 387, f"Unsupported order type for this exchange and security type: {what}"
         if not (0 < order.quantity < np.inf):
             return 201, "Order rejected - reason: the order size must be positive"
         if order.side == 0:
             return 201, "Order rejected - reason: the action must be BUY or SELL"
-        ticks = order.limit / instrument.tick_size
-        if order.kind == "LMT" and not (np.isfinite(ticks) and abs(ticks - round(ticks)) < 1e-6):
+        needed = [order.limit] * ("LMT" in order.kind) + [order.stop] * order.kind.startswith("STP")
+        ticks = [p / instrument.tick_size for p in needed]
+        if not all(np.isfinite(t) and abs(t - round(t)) < 1e-6 for t in ticks):
             return 110, "The price does not conform to the minimum price variation for this contract."
         return None
 
@@ -119,27 +184,41 @@ class Matching:
             client.error(order_id, 10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {order.status}.")
         else:
             self._cancel(order)
-            self._publish_limits(order.row)
 
     def cancel_all(self, reason: str = "") -> None:
-        """Cancel every working order, oldest first."""
-        for order in [o for o in self.orders.values() if not o.done]:
-            self._cancel(order, reason)
-            self._publish_limits(order.row)
+        """Cancel every order that is not done, oldest first."""
+        for order in list(self.orders.values()):
+            if not order.done:
+                self._cancel(order, reason)
 
     def _cancel(self, order: Order, reason: str = "") -> None:
-        order.status = "Cancelled"
-        self._working[order.row].remove(order)
+        order.status, order.held, order.ended = "Cancelled", "", self.now
+        for orders in self._working, self._stops:
+            if order in orders[order.row]:
+                orders[order.row].remove(order)
         self.cancelled += 1
         if client := self.clients.get(order.client_id):
             client.send(frames.order_status(order))
             client.error(order.order_id, 202, f"Order Canceled - reason:{reason}")
+        self._publish_limits(order.row)
+        for child in self._children.get((order.client_id, order.order_id), ()):
+            if child.held == "child" and order.filled > 0 and not reason:
+                child.quantity = min(child.quantity, order.filled)  # it closes what the parent has opened
+                self._activate(child)
+            elif not child.done:
+                self._cancel(child, reason)
 
     def match(self, row: int, now: int) -> None:
-        """Fill the working orders of a symbol as far as its quote allows, best limit first, then oldest."""
+        """Start the stops that the last trade has reached, then fill the working orders of a symbol as far as its quote allows, best limit
+        first, then oldest."""
+        self.now = now
+        for order in self._stops[row].copy():
+            if self._reached(order) and not order.done:
+                self._stops[row].remove(order)
+                self._activate(order)
         quote = self.state[row]
         for order in self._working[row].copy():
-            if not self._marketable(order):
+            if order.done or not self._marketable(order):
                 continue
             price_name, left_name = ("ask", "ask_left") if order.side > 0 else ("bid", "bid_left")
             left = float(quote[left_name])  # NaN: a price without a size limits nothing
@@ -147,7 +226,7 @@ class Matching:
             if shares > 0:
                 if not np.isnan(left):
                     quote[left_name] = left - shares
-                self._fill(order, order.limit if order.resting and order.kind == "LMT" else float(quote[price_name]), shares, now)
+                self._fill(order, order.limit if order.resting and "LMT" in order.kind else float(quote[price_name]), shares, now)
         self._publish_limits(row)
 
     def _marketable(self, order: Order) -> bool:
@@ -163,7 +242,7 @@ class Matching:
         realized = self._book(order.row, order.side * shares, price, commission)
         self.fills += 1
         if order.remaining <= 0:
-            order.status = "Filled"
+            order.status, order.ended = "Filled", now
             self._working[order.row].remove(order)
         e = Execution(order, f"0000.{self.fills}.01", now, price, shares, order.filled, order.average, commission, realized)
         self.executions.append(e)
@@ -171,6 +250,24 @@ class Matching:
             client.send(frames.exec_details(-1, e, self.universe.instruments[order.row], client.version))
             self._report(order)
             client.send(frames.commission_report(e))
+        self._shrink(order, shares)
+        if order.status == "Filled":
+            for child in self._children.get((order.client_id, order.order_id), ()):
+                if child.held == "child":
+                    self._activate(child)
+
+    def _shrink(self, order: Order, shares: float) -> None:
+        """The others of a bracket or of a one-cancels-all group lose what an order has filled, or are cancelled."""
+        siblings = self._children.get((order.client_id, order.parent_id), ()) if order.parent_id else ()
+        group = self._groups.get((order.client_id, order.oca_group), ()) if order.oca_group else ()
+        for other in [*siblings, *(o for o in group if o not in siblings)]:
+            if other is order or other.done:
+                continue
+            if (other in group and order.oca_type not in (2, 3)) or other.remaining <= shares:
+                self._cancel(other)
+            else:
+                other.quantity = round(other.quantity - shares, 8)
+                self._report(other)
 
     def _commission(self, shares: float, value: float) -> float:
         """IBKR fixed, of a whole order: per share, at least a minimum, at most a share of the value (which beats the minimum)."""
@@ -193,15 +290,17 @@ class Matching:
         return round(closed * (price - average) * (1 if shares > 0 else -1) - commission, 6)
 
     def _report(self, order: Order) -> None:
-        if client := self.clients.get(order.client_id):
+        if order.perm_id and (client := self.clients.get(order.client_id)):
             client.send(frames.open_order(order, self.universe.instruments[order.row], client.version) + frames.order_status(order))
 
     def _publish_limits(self, row: int) -> None:
-        """Tell the market kernel from which price on the symbol's orders want to be matched."""
-        working = self._working[row]
+        """Tell the market kernel from which price on the symbol's orders want to be matched, and at which trade its stops start."""
+        working, stops = self._working[row], self._stops[row]
         self.state[row]["buy_limit"] = max((o.limit for o in working if o.side > 0), default=-np.inf)
         self.state[row]["sell_limit"] = min((o.limit for o in working if o.side < 0), default=np.inf)
+        self.state[row]["buy_stop"] = min((o.stop for o in stops if o.side > 0), default=np.inf)
+        self.state[row]["sell_stop"] = max((o.stop for o in stops if o.side < 0), default=-np.inf)
 
     def working(self, choose: Callable[[Order], bool]) -> list[Order]:
-        """Orders that are not done, oldest first."""
-        return [o for o in self.orders.values() if not o.done and choose(o)]
+        """Orders that the market knows and that are not done, oldest first."""
+        return [o for o in self.orders.values() if o.perm_id and not o.done and choose(o)]

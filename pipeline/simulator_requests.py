@@ -9,42 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tickarrow.jit.wire_encode import ALL_LAST, BID_ASK, L1, LAST, MIDPOINT
+from tickarrow.pipeline import simulator_bars as bars
 from tickarrow.pipeline import simulator_frames as frames
+from tickarrow.pipeline.simulator_depth import cancel_depth, market_depth
 from tickarrow.pipeline.simulator_frames import Order, frame
-from tickarrow.pipeline.universe import Instrument
+from tickarrow.pipeline.simulator_rules import NO_CONTRACT, Request, instrument, refused
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_session import Session
 
 FEEDS = {"Last": LAST, "AllLast": ALL_LAST, "BidAsk": BID_ASK, "MidPoint": MIDPOINT}
 # Position of the reqId in requests that are not served, as far as they have one.
-REQUEST_ID = {10: 2, 20: 1, 22: 2, 50: 2, 52: 2, 54: 2, 55: 2, 67: 2, 68: 2, 74: 2, 78: 1, 79: 1, 81: 1, 83: 1, 84: 1, 86: 1, 87: 1, 88: 1,
-              92: 1, 94: 1, 96: 1, 100: 1, 102: 1, 104: 1}  # fmt: skip
-SILENT = {11, 14, 15, 23, 25, 51, 53, 56, 57, 59, 63, 64, 75, 77, 89, 90, 93, 95}  # cancels and settings without an answer
-
-
-class Request(list[str]):
-    """Fields of a request; a field that is not there or not a number is the client's fault."""
-
-    def number(self, i: int) -> float:
-        return float(self[i]) if self[i] else float("nan")
-
-    def whole(self, i: int) -> int:
-        return int(self[i] or 0)
-
-
-def instrument(s: Session, request: Request, at: int) -> Instrument | None:
-    """Instrument of the twelve contract fields from `at` on: by number, else by symbol."""
-    con_id, symbol, kind = request.whole(at), request[at + 1] or request[at + 10], request[at + 2]
-    if kind not in ("", "STK") or request[at + 9] not in ("", "USD"):
-        return None
-    return s.simulator.instruments.get(con_id or symbol)
+REQUEST_ID = {22: 2, 52: 2, 54: 2, 55: 2, 67: 2, 68: 2, 74: 2, 78: 1, 79: 1, 81: 1, 83: 1, 84: 1, 86: 1, 88: 1, 92: 1, 94: 1, 100: 1, 102: 1,
+              104: 1}  # fmt: skip
+SILENT = {14, 15, 23, 53, 56, 57, 63, 64, 75, 77, 89, 90, 93, 95}  # cancels and settings without an answer
 
 
 def market_data(s: Session, request: Request) -> None:
     req, i = request.whole(2), instrument(s, request, 3)
     snapshot = request[17] == "1"
-    if refused(s, req, i):
+    rules = s.simulator.rules
+    if refused(s, req, rules.new_id(s, req), None if i else NO_CONTRACT, None if snapshot else rules.line()):
         return
     assert i is not None
     s.send(frame(81, req, i.tick_size, "9c0001", 3) + frame(58, 1, req, 1))
@@ -70,24 +55,15 @@ def serve_snapshots(s: Session, patient: bool = True) -> None:
 
 def tick_by_tick(s: Session, request: Request) -> None:
     req, i, kind = request.whole(1), instrument(s, request, 2), request[14]
-    if refused(s, req, i):
+    rules = s.simulator.rules
+    wrong = None if kind in FEEDS else (321, f"Error validating request: tick type {kind!r} is none of {', '.join(FEEDS)}")
+    if refused(s, req, rules.new_id(s, req), None if i else NO_CONTRACT, wrong):
         return
     assert i is not None
-    if kind not in FEEDS:
-        s.error(req, 321, f"Error validating request: tick type {kind!r} is none of {', '.join(FEEDS)}")
+    if refused(s, req, rules.line(), rules.tick_by_tick(s, i.row, kind)):
         return
     s.encoder.add(req, i.row, FEEDS[kind], request[16] == "1", s.feed.slot)
     s.feed.open_soon()
-
-
-def refused(s: Session, req: int, i: Instrument | None) -> bool:
-    if req in s.encoder.requests:
-        s.error(req, 322, "Error processing request: Duplicate ticker id")
-    elif i is None:
-        s.error(req, 200, "No security definition has been found for the request")
-    else:
-        return False
-    return True
 
 
 def cancel_data(s: Session, request: Request) -> None:
@@ -103,7 +79,7 @@ def cancel_data(s: Session, request: Request) -> None:
 def contract_details(s: Session, request: Request) -> None:
     req, i = request.whole(2), instrument(s, request, 3)
     if i is None:
-        s.error(req, 200, "No security definition has been found for the request")
+        s.error(req, *NO_CONTRACT)
         return
     s.send(frames.contract_details(req, i, s.version) + frame(52, 1, req))
 
@@ -112,14 +88,19 @@ def place_order(s: Session, request: Request) -> None:
     order_id, i = request.whole(1), instrument(s, request, 2)
     side = {"BUY": 1, "SELL": -1, "SSHORT": -1}.get(request[16], 0)
     kind = request[18]
-    limit = request.number(19) if kind == "LMT" else side * np.inf
-    tif = request[21] or "DAY"
+    late = int(s.version < 177)  # one field more in front of those from 42 on
+    oca_type = request.whole(46 + late) if len(request) > 46 + late else 0
     order = Order(
-        s.client_id, order_id, 0, i.row if i else -1, side, request.number(17), kind, limit, tif, request[26], s.simulator.account
-    )
-    what_if = len(request) > 84 and request[84] == "1"
-    if any(len(request) > at and request[at] not in ("", "0") for at in (28, 64, 76, 82)) or request[27] == "0":
-        order.kind = f"{kind} with parent, hedge, algo or transmit=False"
+        s.client_id, order_id, 0, i.row if i else -1, side, request.number(17), kind,
+        request.number(19) if "LMT" in kind else side * np.inf, request[21] or "DAY", request[26], s.simulator.account,
+        stop=request.number(20) if kind.startswith("STP") else np.nan, parent_id=request.whole(28), oca_group=request[22],
+        oca_type=oca_type, transmit=request[27] != "0",
+    )  # fmt: skip
+    what_if = len(request) > 84 + late and request[84 + late] == "1"
+    unserved = {32: "trigger method", 37: "goodAfterTime", 64 + late: "delta neutral", 72 + late: "scale", 76 + late: "hedge",
+                82 + late: "algo", 89 + late: "conditions"}  # fmt: skip
+    if found := [name for at, name in unserved.items() if request.given(at)]:
+        order.kind = f"{kind} with {', '.join(found)}"
     s.feed.submit(s, lambda: s.feed.matching.place(s, order, i, s.feed.now, what_if=what_if))
     s.feed.open_soon()
 
@@ -141,11 +122,17 @@ def open_orders(s: Session, request: Request) -> None:
 
 
 def executions(s: Session, request: Request) -> None:
-    req, client_id, symbol, side = request.whole(2), request.whole(3), request[6], request[9]
+    req, client_id, account, since, symbol, kind, exchange, side = (request.whole(2), request.whole(3), *request[4:10])
+    try:
+        first = bars.time_ns(since) if since else 0
+    except ValueError:
+        s.error(req, 321, f"Error validating request: time {since!r} is not like 20131008-14:00:00")
+        return
     for e in s.feed.matching.executions:
         i = s.simulator.universe.instruments[e.order.row]
-        sides = ("", "BUY" if e.order.side > 0 else "SELL")
-        if client_id in (0, e.order.client_id) and symbol in ("", i.symbol) and side in sides:
+        sides = ("", "BUY", "BOT") if e.order.side > 0 else ("", "SELL", "SLD")
+        wanted = client_id in (0, e.order.client_id) and account in ("", s.simulator.account) and e.ts >= first
+        if wanted and symbol in ("", i.symbol) and kind in ("", "STK") and exchange in ("", "SIM", "SMART") and side in sides:
             s.send(frames.exec_details(req, e, i, s.version) + frames.commission_report(e))
     s.send(frame(55, 1, req))
 
@@ -173,6 +160,21 @@ def account_summary(s: Session, request: Request) -> None:
     s.send(frame(63, 1, req, s.simulator.account, "NetLiquidation", s.simulator.conf.cash, "USD") + frame(64, 1, req))
 
 
+def completed_orders(s: Session, request: Request) -> None:
+    for o in s.feed.matching.orders.values():
+        if o.done and o.perm_id:
+            s.send(frames.completed_order(o, s.simulator.universe.instruments[o.row], s.version))
+    s.send(frame(102))
+
+
+def data_type(s: Session, request: Request) -> None:
+    """What the client accepts when a symbol has no live data; with live data nothing changes, as at IBKR."""
+    if (kind := request.whole(2)) not in (1, 2, 3, 4):
+        s.error(-1, 321, f"Error validating request: market data type {kind} is none of 1, 2, 3, 4")
+    else:
+        s.data_type = kind
+
+
 def current_time(s: Session, request: Request) -> None:
     now = s.feed.now if s.lock is not None else time.time_ns()
     s.send(frame(49, 1, now // 1_000_000_000))
@@ -181,11 +183,11 @@ def current_time(s: Session, request: Request) -> None:
 Answer = Callable[["Session", Request], None]
 ANSWERS: dict[int, Answer] = {
     1: market_data, 2: cancel_data, 5: open_orders, 6: account, 7: executions,
-    8: lambda s, r: s.send(frame(9, 1, s.next_id())), 9: contract_details, 16: open_orders,
-    17: lambda s, r: s.send(frame(15, 1, s.simulator.account)), 49: current_time, 61: positions, 62: account_summary,
-    76: account_multi, 97: tick_by_tick, 98: cancel_data,
-    99: lambda s, r: s.send(frame(102)),
+    8: lambda s, r: s.send(frame(9, 1, s.next_id())), 9: contract_details, 10: market_depth, 11: cancel_depth, 16: open_orders,
+    17: lambda s, r: s.send(frame(15, 1, s.simulator.account)), 20: bars.historical_data, 25: bars.cancel_historical, 49: current_time,
+    50: bars.real_time_bars, 51: bars.cancel_bars, 59: data_type, 61: positions, 62: account_summary, 76: account_multi,
+    87: bars.head_timestamp, 96: bars.historical_ticks, 97: tick_by_tick, 98: cancel_data, 99: completed_orders,
 }  # fmt: skip
 # Take effect after the order latency.
 LATER: dict[int, Answer] = {3: place_order, 4: cancel_order, 58: cancel_all}
-FEED_REQUESTS = {1, 2, 97, 98}  # change which rows a client gets
+FEED_REQUESTS = {1, 2, 10, 11, 50, 51, 97, 98}  # change which rows a client gets

@@ -12,7 +12,8 @@ from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_encoder import Encoder
 from tickarrow.pipeline.simulator_frames import FIRST_VERSION, SERVER_VERSION, frame
 from tickarrow.pipeline.simulator_lockstep import LockStep
-from tickarrow.pipeline.simulator_requests import ANSWERS, FEED_REQUESTS, LATER, REQUEST_ID, SILENT, Request
+from tickarrow.pipeline.simulator_requests import ANSWERS, FEED_REQUESTS, LATER, REQUEST_ID, SILENT
+from tickarrow.pipeline.simulator_rules import Request
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator import Simulator
@@ -45,6 +46,7 @@ class Session(asyncio.Protocol):
         self.tally: dict[str, Counter[str]] = defaultdict(Counter)  # of the faults, by kind
         self.wants_end = False
         self.snapshots: list[tuple[int, int]] = []  # reqId, symbol: waiting for a quote
+        self.data_type = 1  # what the client accepts: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen
         self.closed = False
         self.ready = False  # startApi is answered
         self._options: set[str] = set()
@@ -186,7 +188,8 @@ class Session(asyncio.Protocol):
         else:
             self.client_id = client_id
             self.feed = self.simulator.join(self, lock_step)
-            encoder = partial(Encoder, self.feed.state, conf, conf.conflation_ms > 0)
+            whole, day = self.version < frames.FRACTIONAL_SIZES, conf.day_ticks and not lock_step
+            encoder = partial(Encoder, self.feed.state, conf, conf.conflation_ms > 0, whole=whole, day=day)
             if faults is None:
                 self.encoder = encoder(self.send)
             else:
@@ -258,12 +261,23 @@ class Session(asyncio.Protocol):
         self.simulator.bad_frames += 1
         self.error(-1, 320, f"Server error when reading an API client request: {why}.")
 
+    @property
+    def counted(self) -> bool:
+        """Whether the client's requests count: in lock step those before the market begins do not."""
+        return self.lock is None or self.lock.acknowledged >= 0
+
+    def seconds(self) -> float:
+        """The seconds in which rules count: of the market in lock step, else of the clock, as often faster as the market is."""
+        if self.lock is not None:
+            return self.lock.decision_ts() / 1e9
+        return time.monotonic() * (self.simulator.conf.speed or 1.0)
+
     def _paced(self) -> bool:
-        """Whether the request keeps IBKR's rule; in lock step there is none yet (market time)."""
+        """Whether the request keeps IBKR's rule, in market time in lock step; a client waits on its own clock, so that counts else."""
         limit = self.simulator.conf.pacing
-        if limit == 0 or "+LOCKSTEP" in self._options:
+        if limit == 0 or not self.counted or ("+LOCKSTEP" in self._options and self.lock is None):
             return True
-        now = time.monotonic()
+        now = time.monotonic() if self.lock is None else self.seconds()
         while self._times and now - self._times[0] > 1.0:
             self._times.popleft()
         self._times.append(now)

@@ -220,7 +220,7 @@ def test_a_slow_reader_gets_every_update():
             assert len(sizes) == n_trades + 2  # and the baselines
             expected = [r[4] for r in rows if r[2] == 0]
             assert [float(f[4]) for f in quotes] == expected
-            market_data = sum(f[0] in ("1", "2", "45") for f in seen)
+            market_data = sum(f[0] in ("1", "2", "45", "46") for f in seen)
             assert seen[-1] == ["9003", str(market_data), str(len(quotes)), str(n_trades)]
             assert simulator.counts()["sent_updates"] == len(quotes)
             client.close()
@@ -256,7 +256,7 @@ def test_conflation_sends_only_what_changed_in_a_slot():
     ]  # fmt: skip
 
     async def main():
-        async with gateway(rows, conflation_ms=250, duplicate_sizes=False) as (_, port):
+        async with gateway(rows, conflation_ms=250, duplicate_sizes=False, day_ticks=False) as (_, port):
             client = await Client.connect(port, "+END")
             client.subscribe(1, "BAC")
             await client.until("45")
@@ -284,8 +284,8 @@ def test_every_mistake_of_a_client_has_its_answer():
             assert await c.error(300) == "Can't find EId with tickerId:99"
             c.tick_by_tick(6, "BAC", "Middle")
             assert "none of Last, AllLast, BidAsk, MidPoint" in await c.error(321)
-            c.send(20, 77, *stock("BAC"))
-            assert "Unknown message id: 20" in await c.error(505)
+            c.send(22, 77, *stock("BAC"))
+            assert "Unknown message id: 22" in await c.error(505)
             c.send(1, 11, "x")
             assert "missing or not a number" in await c.error(320)
             c.send("abc")

@@ -298,7 +298,7 @@ def test_a_halt_stops_one_symbol():
             assert [len(bids(x, "1")) for x in (before, during)] == [25, 0]
             assert bids(after, "1")[:2] == [10.98, 11.0]  # the state followed
             assert len(bids(before + during + after, "2")) == 100
-            market_data = sum(f[0] in ("1", "2", "45") for f in frames(bytes(c.received))[0])
+            market_data = sum(f[0] in ("1", "2", "45", "46") for f in frames(bytes(c.received))[0])
             assert after[-1] == ["9003", str(market_data), str(100 + 76), "1"]
             c.close()
 
