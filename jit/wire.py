@@ -10,12 +10,13 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.wire_fields import (
-    ALL, CLOCK, PLAIN, POWER, RETIRED, SUBSCRIPTION, TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING, U,
-    decimal_point, id_point, integer_point, load8, number, ones, size_point, small_point, subscription_point, trailing, zeros64,
+    ALL, CLOCK, OPTION, POWER, RETIRED, SUBSCRIPTION, TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING, U,
+    decimal_point, id_point, integer_point, load8, ones, size_point, small_point, subscription_point, text_point, trailing, zeros64,
 )  # fmt: skip
+from tickarrow.jit.wire_judge import judge
 from tickarrow.jit.wire_message import (
-    BAD, BID_ASK, DECODED, FIRST_SECOND, FORWARDED, LAST_SECOND, LAST_TRADE, LATE, LOST_FRAMING, MESSAGE, NOTHING, PRICE_ROLE, PRIVATE,
-    REASONS, ROLE_SIDE, SIZE_ROLE, judge, no_ask, no_quote,
+    BAD, BID_ASK, DECODED, DELAYED_TYPE, FIRST_SECOND, FORWARDED, LAST_SECOND, LAST_TIME, LAST_TRADE, LATE, LIVE_TYPE, LOST_FRAMING, MESSAGE,
+    NOTHING, PRICE_ROLE, PRIVATE, REASONS, ROLE_SIDE, SIZE_ROLE, WHOLE_SIZES, no_ask, no_quote,
 )  # fmt: skip
 
 LONGEST = 16 << 20  # bytes of a payload; a longer one means that framing is lost
@@ -48,7 +49,7 @@ def _nuls(data, start, n):
 @kernel("i8, out u1[:], i8, u8", inline=True)
 def _req_id(id_, data, start, z):
     """reqId of a frame with NULs `z` (-1 if it is not there or not a plain number), and the NULs from its own on."""
-    if id_ != TICK_BY_TICK:
+    if id_ != TICK_BY_TICK and id_ != OPTION:
         z = z & (z - U(1))
     first = start + trailing(z) + 1
     z = z & (z - U(1))
@@ -77,7 +78,8 @@ def _quick_price(data, start, z, m):
     m.quantity = np.float64(size) / POWER[U(scale)]
     attributes = small_point(data, b + 1, start + trailing(z))
     m.role, m.side = PRICE_ROLE[U(kind & 127)], ROLE_SIDE[U(kind & 127)]
-    m.tick_type, m.attributes, m.empty = kind, attributes, 0
+    m.tick_type, m.delayed = LIVE_TYPE[U(kind & 127)], DELAYED_TYPE[U(kind & 127)]
+    m.attributes, m.empty = attributes, 0
     no_quote(m)
     return odd | odd_size == U(0) and 0 <= kind < 128 and 0 <= attributes <= 0xFFFF
 
@@ -92,7 +94,7 @@ def _quick_size(data, start, z, m):
     m.quantity = np.float64(size) / POWER[U(scale)]
     m.mantissa, m.scale = size, scale
     m.role, m.side = SIZE_ROLE[U(kind & 127)], ROLE_SIDE[U(kind & 127)]
-    m.tick_type = kind
+    m.tick_type, m.delayed = LIVE_TYPE[U(kind & 127)], DELAYED_TYPE[U(kind & 127)]
     return odd == U(0) and 0 <= kind < 128
 
 
@@ -125,12 +127,14 @@ def _quick_tick(data, start, z, m):
     else:
         mantissa, scale, more = size_point(data, b + 1, a)
         m.quantity = np.float64(mantissa) / POWER[U(scale)]
-        b = start + trailing(z)
+        b, z = _next(start, z)
         m.role = LAST_TRADE
+        e, z = _next(start, z)
+        m.code, m.code2 = text_point(data, b + 1, e), text_point(data, e + 1, start + trailing(z))
     odd |= more
     attributes = small_point(data, a + 1, b)
     no_quote(m)
-    m.time, m.attributes, m.tick_type, m.side = time, attributes, kind, 0
+    m.time, m.attributes, m.tick_type, m.side, m.delayed = time, attributes, kind, 0, 0
     return odd == U(0) and 1 <= kind <= 3 and 0 <= attributes <= 0xFFFF and FIRST_SECOND <= time < LAST_SECOND
 
 
@@ -150,22 +154,25 @@ def _quick(id_, data, start, end, total, z, m):
         return total == 5 and _quick_size(data, start, z, m)
     if id_ == TICK_STRING:
         a, z = _next(start, z)
-        kind = small_point(data, a + 1, start + trailing(z))
-        m.tick_type, m.role = kind, NOTHING
-        return total == 5 and 0 <= kind <= 0xFFFF and kind != 48 and kind != 77
+        b, z = _next(start, z)
+        m.time = integer_point(data, b + 1, start + trailing(z))
+        m.tick_type, m.role, m.delayed = 45, LAST_TIME, 0
+        return total == 5 and b - a == 3 and (load8(data, a) & U(0xFFFF00)) == U(0x353400) and FIRST_SECOND <= m.time < LAST_SECOND
     return False
 
 
-@kernel("out u1[:], i8, i8, SUBSCRIPTION[:], i8, MESSAGE[:], out i8[:], out i8[:], out i8[:,:]")
-def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples):
+@kernel("out u1[:], i8, i8, i8, SUBSCRIPTION[:], i8, i8, MESSAGE[:], out i8[:], out i8[:], out i8[:,:]")
+def decode(data, pos, hi, ts, subscriptions, every, version, messages, ends, counts, samples):
     """Walk the complete frames of data[pos:hi] and decode those of ours.
 
     Parameters
     ----------
     data : (n,) uint8, readable to 64 bytes behind `hi`
     pos, hi : int, bytes [pos, hi); `pos` is a length prefix
-    subscriptions : (2**k,) SUBSCRIPTION, hash table by reqId
+    ts : int, ns, time of the bytes; noted in the subscriptions
+    subscriptions : (2**k,) SUBSCRIPTION, hash table by reqId; `ts` and `frames` are updated
     every : int, not 0 = every frame gets a record, also without effect, forwarded or bad; 1 = and every reqId is ours
+    version : int, row of VERSIONS
     messages : (capacity,) MESSAGE, filled from 0 on
     ends : (MAX_FIELDS,) int64, room of its own
     counts : (N_COUNTS,) int64, frames by outcome, then bad ones by reason; added to
@@ -180,6 +187,7 @@ def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples)
     n, status = np.int64(0), np.int64(MORE)
     decoded = np.int64(0)
     capacity = np.int64(messages.size)
+    plodding = every != 0 or version == WHOLE_SIZES  # every field checked and filled
     while hi - pos >= 4:
         start = pos + 4
         length = _length(data, pos)
@@ -200,6 +208,7 @@ def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples)
         m = messages[U(n)]
         id_ = id_point(load8(data, start))
         outcome, reason, req_id = np.int64(FORWARDED), np.int64(0), np.int64(-1)
+        slot = np.int64(-1)
         m.role = NOTHING
         if id_ >= CLOCK:
             outcome = np.int64(PRIVATE)
@@ -215,8 +224,8 @@ def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples)
                     m.symbol, m.feed = subscriptions[U(slot)].symbol, subscriptions[U(slot)].feed
                     if subscriptions[U(slot)].state == RETIRED:
                         outcome = np.int64(LATE)
-                if outcome == DECODED and (every != 0 or not _quick(id_, data, start, end, total, z, m)):
-                    reason = judge(data, start, end, ends, m)
+                if outcome == DECODED and (plodding or not _quick(id_, data, start, end, total, z, m)):
+                    reason = judge(data, start, end, version, m, ends)
                     if reason != 0:
                         outcome = np.int64(BAD)
                         if counts[BAD] < samples.shape[0]:
@@ -230,6 +239,9 @@ def decode(data, pos, hi, subscriptions, every, messages, ends, counts, samples)
             n += np.int64(m.role != NOTHING)  # no branch: the role is different with every message
         if outcome == DECODED:
             decoded += 1
+            if slot >= 0:
+                subscriptions[U(slot)].ts = ts
+                subscriptions[U(slot)].frames += 1
         else:
             counts[outcome] += 1
         pos = end

@@ -27,19 +27,23 @@ SIXES = U(0x0606060606060606)
 POWER = np.array([10.0**k for k in range(23)])  # exact in binary64
 POWER_INT = np.array([10**k for k in range(19)], np.int64)
 EXACT = 2**53  # integers up to here are exact in binary64
-DIGITS = 18  # a mantissa of so many digits fits int64
+UNSET_INTEGER = 2**31 - 1  # IBKR's "no value" of a size
 
 # What a number field is.
 PLAIN = 0
 NOT_A_NUMBER = 3  # the codes are those of the reasons in wire.py
-UNUSUAL = 4  # a number, but with an exponent, a plus sign or too many digits
+UNUSUAL = 4  # a number, but of another form than the field has
 
 # Message ids that may be ours, and the private ones of our own simulator.
-TICK_PRICE, TICK_SIZE, TICK_GENERIC, TICK_STRING, TICK_BY_TICK = 1, 2, 45, 46, 99
+TICK_PRICE, TICK_SIZE, DEPTH_CHANGE, DEPTH_CHANGE_L2, OPTION = 1, 2, 12, 13, 21
+TICK_GENERIC, TICK_STRING, REAL_TIME_BAR, MARKET_DATA_TYPE, TICK_BY_TICK = 45, 46, 50, 58, 99
 CLOCK, END = 9001, 9003
 
 LIVE, RETIRED = 1, 2
-SUBSCRIPTION = record([("req_id", "i8"), ("symbol", "i4"), ("feed", "u1"), ("state", "u1")])  # open addressing; req_id -1 = free
+SUBSCRIPTION = record([  # hash table, open addressing; req_id -1 = free
+    ("req_id", "i8"), ("symbol", "i4"), ("feed", "u1"), ("state", "u1"),
+    ("ts", "i8"), ("frames", "i8"),  # of its decoded frames: time of the latest one's chunk (0 = none yet), and how many
+])  # fmt: skip
 
 if config.DISABLE_JIT:  # the same four in plain Python, so that the kernels can be stepped through
 
@@ -175,8 +179,8 @@ def integer_point(data, start, end):
 
 
 @kernel("out u1[:], i8, i8")
-def number(data, start, end):
-    """A decimal of any length, character by character.
+def scan(data, start, end):
+    """The digits of a number field of any form, character by character.
 
     Parameters
     ----------
@@ -185,49 +189,59 @@ def number(data, start, end):
 
     Returns
     -------
-    mantissa : int, signed; value = mantissa / 10**scale. 0 unless the number is plain.
-    scale : int, digits behind the point
-    shape : int, PLAIN, NOT_A_NUMBER or UNUSUAL. Plain is `-?[0-9]*[.]?[0-9]*` with 1 to 18 digits.
+    w : uint64, its first 19 significant digits; the value is w * 10**q, and a little more if `sticky`
+    q : int
+    significant : int, number of significant digits
+    sticky : bool, digits behind the 19th are not all zero
+    negative : bool
+    shape : int, PLAIN or NOT_A_NUMBER. Plain is `[+-]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?` with a digit before the exponent.
     """
     i = start
-    sign, usual = np.int64(1), True
+    negative = False
     if i < end and (data[i] == 45 or data[i] == 43):
-        if data[i] == 45:
-            sign = np.int64(-1)
-        else:
-            usual = False
+        negative = data[i] == 45
         i += 1
-    mantissa, scale, digits, point = np.int64(0), np.int64(0), np.int64(0), False
+    w, q, digits, significant, point, sticky = U(0), np.int64(0), np.int64(0), np.int64(0), False, False
     while i < end:
         c = np.int64(data[i])
         if c == 46 and not point:
             point = True
         elif 48 <= c <= 57:
             digits += 1
-            if digits <= DIGITS:
-                mantissa = mantissa * 10 + (c - 48)
             if point:
-                scale += 1
+                q -= 1
+            if c != 48 or significant > 0:
+                significant += 1
+                if significant <= 19:
+                    w = w * U(10) + U(c - 48)
+                else:
+                    q += 1
+                    sticky |= c != 48
         else:
             break
         i += 1
+    shape = np.int64(PLAIN)
     if digits == 0:
-        return np.int64(0), np.int64(0), np.int64(NOT_A_NUMBER)
-    if i < end:
+        shape = np.int64(NOT_A_NUMBER)
+    elif i < end:
         if data[i] != 69 and data[i] != 101:
-            return np.int64(0), np.int64(0), np.int64(NOT_A_NUMBER)
+            return U(0), np.int64(0), np.int64(0), False, False, np.int64(NOT_A_NUMBER)
         i += 1
+        sign = np.int64(1)
         if i < end and (data[i] == 45 or data[i] == 43):
+            if data[i] == 45:
+                sign = np.int64(-1)
             i += 1
-        first = i
+        first, exponent = i, np.int64(0)
         while i < end and 48 <= np.int64(data[i]) <= 57:
+            exponent = min(exponent * 10 + (np.int64(data[i]) - 48), np.int64(1_000_000))
             i += 1
         if i < end or i == first:
-            return np.int64(0), np.int64(0), np.int64(NOT_A_NUMBER)
-        usual = False
-    if not usual or digits > DIGITS:
-        return np.int64(0), np.int64(0), np.int64(UNUSUAL)
-    return sign * mantissa, scale, np.int64(PLAIN)
+            shape = np.int64(NOT_A_NUMBER)
+        q += sign * exponent
+    if shape != PLAIN:
+        return U(0), np.int64(0), np.int64(0), False, False, shape
+    return w, q, significant, sticky, negative, shape
 
 
 @kernel("out u1[:], i8, i8", inline=True)
@@ -257,9 +271,11 @@ def _short(data, start, end):
 
 @kernel("out u1[:], i8, i8")
 def _long(data, start, end):
-    """As `_short` for a decimal of any length and sign."""
-    mantissa, scale, shape = number(data, start, end)
-    return mantissa, scale, U(shape != PLAIN or abs(mantissa) > EXACT)
+    """As `_short` for a decimal of any length and sign. What needs more than one exact division, or may be a sentinel, is odd."""
+    w, q, _, sticky, negative, shape = scan(data, start, end)
+    if shape != PLAIN or sticky or w > U(EXACT) or q > 0 or q < -18 or (w == U(UNSET_INTEGER) and q == 0):
+        return np.int64(0), np.int64(0), U(1)
+    return (-np.int64(w) if negative else np.int64(w)), -q, U(0)
 
 
 @kernel("out u1[:], i8, i8", inline=True)
@@ -279,6 +295,13 @@ def size_point(data, start, end):
         mantissa, scale, odd = _long(data, start, end)
         return mantissa, scale, odd | U(mantissa < 0)
     return _short(data, start, end)
+
+
+@kernel("out u1[:], i8, i8", inline=True)
+def text_point(data, start, end):
+    """The first eight bytes of a text field as they stand, first byte lowest, NUL behind a shorter one."""
+    n = end - start
+    return load8(data, start) & (ALL >> U(np.int64(64) - n * np.int64(8))) if 0 < n < 8 else (load8(data, start) if n != 0 else U(0))
 
 
 @kernel("SUBSCRIPTION[:], i8", inline=True)
@@ -312,6 +335,16 @@ def id_point(head):
         return np.int64(TICK_STRING)
     if three == U(0x3534):
         return np.int64(TICK_GENERIC)
+    if three == U(0x3231):
+        return np.int64(DEPTH_CHANGE)
+    if three == U(0x3331):
+        return np.int64(DEPTH_CHANGE_L2)
+    if three == U(0x3132):
+        return np.int64(OPTION)
+    if three == U(0x3035):
+        return np.int64(REAL_TIME_BAR)
+    if three == U(0x3835):
+        return np.int64(MARKET_DATA_TYPE)
     five = head & U(0xFFFFFFFFFF)
     if five == U(0x31303039):
         return np.int64(CLOCK)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.wire_message import FIELD_COUNT, FIRST_SECOND, LAST_SECOND, NEGATIVE_SIZE, NO_NUL, NOT_A_TIME, TIME_RANGE, _price, _whole, field_ends
 from tickarrow.jit.wire_fields import UNUSUAL
+from tickarrow.jit.wire_judge import LONGEST_WHOLE, field_ends, price_point, whole
+from tickarrow.jit.wire_message import FIELD_COUNT, FIRST_SECOND, LAST_SECOND, NEGATIVE_SIZE, NO_NUL, NOT_A_TIME, TIME_RANGE
 
 BARS, BAR_UPDATE, MIDPOINTS, QUOTES, TRADES = 17, 90, 96, 97, 98
 
@@ -44,10 +45,7 @@ def value_point(data, start, end):
     """Value and reason of a price: empty, `?` and IBKR's unset number are missing."""
     if end == start or (end == start + 1 and data[start] == QUESTION):
         return np.nan, np.int64(0)
-    value, reason = _price(data, start, end, True)
-    if value >= 1.7976931348623157e308:
-        return np.nan, reason
-    return value, reason
+    return price_point(data, start, end, True)
 
 
 @kernel("out u1[:], i8, i8")
@@ -73,7 +71,7 @@ def count_point(data, start, end):
     """Value and reason of a number of trades; empty and -1 are missing (-1)."""
     if end == start or (end == start + 2 and data[start] == MINUS and data[start + 1] == 49):
         return np.int64(-1), np.int64(0)
-    return _whole(data, start, end)
+    return whole(data, start, end, LONGEST_WHOLE)
 
 
 @kernel("out u1[:], i8, i8")
@@ -101,7 +99,7 @@ def bar_time(data, start, end, bar):
     while i < end and 48 <= np.int64(data[i]) <= 57:
         i += 1
     if i == end and n != 8:
-        bar.time, reason = _whole(data, start, end)
+        bar.time, reason = whole(data, start, end, LONGEST_WHOLE)
         if reason != 0:
             return np.int64(NOT_A_TIME)
         return np.int64(0 if FIRST_SECOND <= bar.time < LAST_SECOND else TIME_RANGE)
@@ -147,13 +145,13 @@ def _tick(data, ends, k, id_, row):
     row.price = row.quantity = row.ask = row.ask_size = np.nan
     row.attributes = 0
     row.exchange_at = row.exchange_len = row.conditions_at = row.conditions_len = 0
-    row.time, reason = _whole(data, ends[k - 1] + 1, ends[k])
+    row.time, reason = whole(data, ends[k - 1] + 1, ends[k], LONGEST_WHOLE)
     if reason != 0:
         return reason
     if not FIRST_SECOND <= row.time < LAST_SECOND:
         return np.int64(TIME_RANGE)
     if id_ != MIDPOINTS:  # where the others have their mask it has a field that says nothing
-        attributes, reason = _whole(data, ends[k] + 1, ends[k + 1])
+        attributes, reason = whole(data, ends[k] + 1, ends[k + 1], LONGEST_WHOLE)
         if reason != 0:
             return reason
         if attributes > 0xFFFF:
@@ -243,10 +241,10 @@ def history(data, start, end, ends, ticks, bars, head):
     n = field_ends(data, start, end, ends)
     if n < 4:
         return np.int64(FIELD_COUNT)
-    id_, reason = _whole(data, start, ends[0])
+    id_, reason = whole(data, start, ends[0], LONGEST_WHOLE)
     if reason != 0:
         return reason
-    h.req_id, reason = _whole(data, ends[0] + 1, ends[1])
+    h.req_id, reason = whole(data, ends[0] + 1, ends[1], LONGEST_WHOLE)
     if reason != 0:
         return reason
     if id_ == BAR_UPDATE:
@@ -255,7 +253,7 @@ def history(data, start, end, ends, ticks, bars, head):
     first, width, behind = (5, 8, 0) if id_ == BARS else (3, 4 if id_ == MIDPOINTS else 6, 1)
     if n < first + behind:
         return np.int64(FIELD_COUNT)
-    rows, reason = _whole(data, ends[first - 2] + 1, ends[first - 1])
+    rows, reason = whole(data, ends[first - 2] + 1, ends[first - 1], LONGEST_WHOLE)
     if reason != 0:
         return reason
     if rows > n or first + rows * width + behind != n:
@@ -274,5 +272,5 @@ def history(data, start, end, ends, ticks, bars, head):
         reason = _tick(data, ends, first + j * width, id_, ticks[j])
         if reason != 0:
             return reason
-    h.done, reason = _whole(data, ends[n - 2] + 1, ends[n - 1])
+    h.done, reason = whole(data, ends[n - 2] + 1, ends[n - 1], LONGEST_WHOLE)
     return reason

@@ -14,8 +14,8 @@ from tickarrow.jit.wire_message import BAD, MAX_FIELDS, MESSAGE
 # Words of the control block, int64. Addresses first; what the calls give back is at the end.
 (
     DATA, DATA_SIZE, SUBSCRIPTIONS, N_SUBSCRIPTIONS, MESSAGES, N_MESSAGES, FIELD_ENDS, COUNTS, BAD_FRAMES, BOOKS, N_BOOKS, OPEN_ENDS,
-    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, SEQ, POS, STATUS, NEW_BAD,
-) = range(21)  # fmt: skip
+    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, VERSION, SEQ, POS, STATUS, NEW_BAD,
+) = range(22)  # fmt: skip
 N_WORDS = 24
 
 
@@ -56,7 +56,7 @@ def step(control, lo, hi, ts, chunk, row):
     seq, first, bad = words[SEQ] - row, row, counts[BAD]
     pos, status = lo, np.int64(FULL)
     while status == FULL:
-        pos, filled, status = decode(data, pos, hi, subscriptions, 0, messages, field_ends, counts, bad_frames)
+        pos, filled, status = decode(data, pos, hi, ts, subscriptions, 0, words[VERSION], messages, field_ends, counts, bad_frames)
         row = messages_update(
             book, ends, messages, 0, filled, ts, chunk, seq + row, row,
             seq_, ts_, ts_exch, chunk_, symbol, kind, feed, flags, bid, bid_size, ask, ask_size, price, size,

@@ -26,6 +26,7 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 MORE, CLOCK, END, LOST = wire.MORE, wire.AT_CLOCK, wire.AT_END, wire.LOST  # why a split stopped
 
+SERVER_VERSION = 178  # the newest that ib_async offers
 SMALLEST_FRAME = 14  # bytes of the smallest frame that can make a row: a tickSize with one digit a field
 MESSAGES = 256  # records between the two kernels: they stay in the first-level cache
 SAMPLE_BYTES = 64
@@ -115,6 +116,7 @@ class Decode:
         self._control = control
         self._words = control.data  # a word costs 30 ns here and 100 ns as a NumPy scalar
         self._address: int = control.ctypes.data
+        self.server_version = SERVER_VERSION
         self._bind_subscriptions()
         self._bind_spans()
 
@@ -132,11 +134,27 @@ class Decode:
         if entry["req_id"] == req_id:
             self._change(req_id, int(entry["symbol"]), Feed(int(entry["feed"])), wire_fields.RETIRED)
 
+    def heard(self, req_id: int) -> tuple[int, int]:
+        """Time (ns) of the chunk of a request's latest decoded frame, 0 = none yet, and how many such frames there were."""
+        entry = self._subscriptions[place(self._subscriptions, req_id)]
+        return (int(entry["ts"]), int(entry["frames"])) if entry["req_id"] == req_id else (0, 0)
+
+    @property
+    def server_version(self) -> int:
+        """Negotiated with the gateway: field tables depend on it."""
+        return self._server_version
+
+    @server_version.setter
+    def server_version(self, version: int) -> None:
+        self._server_version = version
+        self._control[wire_step.VERSION] = wire_message.version_row(version)
+
     def _change(self, req_id: int, symbol: int, feed: Feed, state: int) -> None:
         table = self._subscriptions
         if 2 * (np.count_nonzero(table["req_id"] >= 0) + 1) > len(table):
             self._subscriptions = table = subscription_table(table[table["req_id"] >= 0], 2 * len(table))
-        table[place(table, req_id)] = (req_id, symbol, int(feed), state)
+        entry = table[place(table, req_id)]
+        entry["req_id"], entry["symbol"], entry["feed"], entry["state"] = req_id, symbol, int(feed), state
         self._bind_subscriptions()
 
     def _bind_subscriptions(self) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from tickarrow.configs.pipeline import DecodeConf
 from tickarrow.jit import _kernel, wire, wire_fields, wire_message
 from tickarrow.jit.wire_fields import TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING
-from tickarrow.pipeline.decode import counts_of, subscription_table
+from tickarrow.pipeline.decode import SERVER_VERSION, counts_of, subscription_table
 from tickarrow.pipeline.errors import DataError
 from tickarrow.pipeline.recorder import read_journal
 
@@ -105,12 +105,13 @@ class _Walk:
     """Frames so far, and the start of a frame whose end has not come yet."""
 
     def __init__(self, path: Path, req_ids: Iterable[int] | None) -> None:
-        entries = [(q, 0, 0, wire_fields.LIVE) for q in req_ids or ()]
+        entries = [(q, 0, 0, wire_fields.LIVE, 0, 0) for q in req_ids or ()]
         self.subscriptions = subscription_table(np.array(entries, wire_fields.SUBSCRIPTION))
         self.every = 1 if req_ids is None else 2
         self.path = path
         self.counts, self.samples = np.zeros(wire.N_COUNTS, np.int64), np.zeros((wire.SAMPLES, 3), np.int64)
         self.ends = np.zeros(wire_message.MAX_FIELDS, np.int64)
+        self.version = wire_message.version_row(SERVER_VERSION)
         self.records = np.zeros(RECORDS, wire_message.MESSAGE)
         self.rest = np.zeros(0, np.uint8)
         self.ordinal = 0
@@ -126,7 +127,9 @@ class _Walk:
         pos, status = 0, wire.FULL
         while status == wire.FULL:
             lo = pos
-            pos, n_records, status = wire.decode(data, lo, hi, self.subscriptions, self.every, self.records, self.ends, self.counts, self.samples)
+            pos, n_records, status = wire.decode(
+                data, lo, hi, 0, self.subscriptions, self.every, self.version, self.records, self.ends, self.counts, self.samples
+            )
             if n_records:
                 writer.write_batch(rows(data, self.records[:n_records], pos, self.ordinal))
                 self.ordinal += n_records

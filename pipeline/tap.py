@@ -88,13 +88,17 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
         self._make_room()
 
     def _greet(self) -> bool:
-        """Pass the handshake's answer on; it comes before any message and comes alone."""
+        """Pass the handshake's answer on; it comes before any message and comes alone, and its first field is the server version."""
         if self._write < 4:
             return False
         end = 4 + int.from_bytes(self._view[:4], "big")
         if self._write < end:
             return False
-        self.hasData.emit(bytes(self._view[:end]))
+        hello = bytes(self._view[:end])
+        version = hello[4:].split(b"\0")[0]
+        if version.isdigit():
+            self.decode.server_version = int(version)
+        self.hasData.emit(hello)
         self._greeted = True
         self._read = self._walked = end
         return True

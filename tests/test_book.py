@@ -45,7 +45,7 @@ def ticks(chunks: list[list[bytes | str]], piece: int = 256, last_subscribed: tu
         state["last_subscribed"][i] = 1
     n = sum(map(len, chunks))
     columns = [np.zeros(n + 1, d) for d in DTYPES]
-    subscriptions = subscription_table(np.array([(i, i, 0, wire_fields.LIVE) for i in range(SYMBOLS)], wire_fields.SUBSCRIPTION))
+    subscriptions = subscription_table(np.array([(i, i, 0, wire_fields.LIVE, 0, 0) for i in range(SYMBOLS)], wire_fields.SUBSCRIPTION))
     row = 0
     for number, frames in enumerate(chunks):
         messages, scratch = np.zeros(piece, wire_message.MESSAGE), np.zeros(wire_message.MAX_FIELDS, np.int64)
@@ -56,7 +56,7 @@ def ticks(chunks: list[list[bytes | str]], piece: int = 256, last_subscribed: tu
             data = np.frombuffer(run + bytes(64), np.uint8).copy()
             pos, status = 0, wire.FULL
             while status == wire.FULL:
-                pos, filled, status = wire.decode(data, pos, len(data) - 64, subscriptions, 0, messages, scratch, counts, samples)
+                pos, filled, status = wire.decode(data, pos, len(data) - 64, 0, subscriptions, 0, 3, messages, scratch, counts, samples)
                 row = book.messages_update(state, ends, messages, 0, filled, 1000 + number, number, row, row, *columns)
         row = book.chunk_close(state, ends, 1000 + number, number, row, row, *columns)
         assert counts[wire_message.BAD] == 0

@@ -129,6 +129,29 @@ def test_frames_after_a_cancel_are_late_and_neither_forwarded_nor_decoded():
     assert (counts["messages"], counts["decoded"], counts["late"], counts["forwarded"], counts["bad"]) == (2, 1, 1, 0, 0)
 
 
+def test_a_request_knows_when_it_was_heard():
+    decode, _ = stage(2)
+    assert decode.heard(0) == decode.heard(99) == (0, 0)
+    data = padded(frame(2, 6, 0, 0, 5) * 3 + frame(2, 6, 1, 0, "x"))
+    decode.step(Chunk(data, 0, len(data) - 64, 77, 0))
+    decode.subscribe(99, 1, Feed.TBT_LAST)
+    decode.unsubscribe(0)
+    decode.step(Chunk(data, 0, len(data) - 64, 88, 1))
+    assert decode.heard(0) == (77, 3)  # late and bad frames do not count
+    assert decode.heard(1) == (0, 0)
+
+
+def test_the_server_version_says_what_a_size_may_be():
+    decode, ticks = stage(1)
+    data = padded(frame(2, 6, 0, 0, "0.5"))
+    decode.server_version = 157
+    decode.step(Chunk(data, 0, len(data) - 64, 0, 0))
+    assert (decode.server_version, ticks.rows) == (157, 0)
+    decode.server_version = 163
+    decode.step(Chunk(data, 0, len(data) - 64, 0, 0))
+    assert ticks.rows == 1
+
+
 def test_many_and_large_requests_are_told_apart():
     decode, ticks = stage(1)
     for k in range(300):
@@ -194,11 +217,11 @@ def test_bad_frames_are_counted_and_the_first_are_kept():
     decode, _ = stage(1)
     bad = frame(2, 6, 0, 0, "x")
     for number in range(3):
-        data = padded(bad * 5 + frame(1, 6, 0, 1, "1e5", 1, 0))
+        data = padded(bad * 5 + frame(1, 6, 0, 1, "1e500", 1, 0))
         decode.step(Chunk(data, 0, len(data) - 64, 0, number))
     assert decode.counts()["bad"] == 18
-    assert (decode.counts()["bad_not_a_number"], decode.counts()["bad_unusual_number"]) == (15, 3)
-    assert decode.bad_samples()[:6] == [("not a number", bad)] * 5 + [("unusual number", frame(1, 6, 0, 1, "1e5", 1, 0))]
+    assert (decode.counts()["bad_not_a_number"], decode.counts()["bad_not_finite"]) == (15, 3)
+    assert decode.bad_samples()[:6] == [("not a number", bad)] * 5 + [("not finite", frame(1, 6, 0, 1, "1e500", 1, 0))]
     assert len(decode.bad_samples()) == 8
 
 
