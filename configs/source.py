@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from omegaconf import MISSING
+
 
 @dataclass
 class SourceConf:
-    """A seeded generated market, or a Parquet file of recorded ticks."""
+    """A seeded generated market, or recorded ticks: Parquet files in our format, Lean's data folder, LOBSTER or Databento files."""
 
-    kind: str = "generated"  # generated, parquet
+    kind: str = "generated"  # generated, parquet, lean, lobster, dbn
 
     # generated: the symbols are those of the universe
     seed: int = 1
@@ -15,9 +17,23 @@ class SourceConf:
     duration_s: float = 420.0  # seconds of market time
     max_rows: int = 150_000  # the session ends here at the latest; 0 = no limit
 
-    # parquet: the symbols are those of the file
+    # parquet, lean, lobster, dbn: the symbols are those of the files. A path may be a folder of such files
     path: str = field(default="", metadata={"digest": False})  # where the file lies says nothing of what is in it
     symbols: list[str] = field(default_factory=list)  # empty = all of the file
     day: str | None = None  # local date at the exchange, YYYY-MM-DD; none = all days
     timezone: str = "America/New_York"  # of the exchange
     tick_size: float | None = None  # currency; none = that of the universe
+
+    # lean: path is the folder that holds equity, forex, ...
+    asset: str = "equity"  # folder of the security type: equity, forex, cfd, crypto, ...
+    market: str = "usa"  # folder of the market: usa, fxcm, oanda, ...
+    resolution: str = "tick"  # tick, second, minute; a bar is one row at its end
+    quotes: str | None = None  # resolution of the quotes; none = that of the trades
+
+
+@dataclass
+class ImportConf:
+    """tickarrow import."""
+
+    source: SourceConf = field(default_factory=SourceConf)
+    out: str = MISSING  # Parquet file to write

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("tickarrow.pipeline.train", "train a model set on a source and save it for model_set=NAME"),
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
     "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
+    "import": ("tickarrow.pipeline.source_import", "ticks of Lean, LOBSTER or Databento as one Parquet file (source=lean source.path=DIR out=FILE.parquet)"),
     "market": ("tickarrow.pipeline.market_report", "facts of the generated market beside those of recorded ticks (real=FILE.parquet)"),
     "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }

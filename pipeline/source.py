@@ -1,4 +1,4 @@
-"""Where ticks come from when no market is connected: the seeded generated market, or a Parquet file of recorded ticks. The simulator
+"""Where ticks come from when no market is connected: the seeded generated market, or files of recorded ticks. The simulator
 sends the rows of a source over the wire; a backtest takes them directly."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -30,6 +31,13 @@ QUARTER = 900 * SECOND  # every time zone is a multiple of 15 minutes from UTC
 LAST_YEAR = 2261  # int64 nanoseconds end in April 2262
 LISTED = 10  # symbols or days named in an error
 
+# Files of other programs: module and class, loaded when they are used.
+IMPORTERS = {
+    "lean": ("tickarrow.pipeline.source_lean", "LeanSource"),
+    "lobster": ("tickarrow.pipeline.source_lobster", "LobsterSource"),
+    "dbn": ("tickarrow.pipeline.source_dbn", "DbnSource"),
+}
+
 
 class Source(Protocol):
     """Rows in time order, the same at each call of `blocks`."""
@@ -50,7 +58,11 @@ def open_source(conf: SourceConf, universe: UniverseConf) -> Source:
         return GeneratedSource(conf, universe)
     if conf.kind == "parquet":
         return ParquetSource(conf, universe)
-    raise ConfigError(f"source.kind is {conf.kind!r}. Choose source=generated or source=parquet.")
+    if conf.kind in IMPORTERS:
+        module, name = IMPORTERS[conf.kind]
+        source: Source = getattr(import_module(module), name)(conf, universe)
+        return source
+    raise ConfigError(f"source.kind is {conf.kind!r}. Choose source=generated, source=parquet, source={', source='.join(IMPORTERS)}.")
 
 
 class GeneratedSource:
@@ -107,8 +119,8 @@ class ParquetSource:
             raise DataError(f"source.path: {self.path} does not exist. Name a Parquet file of ticks.")
         if self.path.is_dir():
             raise DataError(f"source.path: {self.path} is a folder. Name one Parquet file of ticks.")
-        zone = _zone(conf.timezone)
-        self._span = _day(conf.day, zone)
+        zone = zone_of(conf.timezone)
+        self._span = None if conf.day is None else day_span(conf.day, zone)
         self._wanted = list(dict.fromkeys(conf.symbols))
         with self._file() as file:
             schema = file.schema_arrow
@@ -189,7 +201,8 @@ def _has_times(file: pq.ParquetFile, column: str) -> bool:
     return any(batch.column(0).null_count < len(batch) for batch in file.iter_batches(READ, columns=[column]))
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone by its name; ConfigError if this system does not know it."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -198,10 +211,8 @@ def _zone(name: str) -> ZoneInfo:
         ) from None
 
 
-def _day(text: str | None, zone: ZoneInfo) -> tuple[int, int] | None:
+def day_span(text: str, zone: ZoneInfo) -> tuple[int, int]:
     """Begin and end of a local date in ns UTC."""
-    if text is None:
-        return None
     try:
         day = date.fromisoformat(str(text))
     except ValueError:

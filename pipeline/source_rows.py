@@ -142,8 +142,7 @@ def check_order(ts: npt.NDArray[np.int64], numbers: Array, last: int, key: str, 
     if wrong.any():
         i = int(wrong.argmax())
         raise DataError(
-            f"{name}: time out of order at row {numbers[i]} (counted from 0): {key} is {utc(int(ts[i]))} after {utc(int(before[i]))}. "
-            f"Sort the rows by {key}."
+            f"{name}: time out of order at row {numbers[i]} (counted from 0): {key} is {utc(int(ts[i]))} after {utc(int(before[i]))}. Sort the rows by {key}."
         )
     return int(ts[-1])
 
@@ -165,7 +164,13 @@ def _side(price: Array, size: Array) -> tuple[Array, Array]:
 
 
 def map_rows(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str], bad: dict[str, int]) -> Rows:
-    """All rows of an Arrow table of ticks, of any length, vectorised.
+    """All rows of an Arrow table of ticks, of any length; parameters as of `good_rows`."""
+    columns, keep = _map(table, key, symbols, bad)
+    return Rows(**columns if keep.all() else {name: column[keep] for name, column in columns.items()})
+
+
+def good_rows(table: pa.Table, key: str, symbols: Sequence[str], bad: dict[str, int]) -> pa.Table:
+    """The rows of an Arrow table of ticks that mean something, as they are.
 
     Parameters
     ----------
@@ -174,6 +179,12 @@ def map_rows(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str],
     symbols : of the universe, in order
     bad : rows left out by reason: no_time, no_symbol, unknown_kind, trade_price, trade_size, quote_price, quote_size; counted up
     """
+    _, keep = _map(table, key, symbols, bad)
+    return table if keep.all() else table.filter(pa.array(keep))
+
+
+def _map(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str], bad: dict[str, int]) -> tuple[dict[str, Array], npt.NDArray[np.bool_]]:
+    """The columns of `Rows`, vectorised, and which rows are kept."""
     ts, keep = times(table[key])
     keep = keep.copy()
     if missing := int((~keep).sum()):
@@ -208,4 +219,4 @@ def map_rows(table: pa.Table | pa.RecordBatch, key: str, symbols: Sequence[str],
         "ts": ts, "symbol": symbol.astype(np.int32), "kind": kind.astype(np.uint8), "mask": mask.astype(np.uint8),
         "bid": bid, "bid_size": bid_size, "ask": ask, "ask_size": ask_size, "price": price, "size": size,
     }  # fmt: skip
-    return Rows(**columns if keep.all() else {name: column[keep] for name, column in columns.items()})
+    return columns, keep

@@ -108,7 +108,7 @@ def test_a_block_stays_as_it_was_when_the_next_one_is_made():
             "source.duration_s is 0 and source.max_rows 150000: a generated session needs a duration above 0 s and at least",
         ),
         ({"max_rows": -1}, "source.duration_s is 420 and source.max_rows -1: a generated session needs a duration above 0 s"),
-        ({"kind": "csv"}, "source.kind is 'csv'. Choose source=generated or source=parquet."),
+        ({"kind": "csv"}, "source.kind is 'csv'. Choose source=generated, source=parquet, source=lean, source=lobster, source=dbn."),
     ],
 )
 def test_a_wrong_generated_session_is_refused(conf, text):
