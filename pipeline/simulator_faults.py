@@ -12,18 +12,21 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tickarrow.configs.gateway import FaultConf
+from tickarrow.jit.wire_encode import L1
+from tickarrow.pipeline import simulator_faults_fields, simulator_faults_orders  # noqa: F401  they register their faults
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.simulator_encoder import Encoder
-from tickarrow.pipeline.simulator_faults_bytes import FRAME_FAULTS, Armed, Pipe
+from tickarrow.pipeline.simulator_faults_bytes import FRAME_FAULTS, Armed, FrameFault, Pipe
 from tickarrow.pipeline.simulator_faults_market import FAULTS
 from tickarrow.pipeline.simulator_feed import FAR, Feed
 from tickarrow.pipeline.simulator_gate import Gate
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator import Simulator
+    from tickarrow.pipeline.simulator_requests import Request
     from tickarrow.pipeline.simulator_session import Session
 
 IN_LOCK_STEP = {"halt"}  # all others need the wall clock, or break the clock frames
@@ -36,6 +39,13 @@ def about(kind: str) -> str:
 
 
 KINDS = {kind: about(kind) for kind in [*FAULTS, *FRAME_FAULTS]}
+
+
+class Zone(NamedTuple):
+    """What a fault keeps back."""
+
+    rows: set[int] | None  # symbols, None = all
+    tick_by_tick: bool  # only these requests
 
 
 class Faults:
@@ -51,11 +61,13 @@ class Faults:
         for c in self.conf:
             _check(c)
         self.tally: dict[str, Counter[str]] = defaultdict(Counter)  # of clients that are gone
-        self.zones: dict[str, set[int] | None] = {}  # fault at work that keeps back data -> symbols, None = all
+        self.zones: dict[str, Zone] = {}  # by fault at work
+        self.interceptors: dict[str, Callable[[Session, int, Request], bool]] = {}  # see requests first; True: it is dealt with
+        self.outlive: Callable[[Gate, int], None] | None = None  # what becomes of a cancelled request
         self.begun: list[tuple[float, str]] = []  # market seconds and kind of what has come
         self._heap: list[tuple[int, int, str, Callable[[], None]]] = []
         self._n = 0
-        self._standing: list[tuple[int, FaultConf]] = []  # frame faults that also hit who connects now
+        self._standing: dict[str, tuple[FrameFault, set[int] | None, float]] = {}  # frame faults that also hit who connects now
         self._connections: Counter[int] = Counter()
 
     def begin(self, feed: Feed) -> None:
@@ -63,10 +75,14 @@ class Faults:
         self.feed = feed
         self._heap.clear()
         self.zones.clear()
-        self._standing = [(i, c) for i, c in enumerate(self.conf) if c.probability]
+        self.interceptors.clear()
+        self.outlive = None
+        self._standing.clear()
         for i, c in enumerate(self.conf):
-            self.rows(c)
-            if not c.probability:
+            rows = self.rows(c)
+            if c.probability:
+                self.arm_all(f"{c.kind} {i}", FRAME_FAULTS[c.kind], rows, c.probability)
+            else:
                 self._push(feed.source.start_ns + round(c.at_s * 1e9), c.kind, partial(self._come, i, c))
 
     # schedule
@@ -119,23 +135,31 @@ class Faults:
         if c.kind in FAULTS:
             FAULTS[c.kind](self, c, f"{c.kind} {i}")
             return
-        for s in self.sessions:
-            self._arm(s, i, c)
+        name = f"{c.kind} {i}"
         if c.for_s:
-            self._standing.append((i, c))
-            self.after(c.for_s, partial(self._disarm, i, c))
+            self.arm_all(name, FRAME_FAULTS[c.kind], self.rows(c))
+            self.after(c.for_s, partial(self.disarm, name))
+        else:
+            for s in self.sessions:
+                s.pipe.armed.append(self._armed(s, name, FRAME_FAULTS[c.kind], self.rows(c), left=c.count))
 
-    def _disarm(self, i: int, c: FaultConf) -> None:
-        self._standing.remove((i, c))
+    def arm_all(self, name: str, function: FrameFault, rows: set[int] | None, probability: float = 0.0) -> None:
+        """Let a fault hit the frames of everybody, also of who connects from now on, until `disarm`."""
+        self._standing[name] = (function, rows, probability)
         for s in self.sessions:
-            if s.pipe is not None:
-                s.pipe.armed = [a for a in s.pipe.armed if a.number != i]
+            s.pipe.armed.append(self._armed(s, name, *self._standing[name]))
 
-    def _arm(self, s: Session, i: int, c: FaultConf) -> None:
-        assert s.pipe is not None
-        rng = random.Random(f"{self.simulator.conf.fault_seed} {i} {s.client_id} {self._connections[s.client_id]} {len(self.begun)}")
-        left = 0 if c.probability else -1 if c.for_s else c.count
-        s.pipe.armed.append(Armed(i, c.kind, FRAME_FAULTS[c.kind], rng, self.rows(c), c.probability, left))
+    def disarm(self, name: str) -> None:
+        self._standing.pop(name)
+        for s in self.sessions:
+            s.pipe.armed = [a for a in s.pipe.armed if a.name != name]
+
+    def _armed(self, s: Session, name: str, function: FrameFault, rows: set[int] | None, probability: float = 0.0, left: int = -1) -> Armed:
+        return Armed(name, function, self.draw(name, s), rows, probability, left)
+
+    def draw(self, name: str, s: Session) -> random.Random:
+        """Numbers for a fault and a client, the same again for the same seed."""
+        return random.Random(f"{self.simulator.conf.fault_seed} {name} {s.client_id} {self._connections[s.client_id]} {len(self.begun)}")
 
     # clients
 
@@ -145,11 +169,12 @@ class Faults:
 
     def connect(self, s: Session, encoder: Encoder, shadow: Callable[[], Encoder]) -> Gate:
         """Put a new client under the faults."""
-        s.pipe = Pipe(s, s.tally)
+        s.pipe, s.faulty = Pipe(s, s.tally), True
         self._connections[s.client_id] += 1
-        for i, c in self._standing:
-            self._arm(s, i, c)
-        return Gate(encoder, shadow, self.reasons, s.tally)
+        s.pipe.armed = [self._armed(s, name, *standing) for name, standing in self._standing.items()]
+        gate = Gate(encoder, shadow, self.reasons, s.tally)
+        gate.outlive = self.outlive
+        return gate
 
     def leave(self, s: Session) -> None:
         for kind, counter in s.tally.items():
@@ -170,21 +195,32 @@ class Faults:
             raise ConfigError(f"gateway.faults: {c.kind} names the symbol {unknown[0]}, which is not in the universe. Choose one that is served.")
         return {self.simulator.instruments[x].row for x in c.symbols} or None
 
-    def reasons(self, row: int) -> list[str]:
-        """Faults at work that keep back the data of a symbol."""
-        return [name for name, rows in self.zones.items() if rows is None or row in rows]
+    def reasons(self, row: int, feed: int) -> list[str]:
+        """Faults at work that keep back the data of a symbol and feed."""
+        return [name for name, z in self.zones.items() if (z.rows is None or row in z.rows) and not (z.tick_by_tick and feed == L1)]
 
-    def withhold(self, name: str, rows: set[int] | None) -> None:
+    def withhold(self, name: str, rows: set[int] | None, tick_by_tick: bool = False) -> None:
         """Data of these symbols stop, for those who asked and those who will."""
-        self.zones[name] = rows
+        self.zones[name] = Zone(rows, tick_by_tick)
         for s in self.sessions:
-            s.gate.withhold(name, rows, self.feed.slot)
+            s.gate.withhold(name, self.feed.slot)
 
     def release(self, name: str, data: bool) -> None:
         """Who asks from now on gets data; who asked before gets them only with `data`."""
         self.zones.pop(name, None)
         for s in self.sessions if data else ():
-            self.closes(s, bool(s.gate.release(name, self.feed.slot)))
+            self.closes(s, s.gate.release(name, self.feed.slot))
+
+    def requests(self, s: Session, rows: set[int] | None, l1: bool = True) -> list[int]:
+        """Requests of a client for these symbols, oldest first."""
+        return [req for req, a in s.gate.requests.items() if (rows is None or a.symbol in rows) and not (l1 and a.feed != L1)]
+
+    def intercepts(self, s: Session, message: int, request: Request) -> bool:
+        """Whether a fault deals with a request; the gateway does not answer it then."""
+        return any(i(s, message, request) for i in list(self.interceptors.values()))
+
+    def stop_intercepting(self, name: str) -> None:
+        del self.interceptors[name]
 
     def closes(self, s: Session, sent: bool) -> None:
         """In lock step what was sent outside of the rows gets a clock frame."""

@@ -14,17 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tickarrow.pipeline.simulator_frames import UNSET
-
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_session import Session
 
 DRIP_S = 0.01  # between two bytes of a frame that drips
 # Position of the reqId in messages that have one.
 REQUEST_AT = {b"1": 2, b"2": 2, b"45": 2, b"46": 2, b"12": 2, b"13": 2, b"50": 2, b"57": 2, b"58": 2, b"99": 1, b"21": 1, b"81": 1}
-SIZES_AT = {b"1": (5,), b"2": (4,)}  # position of the sizes; tick-by-tick: by type
-TICK_SIZES_AT = {b"1": (5,), b"2": (5,), b"3": (6, 7)}
-TICK_PRICES_AT = {b"1": 4, b"2": 4, b"3": 4, b"4": 4}
 # What ib_insync#393 captured: a truncated option message without its last fields.
 TORN = b"21\x006\x0052\x0011\x000.12502290549746\0"
 
@@ -47,6 +42,11 @@ def frame_fault(function: FrameFault) -> FrameFault:
     return function
 
 
+def kind_of(name: str) -> str:
+    """Kind of a fault at work: a name is the kind and a number."""
+    return name.partition(" ")[0]
+
+
 def split(data: bytes) -> list[bytes]:
     """Whole frames, each with its length prefix."""
     out, at = [], 0
@@ -61,17 +61,29 @@ def fields_of(frame: bytes) -> list[bytes]:
     return frame[4:-1].split(b"\0")
 
 
+def request_of(fields: list[bytes]) -> int:
+    """The reqId of a message, -1 = it has none."""
+    at = REQUEST_AT.get(fields[0], 0)
+    return int(fields[at]) if at else -1
+
+
 def joined(fields: list[bytes]) -> bytes:
     body = b"".join(f + b"\0" for f in fields)
     return len(body).to_bytes(4, "big") + body
+
+
+def changed(frame: bytes, change: dict[int, bytes]) -> list[Piece]:
+    fields = fields_of(frame)
+    for at, value in change.items():
+        fields[at] = value
+    return [Piece(joined(fields))]
 
 
 @dataclass(slots=True)
 class Armed:
     """A fault that waits for frames to hit."""
 
-    number: int
-    kind: str
+    name: str
     function: FrameFault
     rng: random.Random
     rows: set[int] | None  # symbols that it hits, None = every frame
@@ -87,6 +99,9 @@ class Pipe:
         self.armed: list[Armed] = []
         self.rng = random.Random(0)  # of the fault that is at work
         self.later: list[bytes] = []  # frames that come behind the next one
+        self.muted_orders: set[int] = set()
+        self.muted_fills: set[bytes] = set()
+        self.asked_for = False  # what is written now answers a question
         self.holding: list[str] = []  # faults for which everything waits
         self.deaf = False  # what the client sends is not read
         self._held: list[bytes] = []
@@ -119,29 +134,27 @@ class Pipe:
             pieces, late = None, self.later
             self.later = []
             for a in self.armed:
-                if (a.probability == 0 or a.rng.random() < a.probability) and pieces is None and self._meant(a, frame):
+                if not (a.probability and a.rng.random() >= a.probability) and pieces is None and self._meant(a, frame):
                     self.rng = a.rng
                     pieces = a.function(self, frames, k)
                     if pieces is not None:
-                        self.closer = a.kind
-                        self.tally[a.kind]["frames"] += 1
+                        self.closer = kind_of(a.name)
+                        self.tally[self.closer]["frames"] += 1
                         a.left -= a.left > 0
             out += [Piece(frame)] if pieces is None else pieces
             out += [Piece(x) for x in late]
             if self.ended is not None:
                 self.tally[self.closer]["lost"] += len(frames) - k - 1
                 break
-        self.armed = [a for a in self.armed if a.left or a.probability]
+        self.armed = [a for a in self.armed if a.left]
         return out
 
     def _meant(self, a: Armed, frame: bytes) -> bool:
-        if a.left == 0 and not a.probability:
+        if a.left == 0:
             return False
         if a.rows is None:
             return True
-        fields = fields_of(frame)
-        at = REQUEST_AT.get(fields[0], 0)
-        return at > 0 and self.session.symbol_of(int(fields[at])) in a.rows
+        return self.session.symbol_of(request_of(fields_of(frame))) in a.rows
 
     async def _trickle(self) -> None:
         """Write the slow pieces, and behind them what has come meanwhile."""
@@ -175,7 +188,7 @@ class Pipe:
         if self._task is not None:
             self._task.cancel()
         if self.holding:
-            self.tally[self.holding[0].partition(" ")[0]]["lost"] += sum(len(split(x)) for x in self._held)
+            self.tally[kind_of(self.holding[0])]["lost"] += sum(len(split(x)) for x in self._held)
         out = [*(p.data for p in self._slow), *(self.later if self.ended is None else ())]
         if out and not self.holding and not self.session.transport.is_closing():
             self.session.transport.write(b"".join(out))
@@ -261,75 +274,3 @@ def reorder(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece]:
     """A frame comes behind the one that follows it."""
     pipe.later.append(frames[k])
     return []
-
-
-# fields of market data
-
-
-def changed(frame: bytes, change: dict[int, bytes]) -> list[Piece]:
-    fields = fields_of(frame)
-    for at, value in change.items():
-        fields[at] = value
-    return [Piece(joined(fields))]
-
-
-def price_at(fields: list[bytes]) -> int:
-    """Position of a price that could be damaged, 0 = the message has none."""
-    if fields[0] == b"1":
-        return 4
-    return TICK_PRICES_AT.get(fields[2], 0) if fields[0] == b"99" else 0
-
-
-def sizes_at(fields: list[bytes]) -> tuple[int, ...]:
-    return TICK_SIZES_AT.get(fields[2], ()) if fields[0] == b"99" else SIZES_AT.get(fields[0], ())
-
-
-def price_replaced(frame: bytes, text: Callable[[bytes], bytes]) -> list[Piece] | None:
-    fields = fields_of(frame)
-    at = price_at(fields)
-    return changed(frame, {at: text(fields[at])}) if at else None
-
-
-@frame_fault
-def unknown_id(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece]:
-    """A message whose id nobody knows stands before a frame."""
-    return [Piece(joined([b"%d" % pipe.rng.randint(120, 199), b"1", b"7", b"new"]) + frames[k])]
-
-
-@frame_fault
-def unknown_tick(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
-    """A price or size has a tick type that nobody knows."""
-    known = fields_of(frames[k])[0] in (b"1", b"2")
-    return changed(frames[k], {3: b"%d" % pipe.rng.randint(140, 199)}) if known else None
-
-
-@frame_fault
-def question_mark(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
-    """A price is `?`."""
-    return price_replaced(frames[k], lambda text: b"?")
-
-
-@frame_fault
-def empty(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
-    """A price is an empty field."""
-    return price_replaced(frames[k], lambda text: b"")
-
-
-@frame_fault
-def exponent(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
-    """A price is written with an exponent."""
-    return price_replaced(frames[k], lambda text: b"%.12E" % float(text))
-
-
-@frame_fault
-def unset(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
-    """A price is 1.7976931348623157E308, the value of an unset double."""
-    return price_replaced(frames[k], lambda text: UNSET.encode())
-
-
-@frame_fault
-def fractional(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
-    """Sizes have a fraction of a share."""
-    fields = fields_of(frames[k])
-    at = [i for i in sizes_at(fields) if fields[i]]
-    return changed(frames[k], {i: b"%s.%04d" % (fields[i].split(b".")[0], pipe.rng.randint(1, 9999)) for i in at}) if at else None

@@ -15,6 +15,7 @@ from tickarrow.jit.wire_encode_market import MESSAGES, TRADES
 from tickarrow.jit.wire_encode_slot import ALL
 from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_encoder import Array, Columns, Encoder
+from tickarrow.pipeline.simulator_faults_bytes import kind_of
 
 HALTED = 49  # tick type
 
@@ -37,31 +38,47 @@ class Gate:
     ----------
     live : writes what is sent
     shadow : makes an encoder whose frames nobody gets
-    reasons : names of the faults that keep back data of a symbol (its row) at present
+    reasons : names of the faults that keep back data of a symbol (its row) and feed at present
     tally : counters of the session by kind of fault
     """
 
-    def __init__(self, live: Encoder, shadow: Callable[[], Encoder], reasons: Callable[[int], list[str]], tally: dict[str, Counter[str]]) -> None:
+    def __init__(self, live: Encoder, shadow: Callable[[], Encoder], reasons: Callable[[int, int], list[str]], tally: dict[str, Counter[str]]) -> None:
         self.live, self.tally = live, tally
         self._shadow, self._reasons = shadow, reasons
         self._withheld: dict[str, Encoder] = {}
         self.requests: dict[int, Asked] = {}
         self._gone: dict[int, Asked] = {}  # forgotten and not asked again, under a number that no request has
         self._next_gone = 1 << 40
+        self.outlive: Callable[[Gate, int], None] | None = None  # told of a cancelled request, which goes on until `bury`
+        self._cancelled: dict[int, Asked] = {}
 
     def add(self, req: int, symbol: int, feed: int, ignore_size: bool, slot: int) -> None:
         """Serve a request, or withhold its data. One that is asked for again is no longer missed."""
+        self.bury(req)
         missed = {**self.requests, **self._gone}
         for other in (k for k, a in missed.items() if (a.symbol, a.feed) == (symbol, feed) and a.reasons):
             if other in (e := self._encoder(missed[other])).requests:
                 e.remove(other)
             self._gone.pop(other, None)
-        asked = Asked(symbol, feed, ignore_size, self._reasons(symbol), int(self.live.state[symbol]["volume"]))
+        asked = Asked(symbol, feed, ignore_size, self._reasons(symbol, feed), int(self.live.state[symbol]["volume"]))
         self.requests[req] = asked
         self._encoder(asked).add(req, symbol, feed, ignore_size, slot)
 
     def remove(self, req: int) -> None:
+        """Cancel a request."""
         asked = self.requests.pop(req)
+        if self.outlive is not None and not asked.reasons:
+            self._cancelled[req] = asked
+            self.outlive(self, req)
+        else:
+            self._end(req, asked)
+
+    def bury(self, req: int) -> None:
+        """A request that outlived its cancel ends."""
+        if (asked := self._cancelled.pop(req, None)) is not None:
+            self._end(req, asked)
+
+    def _end(self, req: int, asked: Asked) -> None:
         if req in (e := self._encoder(asked)).requests:
             e.remove(req)
 
@@ -77,18 +94,17 @@ class Gate:
             e.state[...] = self.live.state
         return e
 
-    def withhold(self, reason: str, rows: Iterable[int] | None, slot: int) -> None:
-        """Keep back the data of these symbols (None = all) from now on."""
-        chosen = None if rows is None else set(rows)
+    def withhold(self, reason: str, slot: int) -> None:
+        """Keep back the data that this fault hits from now on."""
         for req, asked in self.requests.items():
-            if chosen is None or asked.symbol in chosen:
+            if reason in self._reasons(asked.symbol, asked.feed):
                 self._move(req, asked, [*asked.reasons, reason], slot)
 
     def forget(self, reqs: Iterable[int], reason: str, slot: int) -> None:
         """The gateway no longer knows these requests; what they would have got is still counted, until somebody asks again."""
         for req in list(reqs):
-            asked = self.requests[req]
-            self.remove(req)
+            asked = self.requests.pop(req)
+            self._end(req, asked)
             self._next_gone += 1
             asked.reasons = [reason]
             self._gone[self._next_gone] = asked
@@ -100,15 +116,14 @@ class Gate:
             self.live.append(frames.frame(45, 6, req, tick, f"{value:.1f}"))
             self.live.control[MESSAGES] += 1
 
-    def release(self, reason: str, slot: int, reqs: Iterable[int] | None = None) -> list[int]:
-        """The data of the requests that only this fault kept back go on, with the quote in force; those requests."""
-        free = []
-        for req in list(self.requests) if reqs is None else list(reqs):
-            asked = self.requests[req]
+    def release(self, reason: str, slot: int) -> bool:
+        """The data of the requests that only this fault kept back go on, with the quote in force; whether there are such."""
+        free = False
+        for req, asked in self.requests.items():
             if reason in asked.reasons:
                 self._move(req, asked, [r for r in asked.reasons if r != reason], slot)
                 if not asked.reasons:
-                    free.append(req)
+                    free = True
                     self._resume(req, asked)
         return free
 
@@ -167,7 +182,7 @@ class Gate:
         return waiting
 
     def _count(self, reason: str, e: Encoder) -> None:
-        counter = self.tally[reason.partition(" ")[0]]
+        counter = self.tally[kind_of(reason)]
         for name, n in zip(("messages", "updates", "trades"), e.sent):
             counter[name] += n
         e.control[MESSAGES : TRADES + 1] = 0
@@ -178,8 +193,8 @@ class Gate:
     def present(self, req: int, symbol: int) -> bool:
         """The quote in force, unless a fault keeps it back."""
         asked = self.requests.get(req)
-        reasons = self._reasons(symbol) if asked is None else asked.reasons
-        if reasons:
+        reasons = self._reasons(symbol, L1) if asked is None else asked.reasons
+        if any(not r.startswith("frozen ") for r in reasons):
             if any(r.startswith("halt ") for r in reasons):
                 self.tell([req], HALTED, 1.0)
             return False

@@ -42,7 +42,8 @@ class Session(asyncio.Protocol):
         self.lock: LockStep | None = None
         self.encoder: Encoder | Gate
         self.gate: Gate  # the encoder, where faults are configured
-        self.pipe: Pipe | None = None  # damages what is written, where faults are configured
+        self.pipe: Pipe  # damages what is written, where faults are configured
+        self.faulty = False
         self.tally: dict[str, Counter[str]] = defaultdict(Counter)  # of the faults, by kind
         self.wants_end = False
         self.snapshots: list[tuple[int, int]] = []  # reqId, symbol: waiting for a quote
@@ -67,7 +68,7 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        if self.pipe is not None:
+        if self.faulty:
             self.pipe.empty()
         self._flowing.set()
         self.simulator.leave(self)
@@ -89,7 +90,7 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        if self.pipe is not None and self.pipe.deaf:
+        if self.faulty and self.pipe.deaf:
             return
         self.simulator.guard(self.advance)
 
@@ -127,7 +128,7 @@ class Session(asyncio.Protocol):
     def close(self) -> None:
         """Send what is pending, then close."""
         self.flush()
-        if self.pipe is not None:
+        if self.faulty:
             self.pipe.empty()
         self.closed = True
         self.transport.close()
@@ -142,7 +143,7 @@ class Session(asyncio.Protocol):
         if self._out and not self.closed:
             data = b"".join(self._out)
             self._out.clear()
-            if self.pipe is None:
+            if not self.faulty:
                 self.transport.write(data)
             else:
                 self.pipe.write(data)
@@ -239,6 +240,8 @@ class Session(asyncio.Protocol):
             self._bad(f"a field of message {request[0]!r} is missing or not a number ({e})")
 
     def _answer(self, message: int, request: Request) -> None:
+        if self.simulator.faults is not None and self.simulator.faults.intercepts(self, message, request):
+            return
         if message in LATER:
             LATER[message](self, request)
         elif message in ANSWERS:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
+import re
+from collections import Counter, defaultdict
+from types import SimpleNamespace
 
 import ib_async
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from naive_simulator import Client, frames
-from test_simulator import START, connected, eventually, gateway, quote, trade
+from test_simulator import START, connected, eventually, gateway, quote, trade, walk
 
 from tickarrow.configs.gateway import FaultConf, GatewayConf
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.simulator import Simulator
 from tickarrow.pipeline.simulator_faults import KINDS
+from tickarrow.pipeline.simulator_faults_bytes import FRAME_FAULTS, Armed, Pipe
 
 N = 200
 TICKS = [quote(10 * k, k % 2, 10 + k / 100, 10.01 + k / 100) for k in range(N)]  # two seconds of market time, every price once
@@ -24,19 +31,18 @@ def run(main):
     asyncio.run(asyncio.wait_for(main, 20))
 
 
-async def served(rows, faults, *, symbols=("BAC", "IBM"), **conf):
-    """Everything a raw client receives as bytes, and the gateway's counts."""
+async def served(rows, faults, *, options="+END", **conf):
+    """All bytes behind the greeting that a client with two subscriptions receives, to the end of the market, and the gateway's counts."""
     async with gateway(rows, faults=[FaultConf(**f) for f in faults], pacing=0, **conf) as (simulator, port):
-        c = await Client.connect(port, "+END")
-        for k, symbol in enumerate(symbols):
-            c.subscribe(k + 1, symbol)
-        data = b""
-        while not data.endswith(b"9003\0") and (got := await asyncio.wait_for(c.reader.read(1 << 16), 5)):
-            data += got
-            if b"\x009003\x00" in data or b"9003\x00" in data[-60:]:
-                break
+        c = await Client.connect(port, options)
+        begin = len(c.received)
+        c.subscribe(1, "BAC")
+        c.subscribe(2, "IBM")
+        c.received = c.received[begin:]
+        while b"9003\0" not in c.received[-60:] and (got := await asyncio.wait_for(c.reader.read(1 << 16), 5)):
+            c.received += got
         c.close()
-        return bytes(c.received) + data, simulator.counts()
+        return bytes(c.received), simulator.counts()
 
 
 async def silent(client, seconds):
@@ -64,7 +70,7 @@ def test_nothing_is_between_a_session_and_its_socket_without_faults():
             await c.until("9")
             (s,) = simulator.sessions
             assert simulator.faults is None
-            assert s.pipe is None
+            assert not s.faulty
             assert simulator.counts()["faults"] == {}
             c.close()
 
@@ -169,7 +175,7 @@ def test_a_farm_flap_stops_the_data(data):
 def test_asking_again_under_a_new_id_ends_a_dead_subscription():
     async def main():
         fault = FaultConf("farm_flap", at_s=0.4, for_s=0.4, data=False)
-        async with gateway(TICKS, faults=[fault], speed=1.0) as (simulator, port):
+        async with gateway(TICKS, faults=[fault], speed=2.0) as (simulator, port):
             c = await Client.connect(port, "+END")
             c.subscribe(1, "BAC")
             await c.error(2103)
@@ -365,6 +371,362 @@ def test_an_unknown_symbol_of_a_fault_is_said():
                 pass
 
     run(main())
+
+
+def market_data(received):
+    """Market-data frames as comparable text."""
+    return [",".join(f) for f in received if f[0] in ("1", "2", "45", "46", "99")]
+
+
+# kind -> what the frame `1,6,1,1,10.5,100,1` (or the first that it can hit) becomes
+CHANGED = {
+    "truncated_field": ["1,6,1,1,10.5,100"],
+    "long_field": ["1,6,1,1,10.5,100," + "9" * 300],
+    "question_mark": ["1,6,1,1,?,100,1"],
+    "empty": ["1,6,1,1,,100,1"],
+    "exponent": ["1,6,1,1,1.050000000000E+01,100,1"],
+    "unset": ["1,6,1,1,1.7976931348623157E308,100,1"],
+    "duplicate": ["1,6,1,1,10.5,100,1", "1,6,1,1,10.5,100,1"],
+    "reorder": ["2,6,1,0,100", "1,6,1,1,10.5,100,1"],
+    "fragment": ["1,6,1,1,10.5,100,1"],
+    "drip": ["1,6,1,1,10.5,100,1"],
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_a_frame_is_damaged(kind):
+    async def main():
+        clean, _ = await served(TICKS, [])
+        dirty, counts = await served(TICKS, [{"kind": kind, "at_s": 0.5}])
+        clean, dirty = frames(clean)[0], frames(dirty)[0]
+        at = next(k for k, f in enumerate(clean) if f[0] == "1" and f[2:5] == ["1", "1", "10.5"])
+        n = 2 if kind == "reorder" else 1
+        assert [",".join(f) for f in dirty[at : at + len(CHANGED[kind])]] == CHANGED[kind]
+        assert dirty[:at] == clean[:at]
+        assert dirty[at + len(CHANGED[kind]) :] == clean[at + n :]
+        assert counts["faults"] == {kind: {"times": 1, "frames": 1}}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern"),
+    [
+        ("unknown_id", r"1[2-9]\d,1,7,new$"),
+        ("unknown_tick", r"1,6,1,1[4-9]\d,10\.5,100,1$"),
+        ("fractional", r"1,6,1,1,10\.5,100\.\d{4},1$"),
+    ],
+)
+def test_a_frame_has_something_random(kind, pattern):
+    async def main():
+        dirty, _ = await served(TICKS, [{"kind": kind, "at_s": 0.5}])
+        again, _ = await served(TICKS, [{"kind": kind, "at_s": 0.5}])
+        other, _ = await served(TICKS, [{"kind": kind, "at_s": 0.5}], fault_seed=2)
+        assert len([f for f in frames(dirty)[0] if re.match(pattern, ",".join(f))]) == 1
+        assert dirty == again
+        assert dirty != other
+
+    run(main())
+
+
+def test_a_fault_for_some_time_hits_every_frame_of_its_symbols():
+    async def main():
+        dirty, counts = await served(TICKS, [{"kind": "question_mark", "at_s": 0.5, "for_s": 0.5, "symbols": ["IBM"]}])
+        hit = [f for f in frames(dirty)[0] if f[0] == "1" and f[4] == "?"]
+        assert {f[2] for f in hit} == {"2"}
+        assert len(hit) == counts["faults"]["question_mark"]["frames"] == 50  # bid and ask of 25 rows
+
+    run(main())
+
+
+def test_a_fault_comes_again():
+    async def main():
+        _, counts = await served(TICKS, [{"kind": "duplicate", "at_s": 0.1, "every_s": 0.5, "count": 3}])
+        assert counts["faults"] == {"duplicate": {"times": 4, "frames": 12}}
+
+    run(main())
+
+
+def test_times_go_back():
+    async def main():
+        rows = sorted([*TICKS, trade(300, 0, 10.3, 100.0), trade(700, 0, 10.7, 100.0), trade(1300, 0, 11.3, 100.0)])
+        async with gateway(rows, faults=[FaultConf("time_back", at_s=0.5, for_s=0.5)]) as (_, port):
+            c = await Client.connect(port, "+END")
+            c.tick_by_tick(1, "BAC", "AllLast")
+            times = [int(f[3]) - START // 10**9 for f in await c.until("9003") if f[0] == "99"]
+            assert times == [0, -3600, 1]
+            c.close()
+
+    run(main())
+
+
+def test_equal_seeds_give_equal_bytes():
+    everything = [{"kind": kind, "probability": 0.02} for kind in CHANGED if kind != "drip"]
+    everything += [{"kind": kind, "probability": 0.02} for kind in ("garbage", "bad_length", "unknown_id", "fractional")]
+
+    async def main():
+        first, counts = await served(walk(400), everything)
+        second, _ = await served(walk(400), everything)
+        third, _ = await served(walk(400), everything, fault_seed=9)
+        assert first == second != third
+        assert len(counts["faults"]) > 8
+
+    run(main())
+
+
+def test_a_giant_packet():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("giant", at_s=0.2, for_s=0.5)], speed=1.0) as (_, port):
+            c = await Client.connect(port)
+            c.subscribe(1, "BAC")
+            await c.until("1", matching=lambda f: f[4] == "10.18")
+            assert await silent(c, 0.2)
+            c.received, c.at = bytearray(), 0
+            got = await c.reader.read(1 << 20)
+            assert len(bids(frames(got)[0])) > 10
+            c.close()
+
+    run(main())
+
+
+def test_a_notice_of_the_historical_farm():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("hmds_flap", at_s=0.2, for_s=0.5)], speed=2.0) as (_, port):
+            c = await Client.connect(port)
+            c.subscribe(1, "BAC")
+            await c.error(2105)
+            c.send(96, 77, *[""] * 30)
+            assert (await c.until("4", matching=lambda f: f[3] == "162"))[-1][2] == "77"
+            await c.error(2106)
+            c.close()
+
+    run(main())
+
+
+def test_tws_is_cut_off():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("tws_broken", at_s=0.5, for_s=0.5)]) as (_, port):
+            c = await Client.connect(port)
+            c.subscribe(1, "BAC")
+            assert len(bids(await c.until("4", matching=lambda f: f[3] == "2110"))) == 25
+            assert [f[3] for f in await c.until("4", matching=lambda f: f[3] == "1101") if f[0] == "4"] == ["1101"]
+            c.send(2, 2, 1)
+            await c.error(300)
+            c.close()
+
+    run(main())
+
+
+def test_a_competing_session_takes_the_data():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("displaced", at_s=0.3, for_s=0.4)], speed=2.0) as (simulator, port):
+            c = await Client.connect(port, "+END")
+            c.subscribe(1, "BAC")
+            assert "competing live session" in await c.error(10197)
+            c.subscribe(2, "BAC")
+            assert (await c.until("4", matching=lambda f: f[3] == "10197"))[-1][2] == "2"
+            await asyncio.sleep(0.5)
+            c.subscribe(3, "BAC")
+            after = await c.until("9003")
+            assert bids(after, "1") == bids(after, "2") == []
+            assert bids(after, "3")[-1] == 11.98
+            assert simulator.counts()["faults"]["displaced"]["updates"] > 20
+            c.close()
+
+    run(main())
+
+
+def test_one_subscription_is_lost():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("subscription_lost", at_s=0.5)]) as (simulator, port):
+            c = await Client.connect(port, "+END")
+            c.subscribe(1, "BAC")
+            c.subscribe(2, "IBM")
+            lost = (await c.until("4", matching=lambda f: f[3] == "10182"))[-1][2]
+            after = await c.until("9003")
+            assert bids(after, lost) == []
+            assert len(bids(after, "2" if lost == "1" else "1")) == 75
+            assert simulator.counts()["faults"]["subscription_lost"] == {"times": 1, "messages": 300, "updates": 75, "trades": 0}
+            c.close()
+
+    run(main())
+
+
+def test_nothing_is_permitted():
+    async def main():
+        faults = [FaultConf("no_permission", symbols=["BAC"]), FaultConf("no_permission", symbols=["IBM"], data=True)]
+        async with gateway([*TICKS, trade(2000, 1, 12.0, 50.0)], faults=faults, speed=2.0) as (_, port):
+            c = await Client.connect(port, "+END")
+            c.tick_by_tick(9, "IBM", "BidAsk")
+            await asyncio.sleep(0.1)
+            c.subscribe(1, "BAC")
+            assert "not subscribed" in await c.error(354)
+            c.subscribe(2, "IBM")
+            assert "Displaying delayed" in await c.error(10167)
+            seen = await c.until("9003")
+            assert {f[2] for f in seen if f[0] in ("1", "2", "45")} == {"2"}
+            assert ["58", "1", "2", "3"] in seen
+            assert {f[3] for f in seen if f[0] == "1"} == {"66", "67", "68"}
+            assert {f[3] for f in seen if f[0] == "2"} == {"69", "70", "71", "74"}
+            c.close()
+
+    run(main())
+
+
+def test_data_are_delayed_for_some_time():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("delayed", at_s=0.5, for_s=0.5)]) as (simulator, port):
+            c = await Client.connect(port, "+END")
+            c.subscribe(1, "BAC")
+            c.tick_by_tick(2, "IBM", "BidAsk")
+            before = await c.until("58", matching=lambda f: f[3] == "3")
+            during = await c.until("58", matching=lambda f: f[3] == "1")
+            after = await c.until("9003")
+            assert [{f[3] for f in x if f[0] in ("1", "2")} for x in (before, during, after)] == [
+                {"0", "1", "2", "3", "8"}, {"66", "67", "69", "70"}, {"0", "1", "2", "3", "8"},
+            ]  # fmt: skip
+            assert [sum(f[0] == "99" for f in x) for x in (before, during, after)] == [25, 0, 50]
+            assert simulator.counts()["faults"]["delayed"]["updates"] == 25
+            c.close()
+
+    run(main())
+
+
+def test_data_are_frozen_for_some_time():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("frozen", at_s=0.3, for_s=0.5)], speed=2.0) as (_, port):
+            c = await Client.connect(port, "+END")
+            c.subscribe(1, "BAC")
+            await c.until("58", matching=lambda f: f[3] == "2")
+            c.subscribe(2, "IBM")
+            during = await c.until("58", matching=lambda f: f[2:] == ["1", "1"])
+            assert bids(during, "1") == []
+            assert len(bids(during, "2")) == 1  # the quote that stands
+            assert bids(await c.until("9003"), "1")[-1] == 11.98
+            c.close()
+
+    run(main())
+
+
+def test_ticks_of_a_cancelled_request_go_on():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("stale_req", for_s=0.5)], speed=2.0) as (simulator, port):
+            c = await Client.connect(port, "+END")
+            c.subscribe(1, "BAC")
+            c.subscribe(2, "IBM")
+            await c.until("1", matching=lambda f: f[4] == "10.4")
+            c.send(2, 2, 1)
+            c.send(2, 2, 1)
+            await c.error(300)
+            stale = bids(await c.until("9003"), "1")
+            assert 10.6 < stale[-1] < 11.2
+            assert simulator.counts()["faults"]["stale_req"]["requests"] == 1
+            c.close()
+
+    run(main())
+
+
+async def trading(fault):
+    """What a client hears of an order that is filled at once, and then when it asks for executions and open orders."""
+    async with gateway(TICKS, faults=[FaultConf(**fault)], speed=1.0, latency_ms=0.0) as (_, port):
+        c = await Client.connect(port)
+        c.subscribe(1, "BAC")
+        await c.until("1", matching=lambda f: f[4] == "10.1")
+        c.order(1, "BAC", "BUY", 50, 20.0)
+        c.order(2, "BAC", "BUY", 50, 5.0)
+        await asyncio.sleep(0.1)
+        c.send(7, 3, 1, "", "", "", "", "", "", "")
+        heard = [f[:3] for f in await c.until("55") if f[0] in ("3", "5", "11", "59")]
+        c.send(5, 1)
+        found = [f[:2] for f in await c.until("53") if f[0] == "5"]
+        c.close()
+        return heard, found
+
+
+def test_an_execution_is_reported_twice():
+    heard, _ = asyncio.run(trading({"kind": "duplicate_execution", "for_s": 5.0}))
+    assert [f[0] for f in heard[:10]] == ["5", "3", "5", "3", "11", "11", "5", "3", "59", "59"]
+
+
+def test_a_fill_comes_before_the_state():
+    heard, _ = asyncio.run(trading({"kind": "fill_before_status"}))
+    assert [f[0] for f in heard[:8]] == ["11", "5", "3", "5", "3", "5", "3", "59"]
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_an_order_is_never_acknowledged(data):
+    heard, found = asyncio.run(trading({"kind": "never_acknowledged", "count": 2, "data": data}))
+    assert [f[0] for f in heard] == (["11", "59"] if data else [])  # the answer to the question
+    assert found == ([["5", "2"]] if data else [])
+
+
+def test_a_new_order_is_acknowledged_again():
+    heard, found = asyncio.run(trading({"kind": "never_acknowledged"}))
+    assert [f[:2] for f in heard] == [["5", "2"], ["3", "2"], ["5", "2"], ["3", "2"]]
+    assert found == [["5", "2"]]
+
+
+FRAMED = st.lists(st.tuples(st.integers(1, 99), st.text("0123456789.", max_size=6), st.text("abc", max_size=9)), min_size=1, max_size=40)
+DAMAGES = [k for k in FRAME_FAULTS if k not in ("cut", "reset", "time_back", "duplicate_execution", "fill_before_status")]
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+
+    def is_closing(self):
+        return False
+
+
+@given(FRAMED, st.lists(st.sampled_from(DAMAGES), max_size=4), st.integers(0, 2**32), st.integers(1, 7))
+def test_frames_that_are_not_hit_go_out_as_they_are(given_frames, kinds, seed, cut):
+    sent = [b"".join(str(x).encode() + b"\0" for x in f) for f in given_frames]
+    sent = [len(b).to_bytes(4, "big") + b for b in sent]
+
+    async def main():
+        session = SimpleNamespace(transport=Wire(), gate=SimpleNamespace(requests={1: None}))
+        pipe = Pipe(session, defaultdict(Counter))
+        hits = []
+
+        def watched(function):
+            def damage(pipe, frames, k):
+                pieces = function(pipe, frames, k)
+                if pieces is not None:
+                    hits.append((frames[k], b"".join(p.data for p in pieces)))
+                return pieces
+
+            return damage
+
+        pipe.armed = [Armed(f"{k} 0", watched(FRAME_FAULTS[k]), random.Random(seed + n), None, 0.3, -1) for n, k in enumerate(kinds)]
+        for a in range(0, len(sent), cut):
+            pipe.write(b"".join(sent[a : a + cut]))
+        pipe.empty()
+        return session.transport.data, hits
+
+    data, hits = asyncio.run(main())
+    hit, at = list(hits), 0
+    moved = []
+    for f in sent:  # a strict reader that is told what was hit
+        late, moved = moved, []
+        if hit and hit[0][0] == f and data[at:].startswith(hit[0][1]):
+            at += len(hit[0][1])
+            if not hit.pop(0)[1]:
+                moved = [f]
+        else:
+            assert data[at:].startswith(f)
+            at += len(f)
+        for x in late:
+            assert data[at:].startswith(x)
+            at += len(x)
+    for x in moved:
+        assert data[at:].startswith(x)
+        at += len(x)
+    assert at == len(data)
 
 
 def test_every_kind_says_what_it_does():
