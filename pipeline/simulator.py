@@ -87,9 +87,8 @@ class Simulator:
         self._server.close()
         for s in list(self.sessions):
             s.close()
-        matching = self.feed.matching
-        matching.orders = {key: o for key, o in matching.orders.items() if not o.done}
-        self.rolled_back = first_id, frozenset(matching.orders)
+        self.feed.matching.free_ids()
+        self.rolled_back = first_id, frozenset(self.feed.matching.orders)
         if self._reopening is not None:
             self._reopening.cancel()
         self._reopening = asyncio.get_running_loop().create_task(self._reopen(seconds))

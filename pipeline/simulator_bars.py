@@ -85,6 +85,8 @@ class Bars:
         for (s, req), stream in list(self.requests.items()):
             if s.closed:
                 del self.requests[s, req]
+            elif s.silent(stream.symbol):
+                continue
             elif stream.kept:
                 s.send(_update(self.feed, s.version, req, stream))
             else:

@@ -80,7 +80,7 @@ class Depth:
         for (s, req), d in list(self.requests.items()):
             if s.closed:
                 del self.requests[s, req]
-            elif d.symbol == symbol:
+            elif d.symbol == symbol and not s.silent(symbol):
                 s.send(self.frames(s, req, d))
 
     def frames(self, s: Session, req: int, d: Ladder) -> bytes:

@@ -26,7 +26,7 @@ from tickarrow.pipeline.simulator_gate import Gate
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator import Simulator
-    from tickarrow.pipeline.simulator_requests import Request
+    from tickarrow.pipeline.simulator_rules import Request
     from tickarrow.pipeline.simulator_session import Session
 
 IN_LOCK_STEP = {"halt"}  # all others need the wall clock, or break the clock frames
@@ -207,9 +207,19 @@ class Faults:
 
     def release(self, name: str, data: bool) -> None:
         """Who asks from now on gets data; who asked before gets them only with `data`."""
-        self.zones.pop(name, None)
+        zone = self.zones.pop(name)
+        if not data:
+            self.drop_streams(zone.rows)
         for s in self.sessions if data else ():
             self.closes(s, s.gate.release(name, self.feed.slot))
+
+    def drop_streams(self, rows: set[int] | None) -> None:
+        """Depth and bars of these symbols go on only for who asks again."""
+        depth, bars = self.feed.depth.requests, self.feed.bars.requests
+        for gone in [k for k, d in depth.items() if rows is None or d.symbol in rows]:
+            del depth[gone]
+        for gone in [k for k, b in bars.items() if rows is None or b.symbol in rows]:
+            del bars[gone]
 
     def requests(self, s: Session, rows: set[int] | None, l1: bool = True) -> list[int]:
         """Requests of a client for these symbols, oldest first."""

@@ -12,7 +12,7 @@ from tickarrow.configs.gateway import FaultConf
 from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_faults_bytes import Piece, Pipe, changed, fields_of, request_of
 from tickarrow.pipeline.simulator_gate import HALTED, Gate
-from tickarrow.pipeline.simulator_requests import Request, instrument
+from tickarrow.pipeline.simulator_rules import Request, instrument
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_faults import Faults
@@ -117,6 +117,7 @@ def displaced(f: Faults, c: FaultConf, name: str) -> None:
         for req in lost:
             s.error(req, 10197, text)
         s.gate.forget(lost, name, f.feed.slot)
+    f.drop_streams(rows)
     f.interceptors[name] = refuse
     f.after(c.for_s, partial(f.stop_intercepting, name))
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tickarrow.configs.gateway import FaultConf
 from tickarrow.pipeline.simulator_faults_bytes import Piece, Pipe, fields_of, frame_fault
 from tickarrow.pipeline.simulator_faults_market import fault
-from tickarrow.pipeline.simulator_requests import ANSWERS, Request
+from tickarrow.pipeline.simulator_requests import ANSWERS
+from tickarrow.pipeline.simulator_rules import Request
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_faults import Faults

@@ -187,6 +187,10 @@ class Gate:
             counter[name] += n
         e.control[MESSAGES : TRADES + 1] = 0
 
+    def silent(self, symbol: int) -> bool:
+        """Whether a fault keeps back the data of a symbol at present."""
+        return bool(self._reasons(symbol, L1))
+
     def clock(self, ts: int) -> None:
         self.live.clock(ts)
 

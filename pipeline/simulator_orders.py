@@ -301,6 +301,14 @@ class Matching:
         self.state[row]["buy_stop"] = min((o.stop for o in stops if o.side > 0), default=np.inf)
         self.state[row]["sell_stop"] = max((o.stop for o in stops if o.side < 0), default=-np.inf)
 
+    def free_ids(self) -> None:
+        """Order ids of orders that are done may be given again, as after a restart that rolls them back; the orders are kept."""
+        for key, order in list(self.orders.items()):
+            if order.done and key[1] > 0:
+                del self.orders[key]
+                self.orders[order.client_id, -order.perm_id] = order
+                self._children.pop(key, None)
+
     def working(self, choose: Callable[[Order], bool]) -> list[Order]:
         """Orders that the market knows and that are not done, oldest first."""
         return [o for o in self.orders.values() if o.perm_id and not o.done and choose(o)]

@@ -210,6 +210,10 @@ class Session(asyncio.Protocol):
         mine = (order for client, order in self.feed.matching.orders if client == self.client_id and (client, order) not in before)
         return max(mine, default=first - 1) + 1
 
+    def silent(self, symbol: int) -> bool:
+        """Whether a fault keeps back the data of a symbol."""
+        return self.faulty and self.gate.silent(symbol)
+
     def symbol_of(self, req: int) -> int:
         """Row of the symbol of a market-data request, -1 = none."""
         asked = self.gate.requests.get(req)

@@ -14,7 +14,7 @@ import ib_async
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from naive_simulator import Client, frames
+from naive_simulator import Client, frames, stock
 from test_simulator import START, connected, eventually, gateway, quote, trade, walk
 
 from tickarrow.configs.gateway import FaultConf, GatewayConf
@@ -555,7 +555,7 @@ def test_one_subscription_is_lost():
 def test_nothing_is_permitted():
     async def main():
         faults = [FaultConf("no_permission", symbols=["BAC"]), FaultConf("no_permission", symbols=["IBM"], data=True)]
-        async with gateway([*TICKS, trade(2000, 1, 12.0, 50.0)], faults=faults, speed=2.0) as (_, port):
+        async with gateway([*TICKS, trade(2000, 1, 12.0, 50.0)], faults=faults, speed=2.0, day_ticks=False) as (_, port):
             c = await Client.connect(port, "+END")
             c.tick_by_tick(9, "IBM", "BidAsk")
             await asyncio.sleep(0.1)
@@ -575,7 +575,7 @@ def test_nothing_is_permitted():
 
 def test_data_are_delayed_for_some_time():
     async def main():
-        async with gateway(TICKS, faults=[FaultConf("delayed", at_s=0.5, for_s=0.5)]) as (simulator, port):
+        async with gateway(TICKS, faults=[FaultConf("delayed", at_s=0.5, for_s=0.5)], day_ticks=False) as (simulator, port):
             c = await Client.connect(port, "+END")
             c.subscribe(1, "BAC")
             c.tick_by_tick(2, "IBM", "BidAsk")
@@ -603,6 +603,25 @@ def test_data_are_frozen_for_some_time():
             assert bids(during, "1") == []
             assert len(bids(during, "2")) == 1  # the quote that stands
             assert bids(await c.until("9003"), "1")[-1] == 11.98
+            c.close()
+
+    run(main())
+
+
+def test_depth_and_bars_stop_too():
+    async def main():
+        rows = [quote(100 * k, 0, 10 + k / 100, 10.01 + k / 100) for k in range(300)]  # thirty seconds
+        fault = FaultConf("farm_flap", at_s=8.0, for_s=10.0, data=False)
+        async with gateway(rows, faults=[fault]) as (_, port):
+            c = await Client.connect(port, "+END")
+            c.send(10, 5, 1, *stock("BAC"), 3, 0, "")
+            c.send(50, 3, 2, *stock("BAC"), 5, "TRADES", 0, "")
+            c.send(50, 3, 3, *stock("BAC"), 5, "MIDPOINT", 0, "")
+            c.subscribe(4, "BAC")
+            parts = [await c.until("4", matching=lambda f: f[3] == "2103"), await c.until("9003")]
+            assert [any(f[0] == x for f in part) for part in parts for x in ("12", "50")] == [True, True, False, False]
+            c.send(11, 1, 1)
+            await c.error(310)
             c.close()
 
     run(main())
@@ -666,7 +685,17 @@ def test_a_new_order_is_acknowledged_again():
     assert found == [["5", "2"]]
 
 
-FRAMED = st.lists(st.tuples(st.integers(1, 99), st.text("0123456789.", max_size=6), st.text("abc", max_size=9)), min_size=1, max_size=40)
+PRICE, SIZE = st.sampled_from(["10.5", "0.01", "-1", "250"]), st.sampled_from(["100", "0", "2.5", ""])
+FRAMED = st.lists(
+    st.one_of(
+        st.tuples(st.just(1), st.just(6), st.just(9), st.sampled_from([1, 2, 4]), PRICE, SIZE, st.just(1)),
+        st.tuples(st.just(2), st.just(6), st.just(9), st.sampled_from([0, 3, 8]), SIZE),
+        st.tuples(st.just(99), st.just(9), st.just(3), st.just(1_700_000_000), PRICE, PRICE, SIZE, SIZE, st.just(0)),
+        st.tuples(st.just(4), st.just(2), st.just(-1), st.just(2104), st.text("abc", max_size=9), st.just("")),
+    ),
+    min_size=1,
+    max_size=40,
+)
 DAMAGES = [k for k in FRAME_FAULTS if k not in ("cut", "reset", "time_back", "duplicate_execution", "fill_before_status")]
 
 
