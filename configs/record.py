@@ -10,3 +10,5 @@ class RecordConf:
     features: bool = False  # also record FEATURES
     predictions: bool = False  # also record PREDICTIONS
     path: str | None = None  # session directory; none = session/ in the run's output directory
+    segment_mb: int = 64  # of the journal; it also begins a new segment with each UTC day
+    sync_s: float = 0.0  # bring the journal to the disk each so many seconds, against a loss of power; 0 = at the end of each segment

@@ -8,7 +8,9 @@ A `Batch` is a window `[lo, hi)` of one segment (design contract 1). No validity
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tickarrow.pipeline.errors import SessionError
+
 Array = npt.NDArray[Any]
 
 SEGMENT_ROWS = 65_536
 PAGE = 4096
+SECOND = ThreadPoolExecutor(1, "segments")  # makes mapped segments ahead of use: writing their zeros takes some ms
 PAD = 64  # bytes behind a chunk that may be read: the wire kernel loads 8 at a time
 
 
@@ -159,7 +164,8 @@ class Table:
     directory : folder of the session, None = memory only
     keep : memory only: keep closed segments (results), or recycle two of them (streams)
     capacity : rows of a segment
-    counter : int64[2], where a reader of another process finds (segment, rows); None = not shared
+    counter : int64[2 + segments], where a reader of another process finds (segment, its rows, rows of each segment before it);
+        None = not shared
     lazy : no memory and no file before the first row is reserved: for a table that most sessions never fill
     """
 
@@ -173,7 +179,7 @@ class Table:
         self.counter = np.zeros(2, np.int64) if counter is None else counter
         self.closed: list[Segment] = []
         self.rows = 0  # committed rows of the whole session
-        self._spare: Segment | None = None
+        self._spare: Segment | Future[Segment] | None = None
         self._count = 0  # segments begun
         self._rows = capacity  # of a segment that is made
         self.segment = Segment(schema, 0, None) if lazy else self._new()
@@ -186,7 +192,9 @@ class Table:
 
     def _bind(self) -> None:
         self.size = self.segment.rows
-        self.counter[0], self.counter[1] = len(self.closed), self.size
+        # In this order: who reads the number of the new segment reads none of the old one's rows for it.
+        self.counter[1] = self.size
+        self.counter[0] = len(self.closed)
 
     def __getattr__(self, name: str) -> Array:
         return getattr(self.__dict__["segment"], name)  # type: ignore[no-any-return]
@@ -204,18 +212,29 @@ class Table:
         if self.capacity == 0:
             self.segment, self.capacity = self._new(), self._rows
         elif self.keep:
+            if len(self.counter) > 2:
+                if len(self.closed) + 2 >= len(self.counter):
+                    raise SessionError(f"table {self.name} has {self.rows:,} rows, all that a session holds. Record in shorter sessions (record.until).")
+                self.counter[2 + len(self.closed)] = old.rows
             self.closed.append(old)
-            self.segment, self._spare = self._spare if self._spare is not None else self._new(), None
+            self.segment, self._spare = self._take_spare(), None
         else:
-            self.segment = self._spare if self._spare is not None else self._new()
+            self.segment = self._take_spare()
             self.segment.rows = 0
             self._spare = old
         self._bind()
 
+    def _take_spare(self) -> Segment:
+        if isinstance(self._spare, Future):
+            return self._spare.result()
+        return self._spare if self._spare is not None else self._new()
+
     def prepare(self) -> None:
-        """Make the next segment once this one is half full; called when nothing waits, so that no tick pays for it (some ms)."""
+        """Have the next segment made once this one is half full; called when nothing waits, so that no tick pays for it (some ms)."""
         if self._spare is None and 2 * self.size > self.capacity:
-            self._spare = self._new()
+            self._spare = self._new() if self.directory is None else SECOND.submit(self._new)
+        elif isinstance(self._spare, Future) and self._spare.done():
+            self._spare = self._spare.result()
 
     def commit(self, n: int) -> Batch:
         """Publish the `n` rows written from row `size` on, and return them."""
@@ -247,10 +266,20 @@ class Table:
         """Write the committed rows as one plain Arrow IPC file `<name>.arrow` and remove the segment files."""
         if self.directory is None:
             return
-        with pa.OSFile(str(self.directory / f"{self.name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
-            for batch in self.batches():
-                writer.write_batch(batch.arrow())
-        for s in [*self.closed, self.segment, *([] if self._spare is None else [self._spare])]:
-            if s.path is not None:
+        write_table(self.directory, self.name, self.schema, (b.arrow() for b in self.batches()))
+        spare = self._spare
+        if isinstance(spare, Future):
+            spare = spare.result() if spare.exception() is None else None
+        for s in [*self.closed, self.segment, spare]:
+            if s is not None and s.path is not None:
                 s.path.unlink(missing_ok=True)
                 s.path = None
+
+
+def write_table(directory: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """A closed table of a session, there whole or not at all."""
+    part = directory / f"{name}.part"
+    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    os.replace(part, directory / f"{name}.arrow")

@@ -15,7 +15,7 @@ from tickarrow.configs.risk import RiskConf
 from tickarrow.jit import act
 from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.schemas import ControlKind, Flag, Health, OrderState
+from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, ControlKind, Flag, Health, OrderState
 from tickarrow.pipeline.stage import Snapshot
 
 DUST = 1e-9  # shares; less than this is left of an order = nothing
@@ -37,6 +37,14 @@ class Control:
     value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set; HEALTH: Health; SUBSCRIBE: Feed
     perm_id: int = 0  # broker key
     exec_id: int = 0  # hash of the broker's execId; 0 = not known
+
+    def write(self, control: Table, chunk: int, ts: int) -> None:
+        """Date and journal it: a row of CONTROL, numbered by the chunk before it (-1 = none was)."""
+        self.chunk, self.ts = NO_CHUNK if chunk < 0 else chunk, ts
+        i = control.reserve(1)
+        for name in CONTROL.names:
+            control.segment.columns[name][i] = getattr(self, name)
+        control.commit(1)
 
 
 TICK_COLUMNS = ("seq", "ts", "symbol", "kind", "bid", "ask")

@@ -18,7 +18,7 @@ from tickarrow.jit import _kernel, wire, wire_fields, wire_message
 from tickarrow.jit.wire_fields import TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING
 from tickarrow.pipeline.decode import SERVER_VERSION, counts_of, subscription_table
 from tickarrow.pipeline.errors import DataError
-from tickarrow.pipeline.recorder import read_journal
+from tickarrow.pipeline.recorder_read import read_journal
 
 Array = npt.NDArray[Any]
 

@@ -176,6 +176,8 @@ class Gateway:
         if self._failure is None:
             try:
                 self.pipeline.tables.prepare()
+                if self.journal is not None:
+                    self.journal.prepare()
             except OSError as e:  # no room for the next segment: the run must end with its own sentence
                 self._fail(e)
 

@@ -156,12 +156,7 @@ class Pipeline:
 
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks, numbered by the chunk before it, and journal it."""
-        event.chunk, event.ts = max(self.chunk, 0), self.ts
-        control = self.tables.control
-        i = control.reserve(1)
-        for name in schemas.CONTROL.names:
-            control.segment.columns[name][i] = getattr(event, name)
-        control.commit(1)
+        event.write(self.tables.control, self.chunk, self.ts)
         self.decode.apply(event)
         self.act.apply(event)
 

@@ -21,16 +21,18 @@ from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
-from tickarrow.pipeline.recorder import read_journal
-from tickarrow.pipeline.schemas import CONTROL
-from tickarrow.pipeline.session import open_manifest, read_table, versions
+from tickarrow.pipeline.recorder_read import read_journal
+from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK
+from tickarrow.pipeline.session import open_manifest, read_manifest, read_table, versions
 from tickarrow.pipeline.universe import Instrument, Universe
 
 
 def main(conf: ReplayConf) -> None:
     """tickarrow replay; SessionError with the first divergence."""
     digest = replay(Path(conf.session), conf.engine, Console(stderr=True))
-    print(f"identical {digest}")
+    manifest = read_manifest(Path(conf.session))
+    recovered = manifest["state"] == "recovered"
+    print(f"{manifest['chunks']:,} chunks, identical as far as it was recorded" if recovered else f"identical {digest}")
 
 
 def stored_conf(manifest: dict[str, Any]) -> PipelineConf:
@@ -47,12 +49,12 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
 
     Parameters
     ----------
-    directory : closed session
+    directory : session, closed or recovered; one that was killed is recovered first
     engine : engine to use, None = the recorded one
 
     Returns
     -------
-    str, the decision digest
+    str, the decision digest; that of a recovered session is of all its chunks, of which the last may not have been decided before
 
     Raises
     ------
@@ -73,11 +75,12 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
         for done in _feed(pipeline, directory):
             if done % 1024 == 0:
                 progress.update(bar, completed=done)
+    recovered = manifest["state"] == "recovered"
     for name in ("ticks", "decisions"):
-        if said := first_divergence(read_table(directory, name), getattr(pipeline.tables, name)):
+        if said := first_divergence(read_table(directory, name), getattr(pipeline.tables, name), prefix=recovered):
             raise SessionError(f"replay of {directory} differs: {said}")
     digests = pipeline.digests()
-    for name, digest in digests.items():
+    for name, digest in () if recovered else digests.items():
         if manifest[name] != digest:
             raise SessionError(f"replay of {directory} differs: {name} is {digest}, recorded {manifest[name]}, though TICKS and DECISIONS are equal.")
     return digests["decision_digest"]
@@ -92,10 +95,17 @@ def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
     return Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=lambda schema: Table(schema, keep=True))
 
 
+def read_control(directory: Path) -> list[Control]:
+    """The control events of a session, in order."""
+    events = [Control(**row) for row in read_table(directory, "control").select(CONTROL.names).to_pylist()]
+    for event in events:
+        event.chunk = -1 if event.chunk == NO_CHUNK else event.chunk
+    return events
+
+
 def _feed(pipeline: Pipeline, directory: Path) -> Iterator[int]:
     """Push chunks and control events in their recorded order; yields the number of chunks done."""
-    control = read_table(directory, "control")
-    events = [Control(**row) for row in control.select(CONTROL.names).to_pylist()]
+    events = read_control(directory)
     applied = 0
     buffer = np.zeros(1 << 20, np.uint8)
     for number, ts, data in read_journal(directory):
@@ -111,10 +121,10 @@ def _feed(pipeline: Pipeline, directory: Path) -> Iterator[int]:
         pipeline.apply(event)
 
 
-def first_divergence(recorded: pa.Table, now: Table) -> str:
-    """The first row and column in which two tables differ bit for bit; empty if none does."""
+def first_divergence(recorded: pa.Table, now: Table, prefix: bool = False) -> str:
+    """The first row and column in which two tables differ bit for bit; empty if none does. `prefix`: what was recorded may end early."""
     first, text = min(len(recorded), now.rows), ""
-    if len(recorded) != now.rows:
+    if len(recorded) != now.rows and not (prefix and len(recorded) < now.rows):
         text = f"{now.name} has {now.rows:,} rows, recorded {len(recorded):,}"
     for name in now.schema.names:
         a, b = recorded.column(name).to_numpy(), now.column(name)

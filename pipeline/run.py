@@ -95,7 +95,7 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     """Connect, stream until the market ends, disconnect; what the manifest needs to know of it."""
     simulated = span is not None
     lock_step = simulated and conf.gateway.speed == 0
-    journal = Journal(session.directory)
+    journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
     tag = f"ta{conf.gateway.client_id}" if simulated else f"ta{time.time_ns() // 1_000_000_000}"
     # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, the connection does.
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway

@@ -173,8 +173,10 @@ FILLS = _schema(
     ("price", pa.float64(), "currency"), ("commission", pa.float64(), "currency; NaN until reported"), ("exec_id", pa.int64(), "hash of the broker's execId"),
 )  # fmt: skip
 
+NO_CHUNK = 2**64 - 1  # `chunk` of a control event that came before the first
+
 CONTROL = _schema(
-    "control", ("chunk", pa.uint64(), "last chunk decided before the event"), TS, ("kind", pa.uint8(), "ControlKind"), SYMBOL,
+    "control", ("chunk", pa.uint64(), "last chunk decided before the event; 2^64-1 = none was"), TS, ("kind", pa.uint8(), "ControlKind"), SYMBOL,
     ("key", pa.int64(), "own order key, or reqId"), ("side", pa.int8(), "Side"), ("state", pa.uint8(), "OrderState"),
     ("quantity", pa.float64(), "shares"), ("price", pa.float64(), "currency"), ("value", pa.float64(), "as the kind says"),
     ("perm_id", pa.int64(), "broker key"), ("exec_id", pa.int64(), "hash of the broker's execId"),

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
+import os
 import platform
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tickarrow.configs.pipeline import CompactConf
-from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline import schemas
+from tickarrow.pipeline.batch import Table, write_table
 from tickarrow.pipeline.errors import SessionError
+from tickarrow.pipeline.recorder import SPARE
+from tickarrow.pipeline.recorder_read import Cut, being_written, read_journal
 
-FORMAT = 1
-COUNTERS = 64  # tables; one cache line each: (segment, rows), for readers of another process
+FORMAT = 2
+TABLES = 64  # of a session, at most
+COUNTERS = 8192  # words a table: segment, its rows, rows of each segment before it; for readers of another process and after a kill
 VERSIONED = ("tickarrow", "numpy", "numba", "llvmlite", "pyarrow", "xgboost", "treelite", "tl2cgen", "ib_async", "hydra-core")
 
 
@@ -51,7 +59,10 @@ def config_digest(conf: Any) -> str:
 
 
 class Session:
-    """A session being recorded: makes the tables in its directory and closes them with a manifest."""
+    """A session being recorded: makes the tables in its directory and closes them with a manifest.
+
+    At every moment the directory holds enough to open it after a kill: the manifest says what it was told at the start, tables (also
+    of requests, in CONTROL) and journal are mapped files. The lock on `counters.bin` ends with the process."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -59,31 +70,42 @@ class Session:
             raise SessionError(f"{directory} already holds a session. Choose another folder (record.path=...) or remove it.")
         self.directory = directory
         self.tables: list[Table] = []
-        self._counters = np.memmap(directory / "counters.bin", np.int64, "w+", shape=(COUNTERS, 8))
+        (directory / "counters.bin").write_bytes(bytes(TABLES * COUNTERS * 8))  # written, so that a full disk shows now
+        self._counters = np.memmap(directory / "counters.bin", np.int64, "r+", shape=(TABLES, COUNTERS))
+        self._lock = os.open(directory / "counters.bin", os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.manifest: dict[str, Any] = {"format": FORMAT, "state": "open", "versions": versions(), "tables": []}
 
     def table(self, schema: pa.Schema) -> Table:
         """A table whose memory is a mapped file of the session."""
-        table = Table(schema, self.directory, counter=self._counters[len(self.tables), :2])
+        table = Table(schema, self.directory, counter=self._counters[len(self.tables)])
         self.tables.append(table)
         self.manifest["tables"].append(table.name)
         return table
 
     def write_manifest(self) -> None:
-        (self.directory / "manifest.json").write_text(json.dumps(self.manifest, indent=1, default=str) + "\n")
+        write_manifest(self.directory, self.manifest)
 
     def close(self) -> None:
         """Turn the tables into plain Arrow IPC files and say in the manifest that the session is complete."""
         for table in self.tables:
             table.close()
-        (self.directory / "counters.bin").unlink(missing_ok=True)
         self.manifest["state"] = "closed"
         self.manifest["rows"] = {t.name: t.rows for t in self.tables}
         self.write_manifest()
+        (self.directory / "counters.bin").unlink()
+        os.close(self._lock)
 
 
-def open_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a closed session; SessionError says what is wrong otherwise."""
+def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest as a whole: a reader never sees half of it."""
+    part = directory / "manifest.part"
+    part.write_text(json.dumps(manifest, indent=1, default=str) + "\n")
+    os.replace(part, directory / "manifest.json")
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a session in any state; SessionError says what is wrong with it."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise SessionError(f"{directory} is no session: it has no manifest.json. Name the session/ folder of a run's output directory.")
@@ -93,9 +115,108 @@ def open_manifest(directory: Path) -> dict[str, Any]:
         raise SessionError(f"{path} is damaged: {e}. Restore it from a copy.") from None
     if manifest.get("format") != FORMAT:
         raise SessionError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}. Use the tickarrow that recorded it.")
-    if manifest["state"] != "closed":
-        raise SessionError(f"session {directory} was not closed: its run was stopped from outside, so there are no digests to compare with.")
     return manifest
+
+
+def state(directory: Path, manifest: dict[str, Any]) -> str:
+    """`closed`, `recovered`, `recording` (its process lives), or `killed`."""
+    if manifest["state"] != "open":
+        return str(manifest["state"])
+    counters = directory / "counters.bin"
+    return "recording" if counters.is_file() and being_written(counters) else "killed"
+
+
+def open_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a session that is complete; one that was killed is recovered first, with a warning that says what was cut."""
+    manifest = read_manifest(directory)
+    now = state(directory, manifest)
+    if now == "recording":
+        raise SessionError(f"session {directory} is being recorded. Wait for the end of its run, or read it live (tickarrow.pipeline.session_live).")
+    if now == "killed":
+        manifest = recover(directory)
+        warnings.warn(f"session {directory} was not closed and is recovered now: {cut_text(manifest)}", stacklevel=2)
+    return manifest
+
+
+def committed_rows(counters: npt.NDArray[np.int64], place: int) -> list[int]:
+    """Committed rows of each segment of a session's table."""
+    segment, rows = int(counters[place, 0]), int(counters[place, 1])
+    return [*(int(n) for n in counters[place, 2 : 2 + segment]), rows]
+
+
+def read_counters(directory: Path) -> npt.NDArray[np.int64]:
+    """The counters of a session that is not closed, mapped."""
+    path = directory / "counters.bin"
+    if not path.is_file() or path.stat().st_size != TABLES * COUNTERS * 8:
+        raise SessionError(f"session {directory} was not closed and its counters.bin is missing or cut. Decode its journal instead (tickarrow decode).")
+    return np.memmap(path, np.int64, "r", shape=(TABLES, COUNTERS))
+
+
+def segment_path(directory: Path, name: str, segment: int) -> Path:
+    return directory / f"{name}-{segment:05d}.arrow"
+
+
+def open_segment(directory: Path, name: str, segment: int) -> pa.RecordBatch:
+    """A segment of a table that is not closed, mapped, all of its capacity."""
+    path = segment_path(directory, name, segment)
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    except (OSError, pa.ArrowInvalid) as e:
+        raise SessionError(f"{path} cannot be read: {e}. Restore the file from a copy.") from None
+
+
+def uncommitted(batch: pa.RecordBatch, rows: int) -> int:
+    """Rows behind the committed ones that a kernel had begun to write."""
+    last = 0
+    for column in batch.slice(rows).columns:
+        if not pa.types.is_fixed_size_list(column.type):
+            written = np.flatnonzero(column.to_numpy())
+            last = max(last, int(written[-1]) + 1 if len(written) else 0)
+    return last
+
+
+def recover(directory: Path) -> dict[str, Any]:
+    """Close a killed session: its tables cut to the committed rows, its journal behind the last whole record.
+
+    Returns
+    -------
+    the manifest, state `recovered`, with what was cut. Interrupted, it can be called again.
+    """
+    manifest = read_manifest(directory)
+    if state(directory, manifest) != "killed":
+        return manifest
+    cut, chunks, n_bytes = Cut(directory, 0), 0, 0
+    if any(directory.glob("chunks-*.bin")):
+        for number, _, data in read_journal(directory, cut):
+            chunks, n_bytes = number + 1, n_bytes + len(data)
+    rows, lost = {}, {}
+    for place, name in enumerate(manifest["tables"]):
+        if not (directory / f"{name}.arrow").is_file():
+            if not segment_path(directory, name, 0).is_file():  # a lazy table that nothing came to
+                write_table(directory, name, getattr(schemas, name.upper()), [])
+            else:
+                counts = committed_rows(read_counters(directory), place)
+                whole = [open_segment(directory, name, k) for k in range(len(counts))]
+                lost[name] = uncommitted(whole[-1], counts[-1])
+                write_table(directory, name, whole[0].schema, (b.slice(0, n) for b, n in zip(whole, counts) if n))
+        rows[name] = read_table(directory, name).num_rows
+    manifest |= {"state": "recovered", "rows": rows, "chunks": chunks, "chunk_bytes": n_bytes, "cut": {"journal_bytes": cut.torn, "rows": lost}}
+    if cut.path != directory:
+        os.truncate(cut.path, cut.end)
+    write_manifest(directory, manifest)
+    for name in manifest["tables"]:
+        for path in directory.glob(f"{name}-[0-9]*.arrow"):
+            path.unlink()
+    for name in (SPARE, "long.bin", "counters.bin"):
+        (directory / name).unlink(missing_ok=True)
+    return manifest
+
+
+def cut_text(manifest: dict[str, Any]) -> str:
+    """What a recovered session holds and what was cut of it, in words."""
+    cut = manifest["cut"]
+    rows = ", ".join(f"{n} of {name}" for name, n in cut["rows"].items() if n) or "none"
+    return f"{manifest['chunks']:,} chunks are whole, {cut['journal_bytes']} bytes of a torn one are cut, rows not committed: {rows}"
 
 
 def read_table(directory: Path, name: str) -> pa.Table:

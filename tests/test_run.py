@@ -11,23 +11,27 @@ import time
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from commands import COMMAND, SMALL, tickarrow
 
 from tickarrow.pipeline import run
 from tickarrow.pipeline.prepare import compose
 
 
-def test_an_interrupted_session_says_so_and_is_not_written_over(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_session_that_was_not_closed_is_not_written_over_and_is_replayed_as_far_as_it_goes(tmp_path, sent):
     session = tmp_path / "kept here"
     args = ["run", *SMALL, f"record.path={session}"]
     child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while not any(p.stat().st_size for p in session.glob("chunks-*.bin")) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    child.send_signal(sent)
     _, said = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert said.endswith("tickarrow: interrupted\n")
+    if sent == signal.SIGINT:
+        assert child.returncode == 130
+        assert said.endswith("tickarrow: interrupted\n")
     assert json.loads((session / "manifest.json").read_text())["state"] == "open"
     before = {p.name: p.stat().st_size for p in session.iterdir()}
     again = tickarrow(*args, cwd=tmp_path)
@@ -35,8 +39,12 @@ def test_an_interrupted_session_says_so_and_is_not_written_over(tmp_path):
     assert f"{session} already holds a session. Choose another folder (record.path=...) or remove it." in again.stderr
     assert {p.name: p.stat().st_size for p in session.iterdir()} == before
     replayed = tickarrow("replay", f"session={session}", cwd=tmp_path)
-    assert replayed.returncode == 1
-    assert f"session {session} was not closed" in replayed.stderr
+    assert replayed.returncode == 0, replayed.stderr
+    assert f"session {session} was not closed and is recovered now: " in replayed.stderr
+    manifest = json.loads((session / "manifest.json").read_text())
+    assert manifest["state"] == "recovered"
+    assert manifest["rows"]["decisions"] > 0
+    assert replayed.stdout == f"{manifest['chunks']:,} chunks, identical as far as it was recorded\n"
 
 
 def test_what_breaks_in_the_simulator_in_mid_run_is_told(tmp_path):
