@@ -120,8 +120,8 @@ class Matching:
             above = self.orders.get((o.client_id, o.parent_id))
             o.held = "child" if above is not None and above.status != "Filled" else ""
             self._report(o)
-            if not o.held:
-                self._activate(o)
+        for o in [o for o in family if not o.held]:
+            self._activate(o)
 
     def _activate(self, order: Order) -> None:
         """An order begins to work, or to wait for its stop price."""
@@ -132,16 +132,19 @@ class Matching:
             self._report(order)
             self._publish_limits(order.row)
             return
-        order.triggered = order.waits or order.triggered
-        order.status = "Submitted"
-        self._working[order.row].append(order)
-        self._working[order.row].sort(key=lambda o: (-o.side * o.limit, o.perm_id))
-        self._report(order)
-        order.resting = not self._marketable(order)
+        self._start(order)
         self.match(order.row, self.now)
         if not order.done and order.tif == "IOC":
             self._cancel(order)
         self._publish_limits(order.row)
+
+    def _start(self, order: Order) -> None:
+        """An order works from now on."""
+        order.triggered, order.held, order.status = order.triggered or order.waits, "", "Submitted"
+        self._working[order.row].append(order)
+        self._working[order.row].sort(key=lambda o: (-o.side * o.limit, o.perm_id))
+        self._report(order)
+        order.resting = not self._marketable(order)
 
     def _reached(self, order: Order) -> bool:
         """Whether the last trade is at or beyond the stop price."""
@@ -212,10 +215,10 @@ class Matching:
         """Start the stops that the last trade has reached, then fill the working orders of a symbol as far as its quote allows, best limit
         first, then oldest."""
         self.now = now
-        for order in self._stops[row].copy():
-            if self._reached(order) and not order.done:
-                self._stops[row].remove(order)
-                self._activate(order)
+        reached = [o for o in self._stops[row] if self._reached(o)]
+        for order in reached:
+            self._stops[row].remove(order)
+            self._start(order)
         quote = self.state[row]
         for order in self._working[row].copy():
             if order.done or not self._marketable(order):
@@ -227,6 +230,9 @@ class Matching:
                 if not np.isnan(left):
                     quote[left_name] = left - shares
                 self._fill(order, order.limit if order.resting and "LMT" in order.kind else float(quote[price_name]), shares, now)
+        for order in reached:
+            if not order.done and order.tif == "IOC":
+                self._cancel(order)
         self._publish_limits(row)
 
     def _marketable(self, order: Order) -> bool:

@@ -163,7 +163,7 @@ def encode_slots(slots, req, wait, duplicates=True):
 def match(rows, actions):
     """Fills and final states of orders, by the rules of the matching engine, one row at a time.
 
-    rows: as in `encode_rows`; actions: (effective time, "order", id, symbol, side, quantity, limit or None) or (effective time,
+    rows: as in `encode_rows`; actions: (effective time, "order", id, symbol, side, quantity, limit or None[, stop]) or (effective time,
     "cancel", id), in the order in which they were sent. Returns ([(id, price, shares, ts)], {id: (state, filled)}).
     """
     quotes, shown, orders, fills = {}, {}, {}, []
@@ -194,13 +194,17 @@ def match(rows, actions):
             if o["filled"] == o["quantity"]:
                 o["state"] = "Filled"
 
+    def reached(o):
+        q = quotes.get(o["symbol"])
+        return q is not None and not missing(q.last) and o["side"] * (q.last - o["stop"]) >= 0
+
     def act(a):
         ts, what, key, *rest = a
         if what == "cancel":
-            if key in orders and orders[key]["state"] == "open":
+            if key in orders and orders[key]["state"] in ("open", "waits"):
                 orders[key]["state"] = "Cancelled"
             return
-        symbol, side_, quantity, limit = rest
+        symbol, side_, quantity, limit, *stop = rest
         o = {
             "id": key,
             "symbol": symbol,
@@ -210,8 +214,12 @@ def match(rows, actions):
             "filled": 0,
             "state": "open",
             "number": len(orders),
+            "stop": stop[0] if stop else None,
         }
         orders[key] = o
+        if o["stop"] is not None and not reached(o):
+            o["state"] = "waits"
+            return
         o["waited"] = not marketable(o)
         work(symbol, ts)
 
@@ -227,10 +235,15 @@ def match(rows, actions):
             if mask & 3:
                 shown[symbol, -1] = q.bid_size
             work(symbol, row[0])
+        started = [o for o in orders.values() if kind == 1 and o["state"] == "waits" and o["symbol"] == symbol and reached(o)]
+        for o in started:
+            o["state"], o["waited"] = "open", not marketable(o)
+        if started:
+            work(symbol, row[0])
     for a in todo:
         act(a)
     for o in orders.values():
-        if o["state"] == "open":
+        if o["state"] in ("open", "waits"):
             o["state"] = "Cancelled"
     return fills, {o["id"]: (o["state"], o["filled"]) for o in orders.values()}
 
@@ -244,7 +257,7 @@ class Client:
     """Sends and receives frames; keeps every byte it got."""
 
     @classmethod
-    async def connect(cls, port, options="", client_id=1, start=True, receive_buffer=0):
+    async def connect(cls, port, options="", client_id=1, start=True, receive_buffer=0, version=178):
         self = cls()
         sock = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only where the protocol is named
         if receive_buffer:
@@ -253,7 +266,7 @@ class Client:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         self.reader, self.writer = await asyncio.open_connection(sock=sock)
         self.received, self.at, self.closed = bytearray(), 0, False
-        hello = f"v157..178{' ' + options if options else ''}".encode()
+        hello = f"v157..{version}{' ' + options if options else ''}".encode()
         self.writer.write(b"API\0" + len(hello).to_bytes(4, "big") + hello)
         self.greeting = await self.next()
         if start:
@@ -297,10 +310,28 @@ class Client:
     def tick_by_tick(self, req, symbol, kind):
         self.send(97, req, *stock(symbol), kind, 0, 0)
 
-    def order(self, order_id, symbol, action, quantity, limit=None, tif="DAY", ref="ref"):
-        kind, price = ("MKT", "") if limit is None else ("LMT", limit)
-        head = [3, order_id, *stock(symbol), "", "", action, quantity, kind, price, "", tif, "", "", "", 0, ref, 1, 0]
-        self.send(*head, *[0] * 6, *[""] * 78)
+    def order(
+        self, order_id, symbol, action, quantity, limit=None, tif="DAY", ref="ref", stop=None, parent=0, transmit=1, group="", group_type="", what_if="",
+        **fields,
+    ):  # fmt: skip
+        """An order of the kind that its prices say; `fields` by their position in the message, as `_37="20131008"`."""
+        kind = {(True, True): "MKT", (False, True): "LMT", (True, False): "STP", (False, False): "STP LMT"}[limit is None, stop is None]
+        prices = ["" if limit is None else limit, "" if stop is None else stop]
+        head = [3, order_id, *stock(symbol), "", "", action, quantity, kind, *prices, tif, group, "", "", 0, ref, transmit, parent]
+        message = [*head, *[0] * 6, *[""] * 78]
+        message[46], message[84] = group_type, what_if
+        for at, value in fields.items():
+            message[int(at[1:])] = value
+        self.send(*message)
+
+    def bars(self, req, symbol, duration, size, what="TRADES", end="", regular=0, form=2, kept=0):
+        self.send(20, req, *stock(symbol), 0, end, size, duration, regular, what, form, kept, "")
+
+    def ticks(self, req, symbol, number, what="TRADES", start="", end="", regular=0, ignore_size=0):
+        self.send(96, req, *stock(symbol), 0, start, end, number, what, regular, ignore_size, "")
+
+    def depth(self, req, symbol, rows=5, smart=0):
+        self.send(10, 5, req, *stock(symbol), rows, smart, "")
 
     def cancel(self, order_id):
         self.send(4, 1, order_id, "")
