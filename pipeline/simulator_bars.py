@@ -172,7 +172,11 @@ def historical_data(s: Session, request: Request) -> None:
         fields += [time_text(b.ts, form, daily), b.open, b.high, b.low, b.close, size_text(b.volume, s.version), b.average, b.count]
     s.send(frame(*fields))
     if kept:
-        s.feed.submit(s, lambda: s.feed.bars.add(s, req, Stream(i.row, what, regular, True, size, form)))
+        stream = Stream(i.row, what, regular, True, size, form)
+        if s.lock is None or s.lock.acknowledged < 0:
+            s.feed.bars.add(s, req, stream)
+        else:
+            s.feed.submit(s, lambda: s.feed.bars.add(s, req, stream))  # when it begins must not depend on how far the market is ahead
         s.feed.open_soon()
 
 

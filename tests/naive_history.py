@@ -1,116 +1,68 @@
-"""Slow independent twin of the history kernel: text splitting, `float`, `strptime`. A field that is not what it must be raises Bad."""
+"""Slow twins of the simulated gateway's bars and depth: plain Python over the rows, no code of the simulator."""
 
 from __future__ import annotations
 
-import math
-import re
-from datetime import UTC, datetime
-
-NAN = math.nan
-WHOLE = re.compile(r"\d{1,16}", re.ASCII)
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-TIME = re.compile(r"(\d{8})  ?(\d\d:\d\d:\d\d)(?: ([^\0]+))?", re.ASCII)
+from statistics import fmean
 
 
-class Bad(Exception):
-    """A frame that is not what it must be."""
+def missing(x):
+    return x != x
 
 
-def whole(text: str, most: float = math.inf) -> int:
-    if not WHOLE.fullmatch(text) or int(text) > most:
-        raise Bad(f"no whole number: {text!r}")
-    return int(text)
+def quotes_of(rows, symbol):
+    """(ts, bid, bid size, ask, ask size) in force after each quote row of a symbol."""
+    out, q = [], [float("nan")] * 4
+    for ts, s, kind, mask, *values in rows:
+        if s == symbol and kind == 0:
+            q = [v if mask >> k & 1 else old for k, (v, old) in enumerate(zip(values, q))]
+            shown = [q[0], float("nan") if missing(q[0]) else q[1], q[2], float("nan") if missing(q[2]) else q[3]]
+            out.append((ts, *shown))
+    return out
 
 
-def value(text: str) -> float:
-    if text in ("", "?"):
-        return NAN
-    if not NUMBER.fullmatch(text):
-        raise Bad(f"no number: {text!r}")
-    v = float(text)
-    if math.isinf(v):
-        raise Bad(f"not finite: {text!r}")
-    return NAN if v >= 1.7976931348623157e308 else v
+def series(rows, symbol, what):
+    """(ts, value, shares) of trades, or of a side or the middle of the quote."""
+    if what == "TRADES":
+        return [(r[0], r[8], r[9]) for r in rows if r[1] == symbol and r[2] == 1 and not missing(r[8])]
+    pick = {"BID": lambda q: q[1], "ASK": lambda q: q[3], "MIDPOINT": lambda q: (q[1] + q[3]) / 2.0}[what]
+    return [(q[0], pick(q), 0.0) for q in quotes_of(rows, symbol) if not missing(pick(q))]
 
 
-def amount(text: str, minus_one: bool = False) -> float:
-    v = value(text)
-    if minus_one and v == -1:
-        return NAN
-    if v < 0:
-        raise Bad(f"negative size: {text!r}")
-    return v
+def bars(rows, symbol, what, seconds, lo, hi):
+    """(begin, open, high, low, close, volume, average, count) of the bars of [lo, hi)."""
+    step, points, out = seconds * 10**9, series(rows, symbol, what), []
+    for k in range(lo // step, -(-hi // step)):
+        a, b = max(k * step, lo), min((k + 1) * step, hi)
+        inside = [p for p in points if a <= p[0] < b]
+        if what != "TRADES":
+            before = [p for p in points if p[0] < a]
+            inside = before[-1:] + inside
+        if not inside:
+            continue
+        values = [p[1] for p in inside]
+        shares = sum(p[2] for p in inside)
+        more = (-1.0, -1.0, -1)
+        if what == "TRADES":
+            wap = sum(p[1] * p[2] for p in inside) / shares if shares else fmean(values)
+            more = (shares, wap, len(inside))
+        out.append((k * step, values[0], max(values), min(values), values[-1], *more))
+    return out
 
 
-def seconds(text: str) -> int:
-    t = whole(text)
-    if not 946684800 <= t < 4102444800:
-        raise Bad(f"time: {text!r}")
-    return t
-
-
-def bar_time(text: str) -> tuple[int, str, str]:
-    """Seconds, form, zone."""
-    if re.fullmatch(r"\d{8}", text, re.ASCII):
-        clock, zone, form = "00:00:00", "", "date"
-        day = text
-    elif text.isascii() and text.isdigit():
-        return seconds(text), "epoch", ""
-    else:
-        m = TIME.fullmatch(text)
-        if not m:
-            raise Bad(f"time: {text!r}")
-        day, clock, zone = m[1], m[2], m[3] or ""
-        form = "local"
-    try:
-        t = datetime.strptime(f"{day} {clock}", "%Y%m%d %H:%M:%S").replace(tzinfo=UTC)
-    except ValueError:
-        raise Bad(f"time: {text!r}") from None
-    if int(clock[-2:]) > 59 or not 1900 <= t.year <= 2099:
-        raise Bad(f"time: {text!r}")
-    return round(t.timestamp()), form, zone
-
-
-def side(price: float, size: float) -> tuple[float, float]:
-    return (NAN, NAN) if size == 0 and price in (-1, 0) else (price, size)
-
-
-def bar(date: str, o: str, h: str, low: str, c: str, volume: str, wap: str, count: str) -> tuple:
-    n = -1 if count in ("", "-1") else whole(count)
-    average = value(wap)
-    return (*bar_time(date), value(o), value(h), value(low), value(c), amount(volume, True), NAN if n < 0 and average == -1 else average, n)
-
-
-def history(payload: bytes) -> tuple[int, bool, list[tuple]]:
-    """reqId, done, rows."""
-    f = payload.decode("latin-1").split("\0")
-    if f.pop() != "" or len(f) < 4:
-        raise Bad("frame")
-    kind, req_id = whole(f[0]), whole(f[1])
-    if kind == 90:
-        if len(f) != 10:
-            raise Bad("field count")
-        count, date, o, c, h, low, wap, volume = f[2:]
-        return req_id, True, [bar(date, o, h, low, c, volume, wap, count)]
-    if kind == 17:
-        head, width, tail = 5, 8, []
-    else:
-        head, width, tail = 3, 4 if kind == 96 else 6, f[-1:]
-    n = whole(f[head - 1]) if len(f) >= head else -1
-    body = f[head : len(f) - len(tail)]
-    if n * width != len(body) or len(f) != head + n * width + len(tail):
-        raise Bad("field count")
-    rows = []
-    for r in (body[i : i + width] for i in range(0, len(body), width)):
-        if kind == 17:
-            rows.append(bar(*r))
-        elif kind == 96:
-            rows.append((seconds(r[0]), value(r[2]), amount(r[3])))
-        elif kind == 97:
-            mask, bid, ask = whole(r[1], 65535), value(r[2]), value(r[3])
-            (b, bs), (a, s) = side(bid, amount(r[4])), side(ask, amount(r[5]))
-            rows.append((seconds(r[0]), b, a, bs, s, bool(mask & 2), bool(mask & 1)))
+def books(frames, rows):
+    """The book of one request after each of its messages: [asks, bids], each a list of (price, size), best first."""
+    book = [[], []]
+    for f in frames:
+        position, *rest = f[3:]
+        operation, side, price, size = rest if f[0] == "12" else rest[1:5]
+        levels, at = book[int(side)], int(position)
+        level = (float(price), float(size))
+        if operation == "0":
+            levels.insert(at, level)
+        elif operation == "1":
+            assert levels[at][0] == level[0]
+            levels[at] = level
         else:
-            mask = whole(r[1], 65535)
-            rows.append((seconds(r[0]), value(r[2]), amount(r[3]), bool(mask & 1), bool(mask & 2), r[4], r[5]))
-    return req_id, bool(whole(tail[0])) if tail else True, rows
+            assert levels.pop(at)[0] == level[0]
+        assert at <= len(levels) <= rows
+        yield [list(x) for x in book]
