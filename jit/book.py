@@ -11,7 +11,9 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.wire_fields import POWER, POWER_INT, U
-from tickarrow.jit.wire_message import BID_ASK, LAST_PRICE, LAST_TRADE, MESSAGE, QUOTE_PRICE, QUOTE_SIZE, RT_VOLUME, VOLUME
+from tickarrow.jit.wire_message import (
+    BAR, BID_ASK, DATA_TYPE, DEPTH, GREEK, HALT, LAST_PRICE, LAST_TIME, LAST_TRADE, MESSAGE, QUOTE_PRICE, QUOTE_SIZE, RESYNC, RT_VOLUME, VOLUME,
+)  # fmt: skip
 
 # Integer codes of pipeline/schemas.py.
 QUOTE, TRADE = 0, 1
@@ -23,6 +25,7 @@ FLAGS = 0xFFFF
 SENT = 16  # shift of the sides of the quote (1 bid, 2 ask) that were ever sent
 MISSING = 18  # shift of those that are to be sent anew since data was lost
 ANY_PRICE = 1 << 20  # no side was ever sent, so any price ends the uncertainty
+SAID_DELAYED = 21  # shift of DELAYED as the latest marketDataType says; a price whose tick type is a delayed one is delayed too
 SUBSCRIPTION, LINK = 1, 2  # who is silent
 
 INT_MAX = 2**63 - 1
@@ -37,6 +40,7 @@ BOOK = record([
     ("scale", "u1"), ("source", "u1"),  # tick type that the cumulative volume comes from; 0 = none seen
     ("held", "u1"), ("feed", "u1"),  # values that the open update holds, bit k = quote[k]; 0 = no open update
     ("last_subscribed", "i4"),  # tick-by-tick Last and AllLast subscriptions: with one, L1 makes no trades
+    ("last_time", "i8"),  # exchange time of the latest last price on L1, s; 0 = not given
     ("marks", "u4"),  # flags in force, the next row carries them; above them the bits below
     ("last_flags", "u1"),  # of the latest last price
     ("silent", "u1"),  # why STALE is on: SUBSCRIPTION, LINK
@@ -110,10 +114,16 @@ def attribute_flags(attributes):
     return (attributes & 1) << 11 | attributes & PAST_LIMIT | (attributes & 4) << 4
 
 
-@kernel("BOOK, i8, i8", inline=True)
-def _priced(s, sides, attributes):
+@kernel("i8, i8", inline=True)
+def _delayed(marks, delayed):
+    """Whether data is delayed: the latest price has a delayed tick type, or the latest marketDataType says so."""
+    return (marks & ~DELAYED) | (delayed | (marks >> SAID_DELAYED & 1)) << 3
+
+
+@kernel("BOOK, i8, i8, i8", inline=True)
+def _priced(s, sides, attributes, delayed):
     """Sides of the quote (1 bid, 2 ask, 3 both) were sent: their flags, and whether the quote is certain again."""
-    marks = (np.int64(s.marks) & ~(OF_PRICE | ANY_PRICE | sides << MISSING)) | attributes | sides << SENT
+    marks = (_delayed(np.int64(s.marks), delayed) & ~(OF_PRICE | ANY_PRICE | sides << MISSING)) | attributes | sides << SENT
     if marks & UNCERTAIN != 0 and (marks >> MISSING) & 3 == 0:
         marks &= ~UNCERTAIN
     s.marks = marks
@@ -124,6 +134,27 @@ def _priced_last(s):
     """A last price was sent: for an instrument without quotes, such as an index, that ends the uncertainty."""
     if s.marks & ANY_PRICE != 0:
         s.marks = np.int64(s.marks) & ~(UNCERTAIN | ANY_PRICE)
+
+
+@kernel("BOOK, MESSAGE")
+def state_point(s, m):
+    """What a message says of the state of its symbol: halted or not, live, delayed or frozen, time of the last trade."""
+    marks = np.int64(s.marks)
+    if m.role == LAST_TIME:
+        s.last_time = m.time
+    elif m.role == HALT:
+        if m.price > 0.0:
+            marks |= HALTED
+        elif m.price == 0.0:  # -1 is unknown: it neither begins nor ends a halt
+            marks &= ~HALTED
+    else:  # DATA_TYPE
+        kind = np.int64(m.tick_type)
+        marks &= ~(DELAYED | FROZEN | 1 << SAID_DELAYED)
+        if kind == 3 or kind == 4:
+            marks |= DELAYED | 1 << SAID_DELAYED
+        if kind == 2 or kind == 4:
+            marks |= FROZEN
+    s.marks = marks
 
 
 @kernel("BOOK[:], i8, i8")
@@ -172,11 +203,11 @@ def volume_point(s, mantissa, scale, source):
 
 
 @kernel(
-    "BOOK[:], out i8[:], MESSAGE[:], i8, i8, i8, i8, i8, i8, out u8[:], out i8[:], out i8[:], out u8[:], out i4[:], out u1[:], out u1[:], "
+    "BOOK[:], out i8[:], MESSAGE[:], i8, i8, MESSAGE[:], i8, i8, i8, i8, out u8[:], out i8[:], out i8[:], out u8[:], out i4[:], out u1[:], out u1[:], "
     "out u2[:], out f8[:], out f8[:], out f8[:], out f8[:], out f8[:], out f8[:]"
 )
 def messages_update(
-    book, ends, messages, lo, hi, ts, chunk, seq, row,
+    book, ends, messages, lo, hi, others, ts, chunk, seq, row,
     seq_, ts_, ts_exch_, chunk_, symbol_, kind_, feed_, flags_, bid, bid_size, ask, ask_size, price, size,
 ):  # fmt: skip
     """Apply messages of one chunk; write the rows of the updates and trades that close.
@@ -184,9 +215,12 @@ def messages_update(
     Parameters
     ----------
     book : (n_symbols,) BOOK, updated in place
-    ends : (2,) int64, first and last symbol in the order of open updates, NOBODY if there is none; updated in place
+    ends : (3,) int64, first and last symbol in the order of open updates, NOBODY if there is none, and the messages in `others`;
+        updated in place
     messages : (capacity,) MESSAGE, with the symbol's row; the caller guarantees the range
     lo, hi : int, messages [lo, hi)
+    others : (capacity,) MESSAGE, takes the messages of other tables than TICKS, with `at` = rows of TICKS before it and
+        `req_id` = flags in force; the caller guarantees room for hi - lo
     ts, chunk : int, ns UTC and number of the chunk
     seq, row : int, row number of TICKS and index in the columns of the first row to write
     seq_, ..., size : (capacity,), columns of TICKS
@@ -230,20 +264,22 @@ def messages_update(
             if role == BID_ASK:
                 s.quote[2], s.quote[3] = m.ask, m.ask_size
                 s.ts_exch, s.feed = m.time * np.int64(1_000_000_000), TBT_BIDASK
-                _priced(s, 3, (np.int64(m.attributes) & 3) << 9)
+                _priced(s, 3, (np.int64(m.attributes) & 3) << 9, np.int64(m.delayed))
             elif role == QUOTE_PRICE:
                 if m.empty != 0:
                     given = np.int64(1) << p  # the size is missing until it comes by itself
-                _priced(s, 1 + np.int64(m.side), attribute_flags(np.int64(m.attributes)))
+                _priced(s, 1 + np.int64(m.side), attribute_flags(np.int64(m.attributes)), np.int64(m.delayed))
             s.held = held | given
             continue
         trade_price, trade_size, ts_exch, feed, flags = s.last, 0.0, np.int64(0), L1, CONFLATED | np.int64(s.last_flags)
         if role == LAST_PRICE:
             s.last = m.price
             s.last_flags = np.int64(m.attributes) & PAST_LIMIT
+            s.marks = _delayed(np.int64(s.marks), np.int64(m.delayed))
             _priced_last(s)
             continue
         if role == VOLUME or role == RT_VOLUME:
+            ts_exch = s.last_time * np.int64(1_000_000_000)
             if role == RT_VOLUME:
                 if not np.isnan(m.price):
                     s.last = trade_price = m.price
@@ -258,6 +294,17 @@ def messages_update(
             feed = TBT_LAST if m.tick_type == 1 else TBT_ALL
             flags = (PAST_LIMIT if m.attributes & 1 else 0) | (UNREPORTED if m.attributes & 2 else 0)
             _priced_last(s)
+        elif role == HALT or role == DATA_TYPE or role == LAST_TIME:
+            state_point(s, m)
+            continue
+        elif role == DEPTH or role == BAR or role == GREEK or role == RESYNC:
+            if role == RESYNC:
+                book_lost(book, 0, book.size)
+            k = ends[2]
+            others[U(k)] = m
+            others[U(k)].at, others[U(k)].req_id = seq + row, np.int64(s.marks) & FLAGS
+            ends[2] = k + 1
+            continue
         else:
             continue
         if s.held != 0:

@@ -14,9 +14,11 @@ from tickarrow.jit.wire_message import BAD, MAX_FIELDS, MESSAGE
 # Words of the control block, int64. Addresses first; what the calls give back is at the end.
 (
     DATA, DATA_SIZE, SUBSCRIPTIONS, N_SUBSCRIPTIONS, MESSAGES, N_MESSAGES, FIELD_ENDS, COUNTS, BAD_FRAMES, BOOKS, N_BOOKS, OPEN_ENDS,
-    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, VERSION, SEQ, POS, STATUS, NEW_BAD,
-) = range(22)  # fmt: skip
-N_WORDS = 24
+    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, VERSION, OTHERS, N_OTHERS, SEQ, POS, STATUS, NEW_BAD, N_ASIDE, SELDOM,
+) = range(26)  # fmt: skip
+N_WORDS = 32
+
+NO_ROOM = 5  # a status beside those of `decode`: the others must be taken before the rest of the chunk is decoded
 
 
 @kernel("i8, i8, i8, i8, i8, i8")
@@ -32,7 +34,9 @@ def step(control, lo, hi, ts, chunk, row):
 
     Returns
     -------
-    int, rows written. The block's POS is behind the last complete frame, STATUS is LOST where framing is lost, NEW_BAD counts bad frames.
+    int, rows written. The block's POS is behind the last complete frame, STATUS is LOST where framing is lost, NEW_BAD counts bad frames,
+    N_ASIDE the messages of other tables that lie in OTHERS. STATUS is NO_ROOM where these are too many for their array: take them, and call
+    again from POS. SELDOM is not 0 if there is anything to do but to commit the rows.
     """
     words = array_at(control, N_WORDS, np.int64)
     data = array_at(words[DATA], words[DATA_SIZE], np.uint8)
@@ -42,7 +46,8 @@ def step(control, lo, hi, ts, chunk, row):
     counts = array_at(words[COUNTS], N_COUNTS, np.int64)
     bad_frames = table_at(words[BAD_FRAMES], SAMPLES, 3, np.int64)
     book = array_at(words[BOOKS], words[N_BOOKS], BOOK)
-    ends = array_at(words[OPEN_ENDS], 2, np.int64)
+    ends = array_at(words[OPEN_ENDS], 3, np.int64)
+    others = array_at(words[OTHERS], words[N_OTHERS], MESSAGE)
     columns = array_at(words[COLUMNS], 14, np.int64)
     n = words[CAPACITY]
     seq_, ts_ = array_at(columns[0], n, np.uint64), array_at(columns[1], n, np.int64)
@@ -55,18 +60,24 @@ def step(control, lo, hi, ts, chunk, row):
 
     seq, first, bad = words[SEQ] - row, row, counts[BAD]
     pos, status = lo, np.int64(FULL)
+    ends[2] = 0
     while status == FULL:
+        if others.size - ends[2] < messages.size:
+            status = np.int64(NO_ROOM)
+            break
         pos, filled, status = decode(data, pos, hi, ts, subscriptions, 0, words[VERSION], messages, field_ends, counts, bad_frames)
         row = messages_update(
-            book, ends, messages, 0, filled, ts, chunk, seq + row, row,
+            book, ends, messages, 0, filled, others, ts, chunk, seq + row, row,
             seq_, ts_, ts_exch, chunk_, symbol, kind, feed, flags, bid, bid_size, ask, ask_size, price, size,
         )  # fmt: skip
-    row = chunk_close(
-        book, ends, ts, chunk, seq + row, row,
-        seq_, ts_, ts_exch, chunk_, symbol, kind, feed, flags, bid, bid_size, ask, ask_size, price, size,
-    )  # fmt: skip
+    if status != NO_ROOM:
+        row = chunk_close(
+            book, ends, ts, chunk, seq + row, row,
+            seq_, ts_, ts_exch, chunk_, symbol, kind, feed, flags, bid, bid_size, ask, ask_size, price, size,
+        )  # fmt: skip
     words[SEQ] = seq + row
-    words[POS], words[STATUS], words[NEW_BAD] = pos, status, counts[BAD] - bad
+    words[POS], words[STATUS], words[NEW_BAD], words[N_ASIDE] = pos, status, counts[BAD] - bad, ends[2]
+    words[SELDOM] = words[NEW_BAD] + ends[2]
     return row - first
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tickarrow.jit import book, wire, wire_fields, wire_message, wire_step
-from tickarrow.jit.wire_step import NEW_BAD, POS, step
+from tickarrow.jit.wire_step import N_ASIDE, NEW_BAD, NO_ROOM, POS, SELDOM, STATUS, step
 from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
+from tickarrow.pipeline.decode_tables import Floats, SideTables
 from tickarrow.pipeline.errors import DataError
 from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Health
 from tickarrow.pipeline.stage import Snapshot
@@ -29,6 +30,7 @@ MORE, CLOCK, END, LOST = wire.MORE, wire.AT_CLOCK, wire.AT_END, wire.LOST  # why
 SERVER_VERSION = 178  # the newest that ib_async offers
 SMALLEST_FRAME = 14  # bytes of the smallest frame that can make a row: a tickSize with one digit a field
 MESSAGES = 256  # records between the two kernels: they stay in the first-level cache
+OTHERS = 4 * MESSAGES  # records of other tables than TICKS that are put aside
 SAMPLE_BYTES = 64
 COLUMNS = [f.name for f in TICKS]
 
@@ -83,12 +85,15 @@ class Decode:
     ----------
     n_symbols : rows of the universe
     table : TICKS
+    depth, bars, greeks : the tables beside it; None = their latest rows are kept in memory
     """
 
     outputs = TICKS
 
-    def __init__(self, n_symbols: int, table: Table) -> None:
+    def __init__(self, n_symbols: int, table: Table, depth: Table | None = None, bars: Table | None = None, greeks: Table | None = None) -> None:
         self._table = table
+        self.side = SideTables(n_symbols, depth, bars, greeks)
+        self._others = np.zeros(OTHERS, wire_message.MESSAGE)
         self._book = book.new_book(n_symbols)
         self._subscriptions = subscription_table(np.zeros(0, wire_fields.SUBSCRIPTION))
         self._messages = np.zeros(MESSAGES, wire_message.MESSAGE)
@@ -98,7 +103,7 @@ class Decode:
         self._spans = np.zeros((1024, 2), np.int64)
         self._private = np.zeros(3, np.int64)
         self._field_ends = np.zeros(wire_message.MAX_FIELDS, np.int64)
-        self._open_ends = np.full(2, book.NOBODY, np.int64)
+        self._open_ends = np.array([book.NOBODY, book.NOBODY, 0], np.int64)
         self._columns = np.zeros(len(COLUMNS), np.int64)
         self._data: Bytes = np.zeros(0, np.uint8)
         self._segment: Segment | None = None
@@ -109,6 +114,7 @@ class Decode:
             (wire_step.FIELD_ENDS, self._field_ends, None), (wire_step.COUNTS, self._counts, None),
             (wire_step.BAD_FRAMES, self._bad_frames, None), (wire_step.OPEN_ENDS, self._open_ends, None),
             (wire_step.PRIVATE_NUMBERS, self._private, None), (wire_step.COLUMNS, self._columns, None),
+            (wire_step.OTHERS, self._others, wire_step.N_OTHERS),
         ):  # fmt: skip
             control[word] = array.ctypes.data
             if n is not None:
@@ -199,10 +205,21 @@ class Decode:
         if table.segment is not self._segment:
             self._bind_table()
         n = step(self._address, chunk.lo, chunk.hi, chunk.ts, chunk.number, table.size)
+        if words[SELDOM]:
+            n = self._more(chunk, n)
         chunk.lo = words[POS]
-        if words[NEW_BAD]:
-            self._keep_samples()
         return table.commit(n)
+
+    def _more(self, chunk: Chunk, n: int) -> int:
+        """What few chunks need after their `n` rows: rows of other tables, samples of bad frames. Returns the rows of TICKS."""
+        words = self._words
+        while True:
+            if words[NEW_BAD]:
+                self._keep_samples()
+            self.side.take(self._others, words[N_ASIDE], chunk.ts, chunk.number)
+            if words[STATUS] != NO_ROOM:
+                return n
+            n += step(self._address, words[POS], chunk.hi, chunk.ts, chunk.number, self._table.size + n)
 
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks: whose frames are ours, and flags of the rows that follow (design contract 7).
@@ -214,8 +231,10 @@ class Decode:
             self.subscribe(event.key, event.symbol, Feed(int(event.value)))
         elif event.kind == ControlKind.UNSUBSCRIBE:
             self.unsubscribe(event.key)
+        elif event.kind == ControlKind.DEPTH_RESET:
+            self.side.reset(event.symbol)
         elif event.kind == ControlKind.RESYNC:
-            book.book_lost(self._book, 0, len(self._book))
+            self._lost(0, len(self._book))
         elif event.kind == ControlKind.HEALTH:
             self._apply_health(event.symbol, Health(int(event.value)))
 
@@ -225,7 +244,11 @@ class Decode:
         rows["silent"] = rows["silent"] & ~np.uint8(why) if health == Health.LIVE else rows["silent"] | np.uint8(why)
         rows["marks"] = np.where(rows["silent"], rows["marks"] | book.STALE, rows["marks"] & ~np.uint32(book.STALE))
         if health in (Health.LOST, Health.DISPLACED):
-            book.book_lost(self._book, lo, hi)
+            self._lost(lo, hi)
+
+    def _lost(self, lo: int, hi: int) -> None:
+        book.book_lost(self._book, lo, hi)
+        self.side.lost(lo, hi)
 
     def _bind_table(self) -> None:
         self._segment = self._table.segment
@@ -270,16 +293,20 @@ class Decode:
         """Reason and first bytes of the session's first bad frames."""
         return list(self._samples)
 
+    def depth_book(self, symbol: int) -> tuple[Floats, Floats, Floats, Floats]:
+        """Bid prices, bid sizes, ask prices and ask sizes of a symbol's depth book, best first; views, valid until the next step."""
+        return self.side.depth_book(symbol)
+
     def flush(self) -> Batch:
         """No rows: every chunk ends its own updates."""
         return self._table.empty()
 
     def snapshot(self) -> Snapshot:
-        """State of the symbols, subscriptions, counters and the next row number."""
+        """State of the symbols, depth books, subscriptions, counters and the next row number."""
         return {
             "book": self._book.copy(), "subscriptions": self._subscriptions.copy(), "counts": self._counts.copy(),
             "seq": self._control[wire_step.SEQ : wire_step.SEQ + 1].copy(),
-        }  # fmt: skip
+        } | self.side.snapshot()  # fmt: skip
 
     def restore(self, saved: Snapshot) -> None:
         """Back to a snapshot; the samples of bad frames stay."""
@@ -287,6 +314,7 @@ class Decode:
         self._subscriptions = saved["subscriptions"].copy()
         self._counts[:] = saved["counts"]
         self._control[wire_step.SEQ] = saved["seq"][0]
+        self.side.restore(saved)
         self._bind_subscriptions()
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,11 @@ from tickarrow.pipeline.source import Rows
 from tickarrow.pipeline.stage import Snapshot
 from tickarrow.pipeline.universe import Universe
 
-MakeTable = Callable[[pa.Schema], Table]
+
+class MakeTable(Protocol):
+    """Makes a table of a session, or one in memory."""
+
+    def __call__(self, schema: pa.Schema, *, lazy: bool = False) -> Table: ...
 
 
 @dataclass(slots=True)
@@ -43,6 +48,9 @@ class Tables:
     fills: Table
     control: Table
     timing: Table
+    depth: Table  # beside TICKS, as bars and greeks
+    bars: Table
+    greeks: Table
 
     @classmethod
     def make(cls, conf: PipelineConf, n_models: int, model_digest: str, n_horizons: int, recorded: MakeTable | None = None) -> Tables:
@@ -50,9 +58,10 @@ class Tables:
         rec = conf.record
         features = schemas.features_schema(feature_columns(conf.features), feature_digest(conf.features))
         predictions = schemas.predictions_schema(n_models, model_digest)
-        keep: MakeTable = recorded or (lambda schema: Table(schema, keep=True))
+        keep: MakeTable = recorded or partial(Table, keep=True)
+        stream: MakeTable = recorded or Table
         return cls(
-            ticks=keep(schemas.TICKS) if recorded else Table(schemas.TICKS),
+            ticks=stream(schemas.TICKS),
             features=keep(features) if recorded and rec.features else Table(features),
             predictions=keep(predictions) if recorded and rec.predictions else Table(predictions),
             forecasts=Table(forecasts_schema(n_horizons)),
@@ -61,12 +70,16 @@ class Tables:
             fills=keep(schemas.FILLS),
             control=keep(schemas.CONTROL),
             timing=keep(schemas.TIMING),
+            depth=stream(schemas.DEPTH, lazy=True),
+            bars=stream(schemas.BARS, lazy=True),
+            greeks=stream(schemas.GREEKS, lazy=True),
         )
 
     def prepare(self) -> None:
         """Make next segments ahead of need."""
         self.ticks.prepare()
         self.decisions.prepare()
+        self.depth.prepare()
 
 
 class Pipeline:
@@ -88,7 +101,7 @@ class Pipeline:
         n, horizons = len(universe), model_set.horizons_ns
         tick_size = np.array([i.tick_size for i in universe])
         self.tables = t = Tables.make(conf, len(model_set.configurations) * len(horizons), model_set.digest, len(horizons), recorded)
-        self.decode = Decode(n, t.ticks)
+        self.decode = Decode(n, t.ticks, t.depth, t.bars, t.greeks)
         self.from_rows = FromRows(n, t.ticks)
         self.features = Features(conf.features, n, tick_size, t.features)
         self.predict = Predict(engine, t.predictions)

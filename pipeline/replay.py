@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def stored_conf(manifest: dict[str, Any]) -> PipelineConf:
 
 
 def replay(directory: Path, engine: str | None = None, console: Console | None = None) -> str:
-    """Decide on a session again and compare TICKS, PREDICTIONS and DECISIONS with what was recorded.
+    """Decide on a session again and compare TICKS, DEPTH, BARS, GREEKS, PREDICTIONS and DECISIONS with what was recorded.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
             if done % 1024 == 0:
                 progress.update(bar, completed=done)
     recovered = manifest["state"] == "recovered"
-    for name in ("ticks", "decisions"):
+    for name in ("ticks", "depth", "bars", "greeks", "decisions"):
         if said := first_divergence(read_table(directory, name), getattr(pipeline.tables, name), prefix=recovered):
             raise SessionError(f"replay of {directory} differs: {said}")
     digests = pipeline.digests()
@@ -92,7 +93,7 @@ def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
     model_set = load_set(stored["path"], feature_columns(conf.features), feature_digest(conf.features))
     if model_set.digest != stored["digest"]:
         raise SessionError(f"model set {stored['path']} is no longer the one of the session: its digest is {model_set.digest}, recorded {stored['digest']}.")
-    return Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=lambda schema: Table(schema, keep=True))
+    return Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=partial(Table, keep=True))
 
 
 def read_control(directory: Path) -> list[Control]:

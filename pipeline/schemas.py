@@ -142,7 +142,7 @@ DEPTH = _schema(
 BARS = _schema(
     "bars", ("seq", pa.uint64(), "rows of TICKS before it"), TS, ("chunk", pa.uint64(), "piece of received bytes"), SYMBOL,
     ("ts_open", pa.int64(), "ns UTC, exchange: begin of the bar"), ("ts_close", pa.int64(), "ns UTC, exchange: end of the bar"),
-    ("feed", pa.uint8(), "Feed"), ("flags", pa.uint16(), "Flag"),
+    ("flags", pa.uint16(), "Flag"),
     ("open", pa.float64(), "currency"), ("high", pa.float64(), "currency"), ("low", pa.float64(), "currency"), ("close", pa.float64(), "currency"),
     ("volume", pa.float64(), "shares"), ("wap", pa.float64(), "currency, weighted average price"), ("count", pa.float64(), "trades"),
 )  # fmt: skip

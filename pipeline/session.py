@@ -76,9 +76,9 @@ class Session:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.manifest: dict[str, Any] = {"format": FORMAT, "state": "open", "versions": versions(), "tables": []}
 
-    def table(self, schema: pa.Schema) -> Table:
-        """A table whose memory is a mapped file of the session."""
-        table = Table(schema, self.directory, counter=self._counters[len(self.tables)])
+    def table(self, schema: pa.Schema, *, lazy: bool = False) -> Table:
+        """A table whose memory is a mapped file of the session; a lazy one has none before its first row."""
+        table = Table(schema, self.directory, counter=self._counters[len(self.tables)], lazy=lazy)
         self.tables.append(table)
         self.manifest["tables"].append(table.name)
         return table

@@ -22,6 +22,9 @@ class Symbol:
     past: bool = False  # the latest last price is past its limit
     sent: set[int] = field(default_factory=set)  # sides
     missing: set[int] | None = None  # sides to be sent anew since data was lost; None = nothing was lost
+    data_type: int = 1
+    delayed: bool = False  # the latest price has a delayed tick type
+    last_time: int = 0  # s
 
     def lose(self) -> None:
         self.state |= {"gap"}
@@ -39,8 +42,20 @@ class Symbol:
         if self.missing is not None and not self.sent:
             self.missing = None
 
+    def told(self, m: Said) -> None:
+        """Halted or not, live or not, time of the last trade."""
+        if m.what == "last time":
+            self.last_time = m.time
+        elif m.what == "data type":
+            self.data_type, self.delayed = m.type, False
+            self.state = self.state - {"frozen"} | ({"frozen"} if m.type in (2, 4) else set())
+        elif m.values[0] >= 0:
+            self.state = self.state - {"halted"} | ({"halted"} if m.values[0] > 0 else set())
+
     def flags(self, own: set[str] = frozenset(), trade: bool = False) -> int:
         names = self.state | (self.of_price - {"past"} if trade else self.of_price) | own | ({"uncertain"} if self.missing is not None else set())
+        if self.delayed or self.data_type > 2:
+            names = names | {"delayed"}
         self.state = self.state - {"gap"}
         return sum(FLAGS[n] for n in names)
 
@@ -62,8 +77,11 @@ def same(a: float, b: float) -> bool:
 LOST = "data of all symbols was lost"
 
 
-def ticks(chunks: list[list[Said | str]], ours: dict[int, int], tick_by_tick: set[int] = frozenset()) -> list[tuple]:
-    """Rows (chunk, symbol, kind, ts_exch, flags, bid, bid_size, ask, ask_size, price, size) of chunks of messages."""
+def ticks(chunks: list[list[Said | str]], ours: dict[int, int], tick_by_tick: set[int] = frozenset(), aside: list[tuple] | None = None) -> list[tuple]:
+    """Rows (chunk, symbol, kind, ts_exch, flags, bid, bid_size, ask, ask_size, price, size) of chunks of messages.
+
+    `aside` takes (rows before it, message) of the messages of other tables.
+    """
     symbols: dict[int, Symbol] = {i: Symbol() for i in ours.values()}
     rows: list[tuple] = []
     for number_, chunk in enumerate(chunks):
@@ -98,11 +116,18 @@ def ticks(chunks: list[list[Said | str]], ours: dict[int, int], tick_by_tick: se
                     if not (m.empty and k % 2):
                         update["values"][k] = v
                 update["time"] = m.time * 10**9 if m.what == "bidask" else 0
+                if m.what != "size":
+                    s.delayed = m.delayed
                 if m.what == "price":
                     s.priced({m.side}, named(m.attributes, "auto", "past", "pre"))
                 elif m.what == "bidask":
                     s.priced({0, 1}, named(m.attributes, "low", "high"))
+            elif m.what in ("halt", "data type", "last time"):
+                s.told(m)
+            elif m.what in ("depth", "bar", "greek") and aside is not None:
+                aside.append((len(rows), m))
             elif m.what == "last":
+                s.delayed = m.delayed
                 s.last, s.past = m.values[0], bool(m.attributes & 2)
                 s.last_priced()
             elif m.what == "trade":
@@ -121,7 +146,7 @@ def ticks(chunks: list[list[Said | str]], ours: dict[int, int], tick_by_tick: se
                 s.volume = m.volume
                 if increase > 0 and i not in tick_by_tick:
                     close(i)
-                    time = m.time * 10**6 if m.what == "rtvolume" else 0
+                    time = m.time * 10**6 if m.what == "rtvolume" else s.last_time * 10**9
                     own = {"conflated", "past"} if s.past else {"conflated"}
                     rows.append((number_, i, 1, time, s.flags(own, True), *s.quote, s.last, float(increase)))
         for i in list(updates):

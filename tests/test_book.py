@@ -38,9 +38,10 @@ def runs(frames: list[bytes | str]) -> list[bytes]:
     return out
 
 
-def ticks(chunks: list[list[bytes | str]], piece: int = 256, last_subscribed: tuple[int, ...] = ()) -> list[tuple]:
-    """Rows of chunks of frames, through the kernels; a reqId is its symbol."""
-    state, ends = book.new_book(SYMBOLS), np.full(2, book.NOBODY)
+def ticks(chunks: list[list[bytes | str]], piece: int = 256, last_subscribed: tuple[int, ...] = (), aside: list[tuple] | None = None) -> list[tuple]:
+    """Rows of chunks of frames, through the kernels; a reqId is its symbol. `aside` takes (rows before it, message) of other tables."""
+    state, ends = book.new_book(SYMBOLS), np.array([book.NOBODY, book.NOBODY, 0])
+    others = np.zeros(sum(map(len, chunks)) + 1, wire_message.MESSAGE)
     for i in last_subscribed:
         state["last_subscribed"][i] = 1
     n = sum(map(len, chunks))
@@ -57,10 +58,12 @@ def ticks(chunks: list[list[bytes | str]], piece: int = 256, last_subscribed: tu
             pos, status = 0, wire.FULL
             while status == wire.FULL:
                 pos, filled, status = wire.decode(data, pos, len(data) - 64, 0, subscriptions, 0, 3, messages, scratch, counts, samples)
-                row = book.messages_update(state, ends, messages, 0, filled, 1000 + number, number, row, row, *columns)
+                row = book.messages_update(state, ends, messages, 0, filled, others, 1000 + number, number, row, row, *columns)
         row = book.chunk_close(state, ends, 1000 + number, number, row, row, *columns)
         assert counts[wire_message.BAD] == 0
-        assert tuple(ends) == (book.NOBODY, book.NOBODY)
+        assert tuple(ends[:2]) == (book.NOBODY, book.NOBODY)
+    if aside is not None:
+        aside += [(m["at"].item(), m["req_id"].item(), m) for m in others[: ends[2]]]
     assert list(columns[0][:row]) == list(range(row))
     assert all(columns[1][:row] == 1000 + columns[3][:row].astype(int))
     order = (3, 4, 5, 2, 7, 8, 9, 10, 11, 12, 13)
@@ -258,9 +261,65 @@ def test_a_side_that_was_never_sent_is_not_waited_for():
     assert flags(index) == [f.CONFLATED | f.GAP | f.UNCERTAIN, f.CONFLATED]
 
 
+# --- what is said of a symbol's state
+
+
+def halt(i, value, kind=49):
+    return naive.frame(45, 6, i, kind, value)
+
+
+def data_type(i, kind):
+    return naive.frame(58, 1, i, kind)
+
+
+def last_time(i, t, kind=45):
+    return naive.frame(46, 6, i, kind, t)
+
+
+def greek(i):
+    return naive.frame(21, i, 13, 0, "0.2", "0.5", "1.5", "0", "0.1", "0.3", "-0.05", "100")
+
+
+@pytest.mark.pure
+def test_a_halt_of_unknown_state_neither_begins_nor_ends_one():
+    f = schemas.Flag
+    bid = price(0, 0, "10", 5)
+    got = flags([[halt(0, v), bid] for v in ("-1", "0", "1.0", "-1", "2", "0.0")] + [[halt(0, 1, 90), bid, price(1, 0, "10", 5)]])
+    assert got == [0, 0, f.HALTED, f.HALTED, f.HALTED, 0, f.HALTED, 0]
+
+
+@pytest.mark.pure
+def test_delayed_and_frozen_are_what_the_data_type_or_the_tick_type_says():
+    f = schemas.Flag
+    bid, late = price(0, 0, "10", 5), naive.frame(1, 6, 0, 66, "10", 5, 0)
+    got = flags([[bid], [data_type(0, 2), bid], [data_type(0, 3), bid], [late], [data_type(0, 4), bid], [data_type(0, 1), bid], [late], [size(0, 0, 6)], [bid]])
+    assert got == [0, f.FROZEN, f.DELAYED, f.DELAYED, f.DELAYED | f.FROZEN, 0, f.DELAYED, f.DELAYED, 0]
+    index = [[naive.frame(1, 6, 0, 68, "10", 0, 0), naive.frame(2, 6, 0, 74, 5)], [naive.frame(2, 6, 0, 74, 6)], [last(0, "10"), volume(0, 7)]]
+    assert flags(index) == [f.CONFLATED | f.DELAYED, f.CONFLATED]
+
+
+@pytest.mark.pure
+def test_an_l1_trade_has_the_time_of_the_last_trade():
+    got = ticks([[last_time(0, T), last(0, "10"), volume(0, 5)], [volume(0, 6)], [last_time(0, T + 3, 88), volume(0, 8)], [price(0, 0, "10", 5)]])
+    assert [r[3] for r in got] == [T * 10**9, (T + 3) * 10**9, 0]
+
+
+@pytest.mark.pure
+def test_messages_of_other_tables_are_put_aside_with_the_rows_before_them():
+    aside: list[tuple] = []
+    got = ticks([[price(0, 0, "10", 5), halt(1, 1), greek(1), price(0, 0, "11", 5), greek(0)], [greek(1)]], aside=aside)
+    assert len(got) == 2
+    assert [(at, flags, m["symbol"]) for at, flags, m in aside] == [(0, schemas.Flag.HALTED, 1), (1, 0, 0), (2, schemas.Flag.HALTED, 1)]
+
+
 # --- against the twin
 
 ONE = st.one_of(
+    st.builds(halt, st.integers(0, 3), st.integers(-1, 2), st.sampled_from([49, 90])),
+    st.builds(data_type, st.integers(0, 3), st.integers(1, 4)),
+    st.builds(last_time, st.integers(0, 3), st.integers(T, T + 2), st.sampled_from([45, 88])),
+    st.builds(greek, st.integers(0, 3)),
+    st.builds(lambda i, k, p: naive.frame(1, 6, i, k, p, 5, 0), st.integers(0, 3), st.sampled_from([66, 67, 68]), st.sampled_from(["10", "10.01"])),
     st.builds(
         price, st.integers(0, 3), st.integers(0, 1), st.sampled_from(["10", "10.01", "-1", "0"]), st.sampled_from([0, 5, 6, ""]), st.integers(0, 7)
     ),
@@ -280,7 +339,10 @@ ONE = st.one_of(
 def test_ticks_equal_the_twin_however_the_messages_are_cut(chunks, piece, tick_by_tick):
     ours = {i: i for i in range(SYMBOLS)}
     said = [[m for f in c for m in ([f] if f == twin.LOST else naive.decode([f[4:]], ours)[0])] for c in chunks]
-    assert equal(ticks(chunks, piece, tuple(tick_by_tick)), twin.ticks(said, ours, tick_by_tick))
+    aside: list[tuple] = []
+    twins: list[tuple] = []
+    assert equal(ticks(chunks, piece, tuple(tick_by_tick), aside), twin.ticks(said, ours, tick_by_tick, twins))
+    assert [(at, m["symbol"].item()) for at, _, m in aside] == [(at, m.req_id) for at, m in twins]
 
 
 # --- rows of a file
