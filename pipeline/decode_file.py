@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
 from tickarrow.configs.pipeline import DecodeConf
 from tickarrow.jit import _kernel, wire, wire_fields, wire_message
-from tickarrow.jit.wire_fields import TICK_BY_TICK, TICK_GENERIC, TICK_PRICE, TICK_SIZE, TICK_STRING
 from tickarrow.pipeline.decode import SERVER_VERSION, counts_of, subscription_table
 from tickarrow.pipeline.errors import DataError
+from tickarrow.pipeline.messages import MESSAGES, rows
 from tickarrow.pipeline.recorder_read import read_journal
 
 Array = npt.NDArray[Any]
@@ -25,18 +24,6 @@ Array = npt.NDArray[Any]
 BLOCK = 4 << 20  # bytes read at a time
 RECORDS = 16_384  # messages of a row group
 PADDING = 64
-OUTCOMES = ("decoded", "forwarded", "late", "bad", "private")
-
-MESSAGES = pa.schema([
-    pa.field("ordinal", pa.uint64(), nullable=False, metadata={"unit": "number of the frame"}),
-    pa.field("outcome", pa.string(), nullable=False), pa.field("reason", pa.string(), metadata={"unit": "why it is bad"}),
-    pa.field("id", pa.int32()), pa.field("req_id", pa.int64()), pa.field("tick_type", pa.int32()),
-    pa.field("time", pa.timestamp("ms", "UTC"), metadata={"unit": "exchange time"}),
-    pa.field("price", pa.float64()), pa.field("size", pa.float64()), pa.field("bid", pa.float64()), pa.field("ask", pa.float64()),
-    pa.field("bid_size", pa.float64()), pa.field("ask_size", pa.float64()), pa.field("attributes", pa.int32()),
-    pa.field("exchange", pa.string()), pa.field("conditions", pa.string()),
-    pa.field("text", pa.string(), metadata={"unit": "value of a text message; all fields of a frame that is not decoded, '|' between them"}),
-], metadata={"table": "messages"})  # fmt: skip
 
 
 def main(conf: DecodeConf) -> dict[str, int]:
@@ -154,54 +141,3 @@ class _Walk:
         last = np.zeros(1, wire_message.MESSAGE)
         last["outcome"], last["reason"], last["req_id"] = wire_message.BAD, reason, -1
         writer.write_batch(rows(self.rest, last, min(len(self.rest), PADDING), self.ordinal))
-
-
-def rows(data: Array, m: Array, end: int, ordinal: int) -> pa.RecordBatch:
-    """Records of consecutive frames as rows; `end` is behind the last frame."""
-    n = len(m)
-    id_, kind, decoded = m["id"].astype(np.int32), m["tick_type"], m["outcome"] == wire_message.DECODED
-    tick = decoded & (id_ == TICK_BY_TICK)
-    bid_ask, last = tick & (kind == 3), tick & (kind <= 2)
-    real_time = decoded & (m["role"] == wire_message.RT_VOLUME)
-    price, sized = decoded & (id_ == TICK_PRICE), decoded & (id_ == TICK_SIZE)
-    text: list[str | None] = [None] * n
-    exchange, conditions = list(text), list(text)
-    numbers = id_.astype(object)
-    for k in np.flatnonzero(~(price | sized | bid_ask | (tick & (kind == 4)))):
-        at = int(m["at"][k])
-        payload = data[at + 4 : int(m["at"][k + 1]) if k + 1 < n else end].tobytes()
-        fields = payload.decode("utf-8", "replace").split("\0")
-        if last[k]:
-            exchange[k], conditions[k] = fields[7], fields[8]
-        elif decoded[k] and id_[k] in (TICK_STRING, TICK_GENERIC):
-            text[k] = fields[4]
-        else:
-            text[k] = "|".join(fields)
-            numbers[k] = int(fields[0]) if fields[0].isascii() and fields[0].isdigit() and len(fields[0]) < 10 else None
-    time = np.where(tick, m["time"] * 1000, m["time"])
-    timed = tick | (real_time & (m["time"] > 0))
-
-    def column(values: Array, given: Array, type_: pa.DataType) -> pa.Array:
-        return pa.array(values, type_, mask=~given | (values != values))  # NaN is missing too
-
-    f8, shared = pa.float64(), price | last
-    columns = [
-        pa.array(np.arange(ordinal, ordinal + n, dtype=np.uint64)),
-        pa.array([OUTCOMES[o] for o in m["outcome"]]),
-        pa.array([wire_message.REASONS[r] or None for r in m["reason"]], pa.string()),
-        pa.array(numbers, pa.int32()),
-        column(m["req_id"], m["req_id"] >= 0, pa.int64()),
-        column(kind, decoded, pa.int32()),
-        column(time, timed, pa.int64()).cast(pa.timestamp("ms", "UTC")),
-        column(m["price"], shared | real_time | (tick & (kind == 4)), f8),
-        column(m["quantity"], shared | sized | real_time, f8),
-        column(m["price"], bid_ask, f8),
-        column(m["ask"], bid_ask, f8),
-        column(m["quantity"], bid_ask, f8),
-        column(m["ask_size"], bid_ask, f8),
-        column(m["attributes"], shared | bid_ask, pa.int32()),
-        pa.array(exchange, pa.string()),
-        pa.array(conditions, pa.string()),
-        pa.array(text, pa.string()),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=MESSAGES)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
-import zlib
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +15,7 @@ from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import CLOCK, END, LOST, MORE, Decode, FromRows
 from tickarrow.pipeline.decode_file import decode_file
 from tickarrow.pipeline.errors import DataError, SessionError
+from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Flag, Health, Kind
 from tickarrow.pipeline.source_rows import Rows
 
@@ -323,31 +322,45 @@ FILE = [
     frame(1, 6, 7, 1, "150.25", 300, 1), frame(2, 6, 7, 8, 1234), frame(99, 8, 2, T, "150.25", 100, 3, "NYSE", " O X"),
     frame(99, 9, 3, T, "99.99", "100.02", 200, 500, 2), frame(46, 6, 7, 45, T), frame(45, 6, 7, 49, 0), frame(4, 2, -1, 2104, "farm"),
     frame(1, 6, 7, 1, "-1", 0, 0), frame(2, 6, 7, 0, "?"), frame(99, 8, 4, T, "150.5"), frame(46, 6, 7, 48, f"701.28;1;{T}123;67854;701.4;true"),
-    frame(9001, 5, 0),
+    frame(9001, 5, 0), frame(1, 6, 7, 67, "150.5", 8, 4), frame(58, 1, 7, 3), frame(46, 6, 7, 32, "QK"), frame(45, 6, 7, 90, "-1"),
+    frame(13, 1, 10, 2, "OVERNIGHT", 1, 0, "150.75", 20, 1), frame(12, 1, 10, 0, 2, 1, 0, 0),
+    frame(50, 3, 11, T, "10", "10.5", "9.5", "10.25", "1200.5", "10.1", 17), frame(21, 12, 13, 1, "0.25", "0.5", "-1", "-1", "0.02", "-2", "-2", "101.5"),
 ]  # fmt: skip
 
 
 def test_a_file_of_frames_becomes_one_row_per_message(tmp_path):
     (tmp_path / "frames.bin").write_bytes(b"".join(FILE))
     counts = decode_file(tmp_path / "frames.bin", tmp_path / "out.parquet")
-    assert (counts["messages"], counts["decoded"], counts["forwarded"], counts["bad"], counts["bad_not_a_number"], counts["private"]) == (11, 9, 1, 1, 1, 1)
+    assert (counts["messages"], counts["decoded"], counts["forwarded"], counts["bad"], counts["bad_not_a_number"], counts["private"]) == (19, 17, 1, 1, 1, 1)
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
-    assert [r["ordinal"] for r in rows] == list(range(12))
+    assert [r["ordinal"] for r in rows] == list(range(20))
     wanted = [
         {"id": 1, "req_id": 7, "tick_type": 1, "price": 150.25, "size": 300.0, "attributes": 1},
         {"id": 2, "req_id": 7, "tick_type": 8, "size": 1234.0},
         {"id": 99, "req_id": 8, "tick_type": 2, "price": 150.25, "size": 100.0, "attributes": 3, "exchange": "NYSE", "conditions": " O X", "time": T * 1000},
         {"id": 99, "req_id": 9, "tick_type": 3, "bid": 99.99, "ask": 100.02, "bid_size": 200.0, "ask_size": 500.0, "attributes": 2, "time": T * 1000},
-        {"id": 46, "req_id": 7, "tick_type": 45, "text": str(T)},
-        {"id": 45, "req_id": 7, "tick_type": 49, "text": "0"},
+        {"id": 46, "req_id": 7, "tick_type": 45, "text": str(T), "time": T * 1000},
+        {"id": 45, "req_id": 7, "tick_type": 49, "text": "0", "value": 0.0},
         {"id": 4, "outcome": "forwarded", "text": "4|2|-1|2104|farm|"},
         {"id": 1, "req_id": 7, "tick_type": 1, "attributes": 0},
         {"id": 2, "req_id": 7, "outcome": "bad", "reason": "not a number", "text": "2|6|7|0|?|"},
         {"id": 99, "req_id": 8, "tick_type": 4, "price": 150.5, "time": T * 1000},
-        {"id": 46, "req_id": 7, "tick_type": 48, "price": 701.28, "size": 1.0, "time": T * 1000 + 123, "text": f"701.28;1;{T}123;67854;701.4;true"},
+        {"id": 46, "req_id": 7, "tick_type": 48, "price": 701.28, "size": 1.0, "time": T * 1000 + 123, "text": f"701.28;1;{T}123;67854;701.4;true",
+         "volume": 67854.0, "vwap": 701.4},
         {"id": 9001, "outcome": "private", "text": "9001|5|0|"},
+        {"id": 1, "req_id": 7, "tick_type": 2, "delayed": True, "price": 150.5, "size": 8.0, "attributes": 4},
+        {"id": 58, "req_id": 7, "value": 3.0},
+        {"id": 46, "req_id": 7, "tick_type": 32, "text": "QK", "exchange": "QK"},
+        {"id": 45, "req_id": 7, "tick_type": 49, "delayed": True, "text": "-1", "value": -1.0},
+        {"id": 13, "req_id": 10, "position": 2, "operation": "update", "market_maker": "OVERNIGHT",
+         "side": "ask", "price": 150.75, "size": 20.0, "smart": True},
+        {"id": 12, "req_id": 10, "position": 0, "operation": "delete", "side": "bid", "smart": False},
+        {"id": 50, "req_id": 11, "time": T * 1000, "open": 10.0, "high": 10.5, "low": 9.5, "close": 10.25, "volume": 1200.5, "vwap": 10.1, "count": 17},
+        {"id": 21, "req_id": 12, "tick_type": 13, "attributes": 1, "iv": 0.25, "delta": 0.5, "gamma": 0.02, "und_price": 101.5},
     ]  # fmt: skip
     for row, want in zip(rows, wanted):
+        if want.get("outcome", "decoded") == "decoded" and want["id"] in (1, 2, 21, 45, 46):
+            want = {"delayed": False} | want
         row["time"] = row["time"] and round(row["time"].timestamp() * 1000)
         assert {k: v for k, v in row.items() if v is not None and k != "ordinal"} == {"outcome": "decoded"} | want
 
@@ -355,7 +368,7 @@ def test_a_file_of_frames_becomes_one_row_per_message(tmp_path):
 def test_only_the_requests_that_are_named_are_ours(tmp_path):
     (tmp_path / "frames.bin").write_bytes(b"".join(FILE))
     counts = decode_file(tmp_path / "frames.bin", tmp_path / "out.parquet", req_ids=[8, 9])
-    assert (counts["decoded"], counts["forwarded"], counts["bad"]) == (3, 8, 0)
+    assert (counts["decoded"], counts["forwarded"], counts["bad"]) == (3, 16, 0)
 
 
 def test_a_long_file_is_read_in_blocks(tmp_path, monkeypatch):
@@ -367,7 +380,7 @@ def test_a_long_file_is_read_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 997)
     monkeypatch.setattr(module, "RECORDS", 50)
     assert decode_file(tmp_path / "frames.bin", tmp_path / "many.parquet") == one
-    assert pq.read_table(tmp_path / "one.parquet").equals(pq.read_table(tmp_path / "many.parquet"))
+    assert pq.read_table(tmp_path / "one.parquet").to_pylist() == pq.read_table(tmp_path / "many.parquet").to_pylist()
     assert one["messages"] == 2_000
 
 
@@ -392,17 +405,21 @@ def test_what_cannot_be_decoded_says_why(tmp_path):
     assert not list(tmp_path.glob("out*"))
 
 
-def record(number: int, data: bytes) -> bytes:
-    return struct.pack("<QqII", number, 1_000, len(data), zlib.crc32(data)) + data
+def journal(folder, *chunks: bytes) -> None:
+    written = Journal(folder, 4096)
+    for number, data in enumerate(chunks):
+        written.append(Chunk(np.frombuffer(data + bytes(64), np.uint8), 0, len(data), 1_000, number))
+    written.close()
 
 
 def test_a_session_s_journal_is_decoded_chunk_by_chunk(tmp_path):
     # the frame that chunk 0 tears is whole in chunk 1
-    (tmp_path / "chunks-00000.bin").write_bytes(record(0, FILE[0] + FILE[1][:7]) + record(1, FILE[1] + FILE[2]))
+    journal(tmp_path, FILE[0] + FILE[1][:7], FILE[1] + FILE[2])
     counts = decode_file(tmp_path, tmp_path / "out.parquet")
     assert (counts["decoded"], counts["bad"]) == (3, 0)
-    damaged = bytearray(record(0, FILE[0]) + record(1, FILE[1]))
-    damaged[-3] ^= 1
-    (tmp_path / "chunks-00000.bin").write_bytes(bytes(damaged))
-    with pytest.raises(SessionError, match=r"chunk 1 in chunks-00000\.bin is damaged"):
+    (path,) = tmp_path.glob("chunks-*.bin")
+    damaged = bytearray(path.read_bytes())
+    damaged[-9] ^= 1
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(SessionError, match=r"chunk 1 in chunks-00000-19700101\.bin is damaged"):
         decode_file(tmp_path, tmp_path / "out.parquet")
