@@ -31,10 +31,10 @@ class SimulatorConf:
     split_packets: float = 0.07  # share of conflation slots whose quotes follow the trades in a second packet
     day_ticks: bool = True  # high, low, open, close and last time (ticks 6, 7, 14, 9, 45), as IBKR sends them; not to clients in lock step
     pacing: int = 50  # requests per second that a client may send; 0 = any number
-    lines: int = 100  # market data lines of all clients: L1, tick-by-tick and real-time bars; 0 = any number
-    tick_by_tick: int = 3  # tick-by-tick subscriptions of all clients; 0 = any number
+    lines: int = 100  # market data lines of the account: L1, tick-by-tick and real-time bars; 0 = any number
+    tick_by_tick: int = 3  # tick-by-tick subscriptions of the account, 3 per 100 lines; 0 = any number
     tick_by_tick_s: float = 15.0  # market time between two tick-by-tick requests of one instrument and kind; 0 = any
-    depth: int = 3  # market depth subscriptions of all clients; 0 = any number
+    depth: int = 3  # market depth subscriptions of the account; 0 = any number
     historical_per_10min: int = 60  # historical requests; a request for bid and ask counts twice; 0 = any number
     historical_per_2s: int = 5  # of one contract and kind of data: IBKR refuses the sixth; 0 = any number
     historical_identical_s: float = 15.0  # market time between two identical historical requests; 0 = any
@@ -60,3 +60,20 @@ class GatewayConf(SimulatorConf):
     live_account: str = ""  # a real-money account must be named here too, or the run refuses it; paper accounts begin with D
     account: str = ""  # "" = the only one of the login; the simulator calls its own DU0000001
     timeout_s: float = field(default=10.0, metadata={"digest": False})  # of connecting and of each request
+    market_data_type: int = 1  # 1 live, 2 frozen, 3 delayed where live is not subscribed, 4 delayed and frozen
+    generic_ticks: str = ""  # more tick types of L1, with commas between: 233 = RTVolume
+    tick_by_tick_symbols: list[str] = field(default_factory=list)  # these get tick-by-tick Last and BidAsk, the first first, L1 if the budget is used up
+    depth_symbols: list[str] = field(default_factory=list)  # market depth too
+    depth_rows: int = 5  # levels on each side
+    bar_symbols: list[str] = field(default_factory=list)  # 5-second bars too
+    calendar: str = ""  # exchange whose hours count, ISO code such as XNYS: silence out of hours is no fault; "" = always open
+    silent_s: float = 5.0  # data are stale when silent for so long,
+    silent_gaps: float = 5.0  # and for so many times their own expected gap
+    retry_max_s: float = 60.0  # longest wait before silent data are asked for again
+    displaced_retry_s: float = 60.0  # wait before data that another session has taken are asked for again
+    data_requests: int = 20  # requests for data per second; IBKR allows 50 of all kinds, the rest is for orders
+    ping_after_s: float = 5.0  # a silent socket is asked something,
+    ping_timeout_s: float = 5.0  # and is dead when no answer comes for so long
+    reconnect_min_s: float = 1.0  # wait before the first new attempt, twice as long before each next one
+    reconnect_max_s: float = 10.0  # longest wait between attempts
+    reconnect_give_up_s: float = 0.0  # end the run when there was no connection for so long; 0 = never

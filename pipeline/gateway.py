@@ -1,31 +1,63 @@
 """The IBKR session: ib_async with a tap on its socket.
 
-Market data goes through the tap into the pipeline; orders, contracts and any other ib_async code on the same `IB` keep working."""
+Market data goes through the tap into the pipeline; orders, contracts and any other ib_async code on the same `IB` keep working. Outside
+lock step a lost session is built up again: orders and positions are read, then all data asked for under fresh ids (gateway_watch.py)."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import warnings
-from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 import ib_async
 
 from tickarrow.configs.gateway import GatewayConf
-from tickarrow.pipeline.batch import Chunk
+from tickarrow.pipeline.batch import Batch, Chunk
 from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import GatewayError
+from tickarrow.pipeline.gateway_watch import PERIOD_S, SHORTEST_S, Status, Watch
+from tickarrow.pipeline.link import LinkState
 from tickarrow.pipeline.orders import Orders
-from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.recorder import Journal
-from tickarrow.pipeline.schemas import ControlKind, Feed
+from tickarrow.pipeline.schemas import ControlKind
+from tickarrow.pipeline.subscriptions import Subscriptions
 from tickarrow.pipeline.tap import Tap
 from tickarrow.pipeline.universe import Universe
 
 ACKNOWLEDGE = 9002
 CANCELLED = 202  # an error code that says what was asked for
+RETRIED_S = 2.0  # an order that a new session does not know is looked for once more after this
+NOTES = {1101, 1102, 2110}  # codes of the link that the user is told
+NEEDED = ib_async.StartupFetch.POSITIONS | ib_async.StartupFetch.ORDERS_OPEN | ib_async.StartupFetch.ORDERS_COMPLETE | ib_async.StartupFetch.EXECUTIONS
 T = TypeVar("T")
+
+
+class Prepared(Protocol):
+    """Tables that make their next segments ahead of need."""
+
+    def prepare(self) -> None: ...
+
+
+class Consumer(Protocol):
+    """What a gateway feeds: `Pipeline`, or a recorder without models."""
+
+    decode: Decode
+    chunk: int  # number of the last one fed
+    ts: int  # its time
+
+    @property
+    def tables(self) -> Prepared: ...
+
+    @property
+    def intents(self) -> Batch: ...
+
+    def feed(self, chunk: Chunk, arrival_ns: int) -> Any: ...
+
+    def apply(self, event: Control) -> None: ...
 
 
 class Gateway:
@@ -42,7 +74,7 @@ class Gateway:
     """
 
     def __init__(
-        self, conf: GatewayConf, universe: Universe, pipeline: Pipeline, journal: Journal | None, *, lock_step: bool, simulated: bool, tag: str
+        self, conf: GatewayConf, universe: Universe, pipeline: Consumer, journal: Journal | None, *, lock_step: bool, simulated: bool, tag: str
     ) -> None:
         self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self.tag = conf, universe, pipeline, journal, lock_step, tag
         self.ib = ib_async.IB()
@@ -52,13 +84,23 @@ class Gateway:
             client.MaxRequests = 0  # pacing counts market time there
         if simulated:
             client.setConnectOptions("+LOCKSTEP" if lock_step else "+END")
+        self.simulated = simulated
+        self.contracts: list[Any] = [ib_async.Stock(i.symbol, "SMART", "USD") for i in universe]
         self.orders: Orders | None = None
         self.sent: tuple[int, int, int] | None = None  # messages, updates, trades, as the simulator says
-        self.request_ids: dict[int, int] = {}  # reqId -> universe row
+        self.watch = Watch(self, Subscriptions(conf, universe))
+        self.loop_time: Callable[[], float] = time.monotonic
+        self._market_speed = conf.speed if conf.kind == "simulator" and conf.speed > 0 else 1.0
+        self._looking: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._first_id = 0  # no id below it is used again: a gateway that restarts rolls its ids back
+        self._issue, client.getReqId = client.getReqId, self._next_id  # ib_async takes ids for orders and requests there too
+        client.apiStart += lambda: client.updateReqId(self._first_id)
         self._connected = False
         self._ready = False  # subscriptions are answered: clock frames are acknowledged
         self._decided = self._acknowledged = -1
         self._controls: list[Control] = []
+        self._host, self._port = conf.host, conf.port
         self._told: set[int] = set()  # codes of order errors that the user has been told
         self._refusal = ""  # the last error of the gateway that is of no request or order
         self._done: asyncio.Event = asyncio.Event()
@@ -68,34 +110,52 @@ class Gateway:
 
     async def connect(self, host: str, port: int) -> None:
         """Connect, look up the contracts and subscribe; GatewayError says why not."""
-        where = f"gateway {host}:{port}"
+        self._host, self._port, self.loop_time = host, port, asyncio.get_running_loop().time
         try:
             await self._or_failure(self.ib.connectAsync(host, port, self.conf.client_id, timeout=self.conf.timeout_s, account=self.conf.account))
         except ConnectionRefusedError:
             raise GatewayError(
-                f"{where} refused the connection. Is IB Gateway running with the API port open? Try: tickarrow run (the simulated gateway)"
+                f"{self.where} refused the connection. Is IB Gateway running with the API port open? Try: tickarrow run (the simulated gateway)"
             ) from None
         except (TimeoutError, OSError, ConnectionError) as e:
             raise self._refused(str(e) or "no answer in time") from None
         self._connected = True
+        self._check_accounts()
+        try:
+            await self._or_failure(self._subscribe())
+        except TimeoutError:
+            raise GatewayError(
+                f"{self.where} did not answer a request within {self.conf.timeout_s:g} s. Is it connected to IBKR? Allow it more time with gateway.timeout_s."
+            ) from None
+        if not self.lock_step:
+            self._looking = asyncio.ensure_future(self._look())
+
+    @property
+    def where(self) -> str:
+        return f"gateway {self._host}:{self._port}"
+
+    def seconds(self) -> float:
+        """Market seconds since some moment: those of the wall, faster where a simulated market runs faster."""
+        return self.loop_time() * self._market_speed
+
+    def _next_id(self) -> int:
+        request = int(self._issue())
+        self._first_id = max(self._first_id, request + 1)
+        return request
+
+    def _check_accounts(self) -> None:
         for account in self.ib.client.getAccounts():
             if not account.startswith("D") and account != self.conf.live_account:
                 raise GatewayError(
-                    f"{where} is logged in to {account}, which is no paper account. Log in to a paper account, or allow it with gateway.live_account={account}"
+                    f"{self.where} is logged in to {account}, which is no paper account. "
+                    f"Log in to a paper account, or allow it with gateway.live_account={account}"
                 )
-        try:
-            await self._or_failure(self._subscribe(where))
-        except TimeoutError:
-            raise GatewayError(
-                f"{where} did not answer a request within {self.conf.timeout_s:g} s. Is it connected to IBKR? Allow it more time with gateway.timeout_s."
-            ) from None
 
     def _refused(self, why: str) -> GatewayError:
         """Why there is no session: what the gateway said, or what is likely."""
-        where = f"gateway {self.ib.client.host}:{self.ib.client.port}"
         if self._refusal:
-            return GatewayError(f"{where} refused the session: {self._refusal}")
-        return GatewayError(f"{where} did not complete the handshake ({why}). Is client id {self.conf.client_id} in use, or the port another program's?")
+            return GatewayError(f"{self.where} refused the session: {self._refusal}")
+        return GatewayError(f"{self.where} did not complete the handshake ({why}). Is client id {self.conf.client_id} in use, or the port another program's?")
 
     async def _or_failure(self, work: Coroutine[Any, Any, Any]) -> None:
         """Await `work`, or raise what went wrong on the connection meanwhile: it would wait for answers that cannot come."""
@@ -109,19 +169,20 @@ class Gateway:
             task.cancel()
             failed.cancel()
 
-    async def _subscribe(self, where: str) -> None:
-        contracts = [ib_async.Stock(i.symbol, "SMART", "USD") for i in self.universe]
-        for instrument, contract in zip(self.universe, contracts):
+    async def _subscribe(self) -> None:
+        for instrument, contract in zip(self.universe, self.contracts):
             found = await self._in_time(self.ib.reqContractDetailsAsync(contract))
             if not found:
-                raise GatewayError(f"{where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
+                raise GatewayError(f"{self.where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
             contract.conId = found[0].contract.conId
-        self.orders = Orders(self.ib, contracts, self.tag, self._controls.append)
-        for row, contract in enumerate(contracts):
-            request = self.ib.client.getReqId()
-            self.request_ids[request] = row
-            self.pipeline.apply(Control(kind=ControlKind.SUBSCRIBE, symbol=row, key=request, value=Feed.L1))
-            self.ib.client.reqMktData(request, contract, "", False, False, [])
+        self.orders = Orders(self.ib, self.contracts, self.tag, self._controls.append)
+        if left_out := self.watch.table.degraded:
+            self.tell(f"tick-by-tick data of {', '.join(left_out)}: the account has {self.conf.tick_by_tick} streams, L1 is asked for in their place.")
+        if self.conf.market_data_type != 1:
+            self.ib.client.reqMarketDataType(self.conf.market_data_type)
+        self.watch.link.up(self.seconds())
+        while not self.watch.ask(self.seconds(), unpaced=self.lock_step):
+            await asyncio.sleep(0.05)
         # Requests are answered in order, so when the time is answered all subscriptions are.
         await self._in_time(self.ib.reqCurrentTimeAsync())
         self._ready = True
@@ -149,10 +210,89 @@ class Gateway:
         if self.orders.working:
             warnings.warn(f"{self.orders.working} orders are not confirmed as cancelled: look at them in TWS", stacklevel=2)
 
+    def apply(self, event: Control) -> None:
+        """Apply a control event at once: nothing is being decoded now."""
+        self.pipeline.apply(event)
+
     def _apply_controls(self) -> None:
         for event in self._controls:
             self.pipeline.apply(event)
         self._controls.clear()
+
+    def tell(self, text: str) -> None:
+        """One line for the user; the same line twice is two events."""
+        warnings.warn_explicit(text, UserWarning, "gateway.py", 1)
+
+    # --- a link that breaks, and comes back
+
+    async def _look(self) -> None:
+        """Watch until the end."""
+        try:
+            while not self._done.is_set():
+                await asyncio.sleep(max(PERIOD_S / self._market_speed, SHORTEST_S))
+                if not self._done.is_set():
+                    self._apply_controls()
+                    self.watch.look(self.seconds())
+        except Exception as e:
+            self._fail(e)
+
+    def reconnect(self) -> None:
+        """Try once to build the session up again."""
+        self.watch.link.connecting(self.seconds())
+        self._reconnecting = asyncio.ensure_future(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        timeout = self.conf.timeout_s or GatewayConf.timeout_s
+        self._refusal = ""
+        try:
+            await self.ib.connectAsync(
+                self._host, self._port, self.conf.client_id, timeout=timeout, account=self.conf.account, raiseSyncErrors=True, fetchFields=NEEDED
+            )
+            self._check_accounts()
+            assert self.orders is not None
+            if self.orders.read_again():
+                await asyncio.sleep(RETRIED_S / self._market_speed)
+                await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
+                await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
+                for key in self.orders.read_again(last=True):
+                    self.tell(f"order {self.tag}-{key} is not known to the gateway after the reconnect: taken as cancelled. Look at it in TWS.")
+        except GatewayError as e:
+            self._fail(e)
+        except ConnectionRefusedError as e:
+            if self.simulated:
+                self._fail(GatewayError(f"{self.where} is gone: the simulated gateway refuses the connection."))
+            self.watch.down(self.seconds(), str(e))
+        except (TimeoutError, OSError, ConnectionError, asyncio.CancelledError) as e:
+            self._abort()
+            self.watch.down(self.seconds(), self._refusal or str(e) or "no answer in time")
+            if isinstance(e, asyncio.CancelledError):
+                raise
+        except Exception as e:
+            self._fail(e)
+        else:
+            self._apply_controls()
+            for said in self.orders.differences():
+                self.tell(said)
+            self.tell(f"{self.where}: connected again after {self.seconds() - self.watch.link.lost_at:.1f} s")
+            self.watch.up(self.seconds())
+
+    def _abort(self) -> None:
+        """Close the socket without waiting for the other side: it may be gone."""
+        if self.tap.transport is not None:
+            self.tap.transport.abort()
+
+    def drop(self, why: str) -> None:
+        """The socket is of no use any more."""
+        self._refusal = why
+        self._abort()
+
+    def give_up(self, why: str) -> None:
+        """There was no connection for too long."""
+        self._fail(GatewayError(f"{self.where} could not be reached again within {self.conf.reconnect_give_up_s:g} s: {why}"))
+
+    def status(self) -> Status:
+        """Link, budgets and every subscription at this moment."""
+        return self.watch.status(self.seconds())
 
     def _on_chunk(self, chunk: Chunk, arrival: int) -> None:
         if self._failure is not None:
@@ -192,30 +332,35 @@ class Gateway:
         self._done.set()
 
     def _on_lost(self, why: str) -> None:
-        where = f"gateway {self.ib.client.host}:{self.ib.client.port}"
-        self._fail(GatewayError(f"{where}: {why}. Reconnect; if it happens again, record the stream and report it."))
+        if self.lock_step or not self._ready:
+            self._fail(GatewayError(f"{self.where}: {why}. Reconnect; if it happens again, record the stream and report it."))
+        else:
+            self.drop(why)
 
     def _on_error(self, request: int, code: int, text: str, contract: Any) -> None:
         """An error of IBKR. Those of orders reach `orders`; without a word of the others a run waits for ticks that never come."""
-        if 2100 <= code < 2200:
-            return  # of data farms, not errors
-        if request in self.request_ids:
-            symbol = self.universe.symbols[self.request_ids[request]]
-            warnings.warn(f"market data of {symbol}: {text} (code {code})", stacklevel=2)
-        elif request >= 0 and self._ready and code not in self._told and code != CANCELLED:
-            self._told.add(code)  # once: a refused order may be decided again and again
-            warnings.warn(f"an order: {text} (code {code})", stacklevel=2)
-        elif request < 0:
-            self._refusal = f"{text} (code {code})"
+        ours = self.watch.error(request, code, text, self.seconds())
+        if request >= 0:
+            if not ours and self._ready and code not in self._told and code != CANCELLED:
+                self._told.add(code)  # once: a refused order may be decided again and again
+                self.tell(f"an order: {text} (code {code})")
+        elif code in NOTES or not 2100 <= code < 2200:  # the others of 2100 are of data farms, no errors
+            if code not in NOTES:
+                self._refusal = f"{text} (code {code})"
             if self._ready:
-                warnings.warn(f"gateway: {self._refusal}", stacklevel=2)
+                self.tell(f"gateway: {text} (code {code})")
 
     def _on_disconnected(self, *_: Any) -> None:
+        if self._done.is_set():
+            return
         if not self._connected:
             self._fail(self._refused("no answer in time, or it closed the connection"))
-        elif not self._done.is_set():
-            why = self._refusal or "Restart it and run again."
-            self._fail(GatewayError(f"gateway {self.ib.client.host}:{self.ib.client.port} closed the connection. {why}"))
+        elif self.lock_step or not self._ready:
+            self._fail(GatewayError(f"{self.where} closed the connection. {self._refusal or 'Restart it and run again.'}"))
+        elif self.watch.link.state in (LinkState.UP, LinkState.LOST):  # else an attempt to connect has failed, and says so itself
+            why = self._refusal or "it closed the connection"
+            self.watch.down(self.seconds(), why)
+            self.tell(f"{self.where}: {why}. Reconnecting; no orders until orders and positions are read again.")
 
     def _fail(self, e: BaseException) -> None:
         if self._failure is None:
@@ -224,4 +369,8 @@ class Gateway:
 
     def disconnect(self) -> None:
         self._done.set()
-        self.ib.disconnect()
+        for task in (self._looking, self._reconnecting):
+            if task is not None:
+                task.cancel()
+        with contextlib.suppress(ConnectionError):  # the socket may be half gone
+            self.ib.disconnect()

@@ -48,6 +48,11 @@ class Orders:
         self.sent = 0
         self._trades: dict[int, Any] = {}  # own key -> Trade
         self._states: dict[int, OrderState] = {}
+        self._symbols: dict[int, int] = {}  # own key -> row of the universe
+        self._cancelled: set[int] = set()  # keys that we have asked to cancel
+        self._executed: dict[str, tuple[str, int, int, float, float, int]] = {}  # execId before its correction: execId, row, side, quantity, price, key
+        self._paid: set[str] = set()  # execIds whose commission is reported
+        self._start = self._positions()
         ib.orderStatusEvent += self._on_status
         ib.execDetailsEvent += self._on_execution
         ib.commissionReportEvent += self._on_commission
@@ -57,14 +62,85 @@ class Orders:
         for i in range(intents.lo, intents.hi):
             key, state = int(intents.key[i]), int(intents.state[i])
             if state == OrderState.CANCEL_INTENT:
-                trade = self._trades.get(key)
-                if trade is not None and not trade.isDone() and trade.orderStatus.status != "PendingCancel":
-                    self.ib.cancelOrder(trade.order)
+                self._cancelled.add(key)
+                self._cancel(self._trades.get(key))
+            elif state == OrderState.INTENT and not self.ib.client.isReady():
+                self.report(Control(kind=ControlKind.ORDER_STATE, symbol=int(intents.symbol[i]), key=key, state=OrderState.REJECTED))
             elif state == OrderState.INTENT:
+                self._symbols[key] = int(intents.symbol[i])
                 action = "BUY" if intents.side[i] == Side.BUY else "SELL"
                 order = ib_async.LimitOrder(action, float(intents.quantity[i]), float(intents.limit[i]), orderRef=f"{self.tag}-{key}", tif="DAY")
                 self._trades[key] = self.ib.placeOrder(self.contracts[int(intents.symbol[i])], order)
                 self.sent += 1
+
+    def _cancel(self, trade: Any) -> None:
+        if trade is not None and self.ib.client.isReady() and not trade.isDone() and trade.orderStatus.status != "PendingCancel":
+            self.ib.cancelOrder(trade.order)
+
+    def read_again(self, last: bool = False) -> list[int]:
+        """Compare with what a new session says of orders and executions, and report what happened meanwhile.
+
+        Parameters
+        ----------
+        last : orders that the session does not know are reported as cancelled
+
+        Returns
+        -------
+        own keys of the orders that it does not know
+        """
+        for fill in self.ib.fills():
+            key, row = self._key(fill.execution.orderRef, fill.contract)
+            if row >= 0:
+                self._execution(key, row, fill.execution)
+                self._commission(key, row, fill.commissionReport)
+        found = set()
+        for trade in self.ib.trades():
+            key, row = self._find(trade)
+            if row >= 0:
+                found.add(key)
+                self._trades[key] = trade
+                self._on_status(trade)
+                if key in self._cancelled:
+                    self._cancel(trade)
+        over = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
+        missing = []
+        for key, trade in self._trades.items():
+            if key in found or self._states.get(key) in over:
+                continue
+            row, filled = self._symbols[key], sum(e[3] for e in self._executed.values() if e[5] == key)
+            if filled >= trade.order.totalQuantity:
+                self._report_state(key, row, OrderState.FILLED, trade.orderStatus.permId)
+            else:
+                missing.append(key)
+                if last:
+                    trade.orderStatus.status = "Cancelled"
+                    self._report_state(key, row, OrderState.CANCELLED, trade.orderStatus.permId)
+        return missing
+
+    def _positions(self) -> dict[int, float]:
+        """Shares of each of our symbols that the gateway reports, by row."""
+        rows = {c.conId: i for i, c in enumerate(self.contracts)}
+        held: dict[int, float] = {}
+        for p in self.ib.positions():
+            if p.contract.conId in rows:
+                row = rows[p.contract.conId]
+                held[row] = held.get(row, 0.0) + float(p.position)
+        return held
+
+    def differences(self) -> list[str]:
+        """Where the gateway's positions have moved by something else than our executions, in sentences."""
+        now, moved = self._positions(), dict.fromkeys(range(len(self.contracts)), 0.0)
+        for _, row, side, quantity, _, _ in self._executed.values():
+            moved[row] += side * quantity
+        said = []
+        for row, ours in moved.items():
+            theirs = now.get(row, 0.0) - self._start.get(row, 0.0)
+            if abs(theirs - ours) > 1e-6:
+                said.append(
+                    f"position of {self.contracts[row].symbol}: the gateway says {theirs:+g} shares since the start, our executions give {ours:+g}. "
+                    "Somebody else trades it, or an execution is lost: look at it in TWS."
+                )
+        return said
 
     @property
     def working(self) -> int:
@@ -73,10 +149,13 @@ class Orders:
 
     def _find(self, trade: Any) -> tuple[int, int]:
         """Own key and universe row of a trade; (0, -1) if it is not ours."""
-        tag, _, key = trade.order.orderRef.rpartition("-")
+        return self._key(trade.order.orderRef, trade.contract)
+
+    def _key(self, reference: str, contract: Any) -> tuple[int, int]:
+        tag, _, key = reference.rpartition("-")
         if tag != self.tag or not key.isdigit():
             return 0, -1
-        row = next((i for i, c in enumerate(self.contracts) if c.conId == trade.contract.conId), -1)
+        row = next((i for i, c in enumerate(self.contracts) if c.conId == contract.conId), -1)
         return int(key), row
 
     def _on_status(self, trade: Any) -> None:
@@ -84,25 +163,44 @@ class Orders:
         state = STATES.get(trade.orderStatus.status)
         if row < 0 or state is None or self._states.get(key) == state:
             return
+        self._report_state(key, row, state, trade.orderStatus.permId)
+
+    def _report_state(self, key: int, row: int, state: OrderState, perm_id: int) -> None:
         self._states[key] = state
-        self.report(Control(kind=ControlKind.ORDER_STATE, symbol=row, key=key, state=state, perm_id=trade.orderStatus.permId))
+        self.report(Control(kind=ControlKind.ORDER_STATE, symbol=row, key=key, state=state, perm_id=perm_id))
 
     def _on_execution(self, trade: Any, fill: Any) -> None:
         key, row = self._find(trade)
-        if row < 0:
-            return
-        e = fill.execution
-        side = Side.BUY if e.side == "BOT" else Side.SELL
+        if row >= 0:
+            self._execution(key, row, fill.execution)
+
+    def _execution(self, key: int, row: int, e: Any) -> None:
+        """Report an execution once. The last part of an execId numbers corrections: a new one takes the place of the old."""
+        side, quantity, price = Side.BUY if e.side == "BOT" else Side.SELL, float(e.shares), float(e.price)
+        base = e.execId.rpartition(".")[0] or e.execId
+        before = self._executed.get(base)
+        if before is not None:
+            if before[0] >= e.execId:
+                return
+            _, row, old, shares, paid, _ = before
+            self.report(
+                Control(kind=ControlKind.EXECUTION, symbol=row, side=-old, quantity=shares, price=paid, perm_id=e.permId, exec_id=exec_number(f"-{before[0]}"))
+            )
+        self._executed[base] = (e.execId, row, side, quantity, price, key)
         self.report(
             Control(
-                kind=ControlKind.EXECUTION, symbol=row, key=key, side=side, quantity=float(e.shares), price=float(e.price), perm_id=e.permId,
-                exec_id=exec_number(e.execId),
+                kind=ControlKind.EXECUTION, symbol=row, key=key, side=side, quantity=quantity, price=price, perm_id=e.permId, exec_id=exec_number(e.execId)
             )
         )  # fmt: skip
 
     def _on_commission(self, trade: Any, fill: Any, report: Any) -> None:
         key, row = self._find(trade)
-        if row >= 0 and abs(report.commission) < UNSET:
+        if row >= 0:
+            self._commission(key, row, report)
+
+    def _commission(self, key: int, row: int, report: Any) -> None:
+        if report.execId and abs(report.commission) < UNSET and report.execId not in self._paid:
+            self._paid.add(report.execId)
             self.report(
                 Control(kind=ControlKind.COMMISSION, symbol=row, key=key, value=float(report.commission), exec_id=exec_number(report.execId))
             )

@@ -218,7 +218,8 @@ def test_a_port_of_another_program_is_told(tmp_path):
 
 def unconnected(lock_step, **pipeline):
     """A gateway whose client has no socket."""
-    made = SimpleNamespace(decode=Decode(1, Table(TICKS)), intents=(), **pipeline)
+    made = SimpleNamespace(decode=Decode(1, Table(TICKS)), intents=(), said=[], **pipeline)
+    made.apply = made.said.append
     gateway = Gateway(GatewayConf(), Universe.of(["AAA"]), made, None, lock_step=lock_step, simulated=lock_step, tag="t")
     gateway.ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
     return gateway
@@ -238,7 +239,7 @@ def test_nothing_is_decided_or_sent_after_an_error():
 
 def test_market_data_that_the_gateway_refuses_is_told():
     gateway = unconnected(False)
-    gateway.request_ids[OURS] = 0
+    gateway.watch.table.asked(gateway.watch.table.all[0], OURS, 0.0)
     with pytest.warns(UserWarning, match=r"market data of AAA: Requested market data is not subscribed. \(code 354\)"):
         gateway.ib.wrapper.error(OURS, 354, "Requested market data is not subscribed.", "")
 

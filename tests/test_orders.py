@@ -21,6 +21,7 @@ def desk(monkeypatch):
     ib.wrapper.clientId = 1
     sent, said, table = [], [], Table(ORDERS, keep=True)
     monkeypatch.setattr(ib.client, "getReqId", lambda: ORDER_ID)
+    monkeypatch.setattr(ib.client, "isReady", lambda: True)
     monkeypatch.setattr(ib.client, "placeOrder", lambda *a: sent.append("place"))
     monkeypatch.setattr(ib.client, "cancelOrder", lambda *a: sent.append("cancel"))
     ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
