@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import socket
 import struct
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
+from math import floor
 
 NO_CLOCK, EVERY_ROW, ALL_BUT_LAST = 0, 1, 2
 
@@ -42,14 +44,18 @@ class Quote:
 
     def __init__(self):
         self.bid = self.bid_size = self.ask = self.ask_size = self.last = self.last_size = float("nan")
-        self.volume = Decimal(0)
+        self.open = self.high = self.low = float("nan")
+        self.volume, self.last_time = Decimal(0), 0
 
     def apply(self, row):
-        _, _, kind, mask, bid, bid_size, ask, ask_size, price, size = row
+        ts, _, kind, mask, bid, bid_size, ask, ask_size, price, size = row
         if kind == 1:
             self.volume += Decimal(repr(size)).quantize(Decimal("1e-8"))
             if not missing(price):
-                self.last, self.last_size = price, size
+                self.last, self.last_size, self.last_time = price, size, ts // 10**9
+                seen = [price] if missing(self.open) else [price, self.high, self.low]
+                self.open = price if missing(self.open) else self.open
+                self.high, self.low = max(seen), min(seen)
             return
         if mask & 1:
             self.bid = bid
@@ -63,6 +69,19 @@ class Quote:
             self.bid_size = float("nan")
         if mask & 4 and missing(ask):
             self.ask_size = float("nan")
+
+
+def shares(x, whole):
+    """A size or volume as a client of an old server version gets it."""
+    if not whole or missing(x):
+        return x
+    return x.to_integral_value(ROUND_FLOOR) if isinstance(x, Decimal) else float(floor(x))
+
+
+def day_messages(req, before, now):
+    """Open, high and low that have changed: all of them at the first trade."""
+    new = [(14, now.open, before[0]), (6, now.high, before[1]), (7, now.low, before[2])]
+    return [(1, 6, req, tick, number(p), 0, 0) for tick, p, old in new if not missing(p) and p != old]
 
 
 def side(req, tick, size_tick, price, size, price_given, size_given, duplicates):
@@ -80,7 +99,7 @@ def side(req, tick, size_tick, price, size, price_given, size_given, duplicates)
     return out
 
 
-def encode_rows(rows, requests, quotes, clock=NO_CLOCK, duplicates=True, number_of_clock=0):
+def encode_rows(rows, requests, quotes, clock=NO_CLOCK, duplicates=True, number_of_clock=0, whole=False, day=False):
     """Frames of rows, and (messages, updates, trades).
 
     rows: tuples (ts, symbol, kind, mask, bid, bid_size, ask, ask_size, price, size); requests: tuples (req, symbol, feed, ignore_size)
@@ -91,30 +110,36 @@ def encode_rows(rows, requests, quotes, clock=NO_CLOCK, duplicates=True, number_
         ts, symbol, kind, mask, *_, price, size = row
         mine = [r for r in requests if r[1] == symbol]
         q = quotes.setdefault(symbol, Quote())
-        before = (q.bid, q.ask)
+        before, of_day = (q.bid, q.ask), (q.open, q.high, q.low, q.last_time)
         q.apply(row)
+        size = shares(size, whole)
+        bid_size, ask_size = shares(q.bid_size, whole), shares(q.ask_size, whole)
         moved = any(a != b and not (missing(a) and missing(b)) for a, b in zip(before, (q.bid, q.ask)))
         said = []
         for req, _, feed, ignore_size in mine:
             if kind == 1 and feed == 0:
                 if not missing(price):
+                    if day and q.last_time != of_day[3]:
+                        said.append((46, 6, req, 45, q.last_time))
                     said.append((1, 6, req, 4, number(price), number(size), 0))
                     if duplicates:
                         said.append((2, 6, req, 5, number(size)))
-                volume = format(q.volume, "f")
+                volume = format(shares(q.volume, whole), "f")
                 said.append((2, 6, req, 8, volume.rstrip("0").rstrip(".") if "." in volume else volume))
+                if day:
+                    said += day_messages(req, of_day, q)
                 if not any(r[2] in (1, 2) for r in mine):
                     trades += 1
             elif kind == 1 and feed in (1, 2) and not missing(q.last):
                 said.append((99, req, feed, ts // 10**9, number(q.last), number(size), 0, "SIM", ""))
                 trades += 1
             elif kind == 0 and mask and feed == 0:
-                said += side(req, 1, 0, q.bid, q.bid_size, mask & 1, mask & 2, duplicates)
-                said += side(req, 2, 3, q.ask, q.ask_size, mask & 4, mask & 8, duplicates)
+                said += side(req, 1, 0, q.bid, bid_size, mask & 1, mask & 2, duplicates)
+                said += side(req, 2, 3, q.ask, ask_size, mask & 4, mask & 8, duplicates)
                 updates += 1
             elif kind == 0 and mask and feed == 3 and (moved or not ignore_size):
                 prices = [-1 if missing(p) else number(p) for p in (q.bid, q.ask)]
-                sizes = [0 if missing(p) or missing(z) else number(z) for p, z in ((q.bid, q.bid_size), (q.ask, q.ask_size))]
+                sizes = [0 if missing(p) or missing(z) else number(z) for p, z in ((q.bid, bid_size), (q.ask, ask_size))]
                 said.append((99, req, 3, ts // 10**9, *prices, *sizes, 0))
                 updates += 1
             elif kind == 0 and mask and feed == 4 and moved and not missing(q.bid + q.ask):
@@ -127,8 +152,11 @@ def encode_rows(rows, requests, quotes, clock=NO_CLOCK, duplicates=True, number_
     return b"".join(frame(*f) for f in out), (messages, updates, trades)
 
 
-def encode_slots(slots, req, wait, duplicates=True):
+def encode_slots(slots, req, wait, duplicates=True, whole=False, day=False):
     """Frames of a conflated request: `slots` = the symbol's Quote at the end of each slot, from slot 0 on; nothing was sent before."""
+    slots = [copy.copy(q) for q in slots]
+    for q in slots:
+        q.volume, q.last_size, q.bid_size, q.ask_size = (shares(x, whole) for x in (q.volume, q.last_size, q.bid_size, q.ask_size))
     sent, out, quote_slot, volume_slot = Quote(), [], 0, 0
 
     def same(a, b):
@@ -137,13 +165,17 @@ def encode_slots(slots, req, wait, duplicates=True):
     for k, q in enumerate(slots):
         last, last_size = not same(q.last, sent.last), not same(q.last_size, sent.last_size)
         if q.volume != sent.volume and (last or last_size or k - volume_slot >= wait):
+            if day and q.last_time != sent.last_time:
+                out.append((46, 6, req, 45, q.last_time))
             if last:
                 out.append((1, 6, req, 4, number(q.last), number(q.last_size), 0))
             if last_size or (last and duplicates):
                 out.append((2, 6, req, 5, number(q.last_size)))
             volume = format(q.volume, "f")
             out.append((2, 6, req, 8, volume.rstrip("0").rstrip(".") if "." in volume else volume))
+            out += day_messages(req, (sent.open, sent.high, sent.low), q) if day else []
             sent.last, sent.last_size, sent.volume, volume_slot = q.last, q.last_size, q.volume, k
+            sent.open, sent.high, sent.low, sent.last_time = q.open, q.high, q.low, q.last_time
         prices = not (same(q.bid, sent.bid) and same(q.ask, sent.ask))
         sizes = not (same(q.bid_size, sent.bid_size) and same(q.ask_size, sent.ask_size))
         if prices or (sizes and k - quote_slot >= wait):

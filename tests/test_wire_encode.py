@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickarrow.configs.gateway import SimulatorConf
-from tickarrow.jit import wire_encode, wire_encode_market
+from tickarrow.jit import wire_encode, wire_encode_market, wire_encode_number, wire_encode_slot
 from tickarrow.jit.wire_encode_market import MESSAGES, POSITION, TRADES, TRIGGER, UPDATES
 from tickarrow.pipeline.batch import Chunk, Table
 from tickarrow.pipeline.decode import Decode, FromRows
@@ -33,9 +33,9 @@ class Taken(bytearray):
         self.extend(data)
 
 
-def encoder(requests, n_symbols=3, duplicates=True, conflated=False):
+def encoder(requests, n_symbols=3, duplicates=True, conflated=False, whole=False, day=False):
     taken = Taken()
-    e = Encoder(new_quotes(n_symbols), SimulatorConf(duplicate_sizes=duplicates), conflated, taken.append)
+    e = Encoder(new_quotes(n_symbols), SimulatorConf(duplicate_sizes=duplicates), conflated, taken.append, whole, day)
     for req, symbol, feed, ignore_size in requests:
         e.add(req, symbol, feed, ignore_size, 0)
     return e, taken
@@ -48,6 +48,7 @@ quote = st.tuples(st.just(0), st.integers(0, 15), price, size, price, size).map(
 trade_size = st.one_of(st.integers(1, 900).map(float), st.sampled_from([0.1, 0.3, 0.00000001, 1234.5]))
 trade = st.tuples(price, trade_size).map(lambda t: (1, 0, nan, nan, nan, nan, *t))
 row = st.tuples(st.integers(0, 2), st.one_of(quote, trade)).map(lambda r: (r[0], *r[1]))
+flags = st.tuples(st.booleans(), st.booleans(), st.booleans())  # duplicates, whole sizes, ticks of the day
 request = st.tuples(st.integers(0, 2), st.integers(0, 4), st.booleans())
 
 
@@ -68,17 +69,18 @@ def masked(rows):
 
 
 @pytest.mark.pure
-@given(st.lists(row, max_size=25), st.lists(request, max_size=5), st.integers(0, 2), st.booleans(), st.integers(1, 9))
-def test_frames_equal_their_definition_however_the_rows_are_cut(rows, wanted, clock, duplicates, cut):
+@given(st.lists(row, max_size=25), st.lists(request, max_size=5), st.integers(0, 2), flags, st.integers(1, 9))
+def test_frames_equal_their_definition_however_the_rows_are_cut(rows, wanted, clock, flags, cut):
+    duplicates, whole, day = flags
     rows = masked(timed(rows))
     requests = [(10 + 37 * k, *w) for k, w in enumerate(wanted)]
-    e, taken = encoder(requests, duplicates=duplicates)
+    e, taken = encoder(requests, duplicates=duplicates, whole=whole, day=day)
     quotes, expected, totals = {}, b"", np.zeros(3, int)
     clocks = 0
     for a in range(0, len(rows), cut):
         block = rows[a : a + cut]
         e.rows(columns(block), 0, len(block), clock)
-        data, counts = naive.encode_rows(block, requests, quotes, clock, duplicates, clocks)
+        data, counts = naive.encode_rows(block, requests, quotes, clock, duplicates, clocks, whole, day)
         clocks += sum(f[0] == "9001" for f in naive.frames(data)[0])
         expected += data
         totals += counts
@@ -108,6 +110,19 @@ def test_frames_of_a_hand_written_quote_and_trade():
 
 
 @pytest.mark.pure
+def test_ticks_of_the_day_and_whole_sizes_of_hand_written_trades():
+    e, taken = encoder([(7, 0, 0, False)], duplicates=False, whole=True, day=True)
+    rows = [(k * SECOND // 2, 0, 1, 0, nan, nan, nan, nan, p, z) for k, (p, z) in enumerate([(10.0, 1.5), (10.5, 1.5), (10.25, 2.0), (9.5, 0.5)], 10)]
+    e.rows(columns(rows), 0, 4, 0)
+    assert [",".join(f) for f in naive.frames(bytes(taken))[0]] == [
+        "46,6,7,45,5", "1,6,7,4,10,1,0", "2,6,7,8,1", "1,6,7,14,10,0,0", "1,6,7,6,10,0,0", "1,6,7,7,10,0,0",
+        "1,6,7,4,10.5,1,0", "2,6,7,8,3", "1,6,7,6,10.5,0,0",
+        "46,6,7,45,6", "1,6,7,4,10.25,2,0", "2,6,7,8,5",
+        "1,6,7,4,9.5,0,0", "2,6,7,8,5", "1,6,7,7,9.5,0,0",
+    ]  # fmt: skip
+
+
+@pytest.mark.pure
 @given(
     st.one_of(
         st.floats(allow_nan=False, allow_infinity=False),
@@ -115,8 +130,8 @@ def test_frames_of_a_hand_written_quote_and_trade():
     )
 )
 def test_a_number_reads_back_as_the_same_double(x):
-    out, odd = np.zeros(400, np.uint8), np.zeros(4, wire_encode.ODD)
-    end = wire_encode.number_point(out, 0, x, odd)
+    out, odd = np.zeros(400, np.uint8), np.zeros(4, wire_encode_number.ODD)
+    end = wire_encode_number.number_point(out, 0, x, odd)
     if end < 0:
         assert odd[0].value == x
         return
@@ -127,10 +142,10 @@ def test_a_number_reads_back_as_the_same_double(x):
 
 @pytest.mark.pure
 def test_every_price_of_a_tick_grid_has_a_short_text():
-    out, odd = np.zeros(64, np.uint8), np.zeros(4, wire_encode.ODD)
+    out, odd = np.zeros(64, np.uint8), np.zeros(4, wire_encode_number.ODD)
     for d in range(9):
         for k in (1, 7, 99, 100, 12345, 99999999, 123456789012):
-            end = wire_encode.number_point(out, 0, k / 10**d, odd)
+            end = wire_encode_number.number_point(out, 0, k / 10**d, odd)
             assert bytes(out[:end]).decode() == naive.number(k / 10**d)
 
 
@@ -145,20 +160,22 @@ def test_a_full_buffer_loses_nothing():
 
 
 @pytest.mark.pure
-@given(st.lists(st.lists(row, max_size=4), min_size=1, max_size=12), st.integers(1, 3), st.booleans())
-def test_a_conflated_request_gets_what_changed_in_its_slot(slots, wait, duplicates):
-    e, taken = encoder([(9, 0, 0, False)], duplicates=duplicates, conflated=True)
+@given(st.lists(st.lists(row, max_size=4), min_size=1, max_size=12), st.integers(1, 3), flags, st.sets(st.integers(0, 11)))
+def test_a_conflated_request_gets_what_changed_in_its_slot(slots, wait, flags, split):
+    duplicates, whole, day = flags
+    e, taken = encoder([(9, 0, 0, False)], duplicates=duplicates, conflated=True, whole=whole, day=day)
     e.conf.quote_slots = wait
     q, ends = naive.Quote(), []
     for k, rows in enumerate(slots):
         rows = masked(timed(rows))
         e.rows(columns(rows), 0, len(rows), 0)
-        e.slot(k)
+        for part in (wire_encode_slot.TRADE_PART, wire_encode_slot.QUOTE_PART) if k in split else (wire_encode_slot.ALL,):
+            e.slot(k, part)  # in two packets or in one: the same messages
         for r in rows:
             if r[1] == 0:
                 q.apply(r)
         ends.append(copy.copy(q))
-    assert bytes(taken) == naive.encode_slots(ends, 9, wait, duplicates)
+    assert bytes(taken) == naive.encode_slots(ends, 9, wait, duplicates, whole, day)
     assert e.control[MESSAGES] == len(naive.frames(bytes(taken))[0])
 
 
@@ -217,10 +234,10 @@ source_trade = st.tuples(st.one_of(plain_price, st.just(nan)), st.integers(1, 10
 source_row = st.tuples(st.integers(0, 2), st.one_of(source_quote.filter(lambda q: q[1]), source_trade)).map(lambda r: (r[0], *r[1]))
 
 
-@given(st.lists(source_row, max_size=40))
-def test_the_decoder_reads_back_the_ticks_of_the_rows(rows):
+@given(st.lists(source_row, max_size=40), st.booleans())
+def test_the_decoder_reads_back_the_ticks_of_the_rows(rows, day):
     rows = timed(rows)
-    e, taken = encoder([(11, 0, 0, False), (12, 1, 0, False), (13, 2, 0, False)])
+    e, taken = encoder([(11, 0, 0, False), (12, 1, 0, False), (13, 2, 0, False)], day=day)
     for req, symbol in (11, 0), (12, 1), (13, 2):
         e.present(req, symbol)  # the baseline of the volume
     e.clock(1_381_240_800 * SECOND)
