@@ -32,7 +32,7 @@ def register() -> None:
     roots = {
         "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
         "backtest": pipeline.BacktestConf, "session_compact": pipeline.CompactConf, "market": market.MarketReportConf,
-        "import": source.ImportConf,
+        "import": source.ImportConf, "simulate": pipeline.SimulateConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -51,6 +51,15 @@ class RunConf(MarketConf):
 
 
 @dataclass
+class SimulateConf:
+    """tickarrow simulate."""
+
+    universe: UniverseConf = field(default_factory=UniverseConf)
+    source: SourceConf = field(default_factory=SourceConf)
+    gateway: GatewayConf = field(default_factory=GatewayConf)
+
+
+@dataclass
 class BacktestConf(MarketConf):
     """tickarrow backtest."""
 

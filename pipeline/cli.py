@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
     "train": ("tickarrow.pipeline.train", "train a model set on a source and save it for model_set=NAME"),
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
+    "simulate": ("tickarrow.pipeline.simulate", "the simulated gateway by itself, for any client (port 7497; faults=flaky breaks things)"),
     "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
     "import": ("tickarrow.pipeline.source_import", "ticks of Lean, LOBSTER or Databento as one Parquet file (source=lean source.path=DIR out=FILE.parquet)"),
     "market": ("tickarrow.pipeline.market_report", "facts of the generated market beside those of recorded ticks (real=FILE.parquet)"),

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,8 +58,9 @@ class Simulator:
         self.opened = False
         self.done = asyncio.Event()  # the served client is gone, or something failed
         self.failure: BaseException | None = None
-        self.requests = self.bad_frames = self.unknown_requests = self.paced = 0
+        self.requests = self.bad_frames = self.unknown_requests = self.paced = self.overrun = 0
         self._sent = [0, 0, 0]
+        self._clients: dict[int, Counter[str]] = {}  # what connections that are gone have got, by client id
         self._feeds: list[Feed] = []
         self._task: asyncio.Task[None] | None = None
         self._began = time.monotonic()
@@ -78,7 +80,7 @@ class Simulator:
             self._server = await asyncio.get_running_loop().create_server(lambda: Session(self), self.conf.host, port)
         except OSError as e:
             raise GatewayError(
-                f"simulated gateway: port {port} of {self.conf.host} cannot be used ({e.strerror or e}). "
+                f"simulated gateway: port {port} of {self.conf.host} cannot be used ({os.strerror(e.errno) if e.errno else e}). "
                 "Is another gateway running on it? Choose another port (gateway.port=...), or 0 for any free one."
             ) from None
 
@@ -147,6 +149,7 @@ class Simulator:
             return
         session.feed.clients.pop(session.client_id, None)
         self._sent = [a + b for a, b in zip(self._sent, session.encoder.sent)]
+        self._clients.setdefault(session.client_id, Counter()).update(_got(session))
         session.feed.changed.set()
         if self.faults is not None:
             self.faults.leave(session)
@@ -181,18 +184,38 @@ class Simulator:
         while self.sessions:
             await asyncio.sleep(0.001)
 
+    @property
+    def sent(self) -> list[int]:
+        """Market-data messages, quote updates and trades sent to all clients."""
+        live = [s.encoder.sent for s in self.sessions if s.ready]
+        return [sum(x) for x in zip(self._sent, *live)]
+
+    def _by_client(self) -> dict[str, dict[str, int]]:
+        total = {client: counter.copy() for client, counter in self._clients.items()}
+        for s in self.sessions:
+            if s.ready:
+                total.setdefault(s.client_id, Counter()).update(_got(s))
+        return {str(client): dict(total[client]) for client in sorted(total)}
+
     def counts(self) -> dict[str, Any]:
         """What was sent and done, over all clients."""
-        live = [s.encoder.sent for s in self.sessions if s.ready]
-        sent = [sum(x) for x in zip(self._sent, *live)]
+        sent = self.sent
         orders = [f.matching for f in self._feeds]
         return {
             "sent_messages": sent[0], "sent_updates": sent[1], "sent_trades": sent[2],
             "orders": sum(m.placed for m in orders), "fills": sum(m.fills for m in orders), "cancelled": sum(m.cancelled for m in orders),
             "rejected": sum(m.rejected for m in orders), "requests": self.requests, "unknown_requests": self.unknown_requests,
-            "bad_frames": self.bad_frames, "paced": self.paced, "seconds": round(time.monotonic() - self._began, 3),
+            "bad_frames": self.bad_frames, "paced": self.paced, "overrun": self.overrun, "seconds": round(time.monotonic() - self._began, 3),
+            "clients": self._by_client(),
             "faults": self.faults.counts() if self.faults is not None else {},
         }  # fmt: skip
+
+
+def _got(s: Session) -> Counter[str]:
+    """What a connection was sent, and what faults have kept back from it."""
+    sent = dict(zip(("messages", "updates", "trades"), s.encoder.sent))
+    kept = {f"withheld_{name}": sum(t[name] for t in s.tally.values()) for name in sent}
+    return Counter({"connections": 1} | sent | kept)
 
 
 def _check(conf: GatewayConf) -> None:

@@ -248,7 +248,7 @@ class Feed:
         for s in list(self.clients.values()):
             serve_snapshots(s)
             s.flush()
-            await s.drain()
+            await s.drain(alone=len(self.clients) == 1)
         await asyncio.sleep(0)
 
     def _slot_end(self, ts: int) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_FRAME = 1 << 24  # bytes; a longer length means that framing is lost
 WRITE_AHEAD = 1 << 18  # bytes the transport holds before rows wait
+UNREAD_S = 5.0  # a client that reads nothing for so long may not hold up others
 VIOLATIONS = 3  # of the pacing rule, then IBKR disconnects
 START_API = 71
 FARMS = ((2104, "Market data farm connection is OK:usfarm"), (2106, "HMDS data farm connection is OK:ushmds"),
@@ -85,8 +86,15 @@ class Session(asyncio.Protocol):
         """The client does not read, or is gone."""
         return self.closed or not self._flowing.is_set()
 
-    async def drain(self) -> None:
-        await self._flowing.wait()
+    async def drain(self, alone: bool) -> None:
+        """Wait until the client reads; one that does not is disconnected, as IBKR does, unless it holds up nobody but itself."""
+        if self._flowing.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._flowing.wait(), None if alone else UNREAD_S)
+        except TimeoutError:
+            self.simulator.overrun += 1
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._data += data

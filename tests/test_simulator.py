@@ -195,7 +195,8 @@ def test_ib_async_trades():
             assert what_if.commission == 5.0
             bad = again.placeOrder(bac, ib_async.LimitOrder("BUY", 100, 10.001))
             await eventually(lambda: bad.orderStatus.status == "Cancelled")
-            assert simulator.counts() | {"orders": 3, "fills": 2, "cancelled": 2, "rejected": 1} == simulator.counts()
+            counts = simulator.counts()
+            assert counts | {"orders": 3, "fills": 2, "cancelled": 2, "rejected": 1} == counts
             ib.disconnect()
             again.disconnect()
 

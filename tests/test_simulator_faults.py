@@ -8,6 +8,7 @@ import logging
 import random
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import ib_async
@@ -18,6 +19,7 @@ from naive_simulator import Client, frames, stock
 from test_simulator import START, connected, eventually, gateway, quote, trade, walk
 
 from tickarrow.configs.gateway import FaultConf, GatewayConf
+from tickarrow.pipeline import simulator_session
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.simulator import Simulator
 from tickarrow.pipeline.simulator_faults import KINDS
@@ -373,11 +375,6 @@ def test_an_unknown_symbol_of_a_fault_is_said():
     run(main())
 
 
-def market_data(received):
-    """Market-data frames as comparable text."""
-    return [",".join(f) for f in received if f[0] in ("1", "2", "45", "46", "99")]
-
-
 # kind -> what the frame `1,6,1,1,10.5,100,1` (or the first that it can hit) becomes
 CHANGED = {
     "truncated_field": ["1,6,1,1,10.5,100"],
@@ -456,6 +453,25 @@ def test_times_go_back():
             times = [int(f[3]) - START // 10**9 for f in await c.until("9003") if f[0] == "99"]
             assert times == [0, -3600, 1]
             c.close()
+
+    run(main())
+
+
+def test_a_client_that_does_not_read_holds_up_the_others_only_for_a_while(monkeypatch):
+    monkeypatch.setattr(simulator_session, "UNREAD_S", 0.2)
+    rows = walk(15_000)
+
+    async def main():
+        async with gateway(rows, pacing=0) as (simulator, port):
+            mute = await Client.connect(port, client_id=2, receive_buffer=4096)
+            for k in range(20):
+                mute.subscribe(k + 1, ("BAC", "IBM")[k % 2])
+            good = await Client.connect(port, "+END")
+            good.tick_by_tick(1, "BAC", "AllLast")
+            trades = sum(f[0] == "99" for f in await good.until("9003"))
+            assert trades == sum(r[2] == 1 and r[1] == 0 for r in rows)
+            assert simulator.counts()["overrun"] == 1
+            good.close()
 
     run(main())
 
@@ -758,5 +774,7 @@ def test_frames_that_are_not_hit_go_out_as_they_are(given_frames, kinds, seed, c
     assert at == len(data)
 
 
-def test_every_kind_says_what_it_does():
-    assert all(KINDS.values())
+def test_the_guide_has_the_table_of_all_faults():
+    guide = (Path(__file__).resolve().parents[1] / "docs" / "guide.md").read_text()
+    table = re.findall(r"^\| `(\w+)` \| (.*) \|$", guide.partition("## A gateway to test against")[2].partition("\n## ")[0], re.M)
+    assert dict(table) == KINDS
