@@ -14,6 +14,7 @@ from ibapi.contract import Contract
 from ibapi.execution import ExecutionFilter
 from ibapi.order import Order
 from ibapi.wrapper import EWrapper
+from test_simulate import simulate
 from test_simulator import MemorySource, connected, eventually, gateway, quote, trade
 
 OPEN = {"historical_identical_s": 0, "historical_per_2s": 0, "tick_by_tick_s": 0}
@@ -344,3 +345,82 @@ def test_ibapi_survives_a_restart():
             await hang_up(again)
 
     asyncio.run(main())
+
+
+def prices(bid, ask):
+    """Limit, profit and stop prices that a bracket of a few shares fills at once at this quote: in, and out again."""
+    return round(ask + 0.05, 2), round(bid - 0.05, 2), round(bid - 5.0, 2)
+
+
+async def ib_async_session(port):
+    """Subscribe, trade a bracket, leave an order, lose the connection, come back and find it."""
+    ib, errors = await connected(port, 1)
+    aaa, bbb = await ib.qualifyContractsAsync(*(ib_async.Stock(s, "SMART", "USD") for s in ("AAA", "BBB")))
+    ticker, other = ib.reqMktData(aaa), ib.reqMktData(bbb)
+    await eventually(lambda: ticker.bid > 0 and ticker.ask > 0 and other.bid > 0)
+    limit, target, stop = prices(ticker.bid, ticker.ask)
+    trades = [ib.placeOrder(aaa, o) for o in ib.bracketOrder("BUY", 10, limit, target, stop)]
+    keep = ib.placeOrder(bbb, ib_async.LimitOrder("BUY", 10, round(other.bid / 2, 2), tif="GTC", orderRef="stays"))
+    await eventually(lambda: [t.orderStatus.status for t in trades] == ["Filled", "Filled", "Cancelled"])
+    await eventually(lambda: keep.orderStatus.status == "Submitted")
+    await eventually(lambda: not ib.isConnected(), 20)
+    for _ in range(100):
+        with contextlib.suppress(OSError, TimeoutError):
+            await ib.connectAsync("127.0.0.1", port, clientId=1, timeout=2)
+            break
+        await asyncio.sleep(0.05)
+    (found,) = (t for t in ib.openTrades() if t.order.orderRef == "stays")
+    assert found.order.permId == keep.order.permId
+    assert len(await ib.reqExecutionsAsync(ib_async.ExecutionFilter(clientId=1))) >= 2
+    ticker = ib.reqMktData(aaa)
+    await eventually(lambda: ticker.bid > 0)
+    ib.cancelOrder(found.order)
+    await eventually(lambda: found.orderStatus.status == "Cancelled")
+    assert set(serious(errors)) <= {202, 1100, 1300}
+    ib.disconnect()
+
+
+async def ibapi_session(port):
+    """The same with the official client."""
+    app = await official(port, 2)
+    for k, symbol in (11, "AAA"), (12, "BBB"):
+        app.reqMktData(k, stock(symbol), "", False, False, [])
+
+    def price(req, tick):
+        return [a[2] for a in app.calls["tickPrice"] if a[:2] == (req, tick)][-1:]
+
+    await eventually(lambda: price(11, 1) and price(11, 2) and price(12, 1))
+    limit, target, stop = prices(price(11, 1)[0], price(11, 2)[0])
+    app.placeOrder(1, stock("AAA"), order("BUY", 10, "LMT", limit, transmit=False))
+    app.placeOrder(2, stock("AAA"), order("SELL", 10, "LMT", target, parent=1, transmit=False))
+    app.placeOrder(3, stock("AAA"), order("SELL", 10, "STP", stop, parent=1))
+    app.placeOrder(4, stock("BBB"), order("BUY", 10, "LMT", round(price(12, 1)[0] / 2, 2), tif="GTC", ref="stays too"))
+    done = {(1, "Filled"), (2, "Filled"), (3, "Cancelled"), (4, "Submitted")}
+    await eventually(lambda: {a[:2] for a in app.calls["orderStatus"]} >= done)
+    await eventually(lambda: app.calls["connectionClosed"], 20)
+    await asyncio.to_thread(app.thread.join, 5)
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            app = await official(port, 2)
+            break
+        await asyncio.sleep(0.05)
+    app.reqOpenOrders()
+    app.reqExecutions(3, ExecutionFilter())
+    await eventually(lambda: app.calls["openOrderEnd"] and app.calls["execDetailsEnd"])
+    assert [(a[0], a[2].orderRef) for a in app.calls["openOrder"]] == [(4, "stays too")]
+    assert {e[2].orderId for e in app.calls["execDetails"]} >= {1, 2}
+    app.reqMktData(13, stock("AAA"), "", False, False, [])
+    await eventually(lambda: any(a[0] == 13 for a in app.calls["tickPrice"]))
+    app.cancelOrder(4)
+    await eventually(lambda: any(a[:2] == (4, "Cancelled") for a in app.calls["orderStatus"]))
+    await hang_up(app)
+
+
+def test_both_clients_trade_and_come_back_on_the_command(tmp_path):
+    async def main(port):
+        await asyncio.gather(ib_async_session(port), ibapi_session(port))
+
+    with simulate("gateway.speed=20", "gateway.faults=[{kind: restart, at_s: 100, for_s: 4}]", cwd=tmp_path) as said:
+        asyncio.run(main(said.port))
+    assert said.code == 0, said.err
+    assert "restart" in said.err
