@@ -11,6 +11,7 @@ def register() -> None:
         costs,
         ensemble,
         features,
+        fetch,
         fills,
         gateway,
         market,
@@ -32,7 +33,7 @@ def register() -> None:
     roots = {
         "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
         "backtest": pipeline.BacktestConf, "session_compact": pipeline.CompactConf, "market": market.MarketReportConf,
-        "import": source.ImportConf, "simulate": pipeline.SimulateConf,
+        "import": source.ImportConf, "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -26,6 +26,7 @@ COMMANDS = {
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
     "simulate": ("tickarrow.pipeline.simulate", "the simulated gateway by itself, for any client (port 7497; faults=flaky breaks things)"),
     "decode": ("tickarrow.pipeline.decode_file", "wire frames or a session to one Parquet row per message (path=FILE out=FILE.parquet)"),
+    "fetch": ("tickarrow.pipeline.fetch", "historical ticks and bars through the gateway as Parquet files ('symbols=[AAPL]' first=2026-01-05)"),
     "import": ("tickarrow.pipeline.source_import", "ticks of Lean, LOBSTER or Databento as one Parquet file (source=lean source.path=DIR out=FILE.parquet)"),
     "market": ("tickarrow.pipeline.market_report", "facts of the generated market beside those of recorded ticks (real=FILE.parquet)"),
     "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),

@@ -56,6 +56,10 @@ def open_source(conf: SourceConf, universe: UniverseConf) -> Source:
     """The source that the configuration names. What is wrong with it is said here, before anything starts."""
     if conf.kind == "generated":
         return GeneratedSource(conf, universe)
+    if conf.kind == "parquet" and Path(conf.path).is_dir() and conf.path:
+        from tickarrow.pipeline.source_folder import FolderSource
+
+        return FolderSource(conf, universe)
     if conf.kind == "parquet":
         return ParquetSource(conf, universe)
     if conf.kind in IMPORTERS:
@@ -108,17 +112,20 @@ class ParquetSource:
 
     Opening reads the symbol and time columns once: it finds the symbols, the row groups that hold selected rows, and whether the
     selected rows are in order (by `ts_recv` if the file has one, else `ts_event`).
+
+    Parameters
+    ----------
+    part : the file is one of several: it need not have every symbol nor the day; `empty` says that it has no row of them
     """
 
-    def __init__(self, conf: SourceConf, universe: UniverseConf) -> None:
+    def __init__(self, conf: SourceConf, universe: UniverseConf, *, part: bool = False) -> None:
+        self._part = part
         self.path = Path(conf.path)
         self.bad: dict[str, int] = {}
         if not conf.path:
             raise ConfigError("source.path is not set. Name the Parquet file of ticks: source.path=FILE.")
         if not self.path.exists():
             raise DataError(f"source.path: {self.path} does not exist. Name a Parquet file of ticks.")
-        if self.path.is_dir():
-            raise DataError(f"source.path: {self.path} is a folder. Name one Parquet file of ticks.")
         zone = zone_of(conf.timezone)
         self._span = None if conf.day is None else day_span(conf.day, zone)
         self._wanted = list(dict.fromkeys(conf.symbols))
@@ -128,7 +135,7 @@ class ParquetSource:
             self._key = order_key(schema, _has_times(file, "ts_recv"))
             self._scan(file, conf.day, zone)
         tick_size = universe.tick_size if conf.tick_size is None else conf.tick_size
-        self.universe = Universe.of(self._wanted or self._known, tick_size, universe.classes)
+        self.universe = Universe.of(self._wanted or self.known, tick_size, universe.classes)
 
     @contextmanager
     def _file(self) -> Iterator[pq.ParquetFile]:
@@ -171,17 +178,17 @@ class ParquetSource:
                 number += len(batch)
             if selected:
                 self._groups.append(group)
-        self._known = list(known)
+        self.known, self.empty = list(known), first is None
         for s in self._wanted:
-            if s not in known:
-                raise DataError(f"source.symbols: {self.path} has no symbol {s!r}. It has {_list(self._known)}.")
-        if first is None:
+            if s not in known and not self._part:
+                raise DataError(f"source.symbols: {self.path} has no symbol {s!r}. It has {_list(self.known)}.")
+        if first is None and not self._part:
             days = sorted({f"{datetime.fromtimestamp(q * QUARTER // SECOND, zone):%Y-%m-%d}" for q in quarters})
             if not days:
                 raise DataError(f"{self.path} has no row with a time. Name a file with ticks (source.path).")
             of = f" of {_list(self._wanted)}" if self._wanted else ""
             raise DataError(f"source.day: {self.path} has no row{of} on {day}. It has {_list(days)} ({zone.key}).")
-        self.start_ns, self.end_ns = first, last
+        self.start_ns, self.end_ns = first or 0, last
 
     def blocks(self) -> Iterator[Rows]:
         self.bad = {}

@@ -225,7 +225,7 @@ def test_a_path_that_is_no_file_of_ticks_is_one_sentence(tmp_path):
     text.write_text("not Parquet at all")
     assert said(ConfigError, lambda: parquet("")) == "source.path is not set. Name the Parquet file of ticks: source.path=FILE."
     assert said(DataError, lambda: parquet("no.parquet")) == "source.path: no.parquet does not exist. Name a Parquet file of ticks."
-    assert said(DataError, lambda: parquet(tmp_path)) == f"source.path: {tmp_path} is a folder. Name one Parquet file of ticks."
+    assert said(DataError, lambda: parquet(tmp_path)) == f"source.path: {tmp_path} holds no Parquet file. Name a file of ticks or the folder of such files."
     assert said(DataError, lambda: parquet(text)).startswith(f"{text} cannot be read as a Parquet file: ")
 
 

@@ -6,7 +6,7 @@ import math
 import random
 from datetime import UTC, date
 
-import naive_history as naive
+import naive_wire_history as naive
 import numpy as np
 import pytest
 from hypothesis import given
