@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tickarrow.pipeline.source import Source
 
 ACCOUNT = "DU0000001"
+LIMITS = ("pacing", "lines", "tick_by_tick", "tick_by_tick_s", "depth", "historical_per_10min", "historical_per_2s", "historical_identical_s",
+          "historical_open")  # fmt: skip
 CLOSING_S = 5.0  # what is still to be sent at the end may take this long
 T = TypeVar("T")
 
@@ -225,6 +227,10 @@ def _check(conf: GatewayConf) -> None:
         loopback = False
     if not loopback:
         raise ConfigError(f"gateway.host is {conf.host!r}: the simulated gateway listens on this machine only. Use 127.0.0.1.")
+    limits = {name: getattr(conf, name) for name in LIMITS if getattr(conf, name) < 0}
+    if limits or not 0 <= conf.split_packets <= 1:
+        name, value = next(iter(limits.items()), ("split_packets", conf.split_packets))
+        raise ConfigError(f"gateway.{name} is {value:g}. Use 0 for no limit or a number above it; gateway.split_packets is a share from 0 to 1.")
     if conf.speed < 0 or conf.latency_ms < 0:
         raise ConfigError(f"gateway.speed is {conf.speed:g}, gateway.latency_ms {conf.latency_ms:g}: neither may be negative. 0 = at once.")
     if conf.conflation_ms < 0 or conf.quote_slots < 1:

@@ -37,6 +37,8 @@ def time_ns(text: str) -> int:
         t = datetime.datetime.strptime(day + clock, "%Y%m%d%H:%M:%S").replace(tzinfo=ZoneInfo(zone.strip() or "UTC"))
     except (ZoneInfoNotFoundError, OSError) as e:
         raise ValueError(str(e)) from None
+    if not 1970 < t.year < 2262:
+        raise ValueError(f"{text}: int64 nanoseconds reach from 1970 to 2262")
     return int(t.timestamp()) * SECOND
 
 
@@ -159,7 +161,7 @@ def historical_data(s: Session, request: Request) -> None:
     key, weight = (i.row, request[9], what), 1 + (what == "BID_ASK")
     if refused(s, req, rules.historical(s, key, tuple(request[2:]), weight), rules.historical_open() if kept else None):
         return
-    lo = hi - int(number) * UNITS[unit] * SECOND
+    lo = max(hi - int(number) * UNITS[unit] * SECOND, 0)
     past = s.feed.history.past(i.row, until)
     size = SIZES[bar]
     found = make_bars(past.regular() if regular else past, what, size, lo, min(hi, until + 1))

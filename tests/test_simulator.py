@@ -394,6 +394,10 @@ def test_settings_out_of_range_are_said():
         Simulator(GatewayConf(host="0.0.0.0"))
     with pytest.raises(ConfigError, match="neither may be negative"):
         Simulator(GatewayConf(speed=-1))
+    with pytest.raises(ConfigError, match=r"gateway.lines is -1. Use 0 for no limit or a number above it"):
+        Simulator(GatewayConf(lines=-1))
+    with pytest.raises(ConfigError, match=r"gateway.split_packets is 2. .* a share from 0 to 1"):
+        Simulator(GatewayConf(split_packets=2.0))
     with pytest.raises(ConfigError, match="at least 1 slot"):
         Simulator(GatewayConf(quote_slots=0))
 

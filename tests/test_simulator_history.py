@@ -81,7 +81,7 @@ def test_weeks_and_months_begin_at_their_first_day():
 def test_times_of_requests_are_read_in_their_zone():
     for text in "20131008 14:00:00", "20131008-14:00:00", "20131008 14:00:00 UTC", "20131008 10:00:00 US/Eastern", "20131008  10:00:00 America/New_York":
         assert time_ns(text) == START
-    for text in "yesterday", "20131008", "20131008 14:00:00 Mars/Base":
+    for text in "yesterday", "20131008", "20131008 14:00:00 Mars/Base", "00010101 00:00:00", "99991231 23:59:59":
         with pytest.raises(ValueError):
             time_ns(text)
 
@@ -140,6 +140,8 @@ def test_answers_of_historical_requests(version):
             c.send(87, 11, *stock("BAC"), 0, 1, "TRADES", 1)
             assert (await c.until("88"))[-1] == ["88", "11", "20131008 14:00:01 UTC"]
             c.send(90, 11)
+            c.bars(12, "BAC", "99999999999999999999 Y", "1 month", what="ASK")
+            assert (await c.until("17"))[-1][2] == "19700101 00:00:00 UTC"
             c.close()
 
     asyncio.run(main())

@@ -2,8 +2,12 @@
 
 import asyncio
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from naive_simulator import Client, stock
 from test_simulator import MS, SECOND, START, MemorySource, gateway, quote, walk
+
+from tickarrow.pipeline.simulator_requests import ANSWERS, LATER
 
 SYMBOLS = ("BAC", "IBM", "SPY", "KO")
 
@@ -208,3 +212,38 @@ def test_market_time_of_a_rule_runs_as_fast_as_the_market():
     asyncio.run(main())
     assert START % SECOND == 0
     assert MS == 10**6
+
+
+odd = st.sampled_from(
+    ["", "0", "1", "-1", "5", "BAC", "IBM", "STK", "USD", "TRADES", "BID_ASK", "MIDPOINT", "Last", "5 secs", "1 month", "1 D", "99999999999999999999 Y",
+     "20131008 14:00:00", "20131008-14:00:00 UTC", "00010101 00:00:00", "99991231 23:59:59", "9" * 40, "1e400", "nan", "inf", "-inf", "1e308", "0.1",
+     "BUY", "SELL", "LMT", "MKT", "STP", "STP LMT", "GTC", "\u00fc", "x" * 300]
+)  # fmt: skip
+# Shapes that come far, with one field replaced, or nonsense.
+whole = st.sampled_from([
+    [1, 11, 5, *stock("BAC"), 0, "", 0, 0, ""], [20, 6, *stock("BAC"), 0, "", "5 secs", "60 S", 0, "TRADES", 1, 0, ""],
+    [96, 7, *stock("BAC"), 0, "20131008 14:00:00", "", 10, "BID_ASK", 0, 0, ""], [87, 8, *stock("BAC"), 0, 0, "TRADES", 1],
+    [10, 5, 9, *stock("BAC"), 5, 1, ""], [50, 3, 10, *stock("BAC"), 5, "TRADES", 0, ""], [97, 11, *stock("BAC"), "BidAsk", 0, 0], [59, 1, 3],
+    [7, 3, 30, 0, "", "20131008 14:00:00", "", "", "", ""], [4, 1, 3, ""], [25, 1, 6], [11, 1, 9, 1],
+    [3, 3, *stock("BAC"), "", "", "BUY", 100, "LMT", 10.0, 9.0, "DAY", "g", "", "", 0, "r", 1, 0, *[0] * 6, *[""] * 78],
+    [3, 4, *stock("BAC"), "", "", "SELL", 100, "STP LMT", 10.0, 9.0, "IOC", "", "", "", 0, "r", 1, 3, *[0] * 6, *[""] * 78],
+])  # fmt: skip
+changed = st.tuples(whole, st.integers(1, 30), odd).map(lambda x: [*x[0][: x[1]], x[2], *x[0][x[1] + 1 :]])
+nonsense = st.tuples(st.sampled_from(sorted({*ANSWERS, *LATER})), st.lists(odd, max_size=25)).map(lambda x: [x[0], *x[1]])
+
+
+@settings(max_examples=20)
+@given(st.lists(st.one_of(whole, changed, nonsense), max_size=60), st.sampled_from([157, 178]))
+def test_no_request_breaks_the_gateway(requests, version):
+    async def main():
+        async with gateway(walk(30), pacing=0, settle_ms=0.0, historical_identical_s=0, historical_per_2s=0) as (simulator, port):
+            c = await Client.connect(port, version=version)
+            for fields in requests:
+                c.send(*fields)
+            c.send(49, 1)
+            await c.until("49")
+            await asyncio.sleep(0.01)
+            assert simulator.failure is None
+            c.close()
+
+    asyncio.run(main())
