@@ -98,3 +98,12 @@ class CompactConf:
     """tickarrow session compact."""
 
     session: str = MISSING  # directory
+
+
+@dataclass
+class SessionExportConf:
+    """tickarrow session export."""
+
+    session: str = MISSING  # directory
+    out: str = MISSING  # folder to write to
+    kinds: list[str] = field(default_factory=list)  # of messages, trades, quotes, depth, bars, greeks, control; empty = all

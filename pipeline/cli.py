@@ -29,6 +29,9 @@ COMMANDS = {
     "fetch": ("tickarrow.pipeline.fetch", "historical ticks and bars through the gateway as Parquet files ('symbols=[AAPL]' first=2026-01-05)"),
     "import": ("tickarrow.pipeline.source_import", "ticks of Lean, LOBSTER or Databento as one Parquet file (source=lean source.path=DIR out=FILE.parquet)"),
     "market": ("tickarrow.pipeline.market_report", "facts of the generated market beside those of recorded ticks (real=FILE.parquet)"),
+    "session export": (
+        "tickarrow.pipeline.session_export", "messages, trades, quotes, depth, bars, greeks, control as Parquet by date and symbol (session=DIR out=DIR)"
+    ),
     "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }
 

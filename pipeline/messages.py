@@ -67,7 +67,7 @@ def column(values: Array, type_: pa.DataType, given: Array | None = None) -> pa.
 
 def coded(codes: Array, names: Sequence[str], given: Array | None = None) -> pa.Array:
     """A column of few texts from their numbers; an empty name is null."""
-    missing = np.array([not n for n in names])[codes]
+    missing = np.array([not n for n in names], bool)[codes]
     if given is not None:
         missing |= ~given
     return pa.DictionaryArray.from_arrays(pa.array(np.where(missing, 0, codes).astype(np.int32), mask=missing), pa.array(names, pa.string()))

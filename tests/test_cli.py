@@ -45,7 +45,7 @@ def rewrite(path, change):
 def test_help_lists_the_commands(tmp_path):
     done = tickarrow("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("run", "replay", "train", "backtest", "decode", "market", "session compact"):
+    for command in ("run", "replay", "train", "backtest", "decode", "market", "session export", "session compact"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -98,6 +98,7 @@ def test_an_unknown_command_names_the_known_ones(tmp_path):
         (["replay"], "session is not set. Give it on the command line: session=VALUE"),
         (["decode", "path=nowhere.bin", "out=x.parquet"], "nowhere.bin"),
         (["replay", "session=nowhere"], "nowhere is no session: it has no manifest.json"),
+        (["session", "export", "session=nowhere", "out=out"], "nowhere is no session: it has no manifest.json"),
         (["session", "compact", "session=nowhere"], "nowhere is no session: it has no manifest.json"),
         (["run", "source=parquet", "source.path=nowhere.parquet"], "nowhere.parquet"),
         (["run", "model_set=nonesuch"], "nonesuch"),
