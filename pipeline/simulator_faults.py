@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tickarrow.configs.gateway import FaultConf
 from tickarrow.jit.wire_encode import L1
-from tickarrow.pipeline import simulator_faults_fields, simulator_faults_orders  # noqa: F401  they register their faults
+from tickarrow.pipeline import simulator_faults_fields, simulator_faults_link, simulator_faults_orders  # noqa: F401  they register their faults
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.simulator_encoder import Encoder
 from tickarrow.pipeline.simulator_faults_bytes import FRAME_FAULTS, Armed, FrameFault, Pipe

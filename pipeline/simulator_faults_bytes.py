@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tickarrow.pipeline.simulator_rules import Request
     from tickarrow.pipeline.simulator_session import Session
 
 DRIP_S = 0.01  # between two bytes of a frame that drips
@@ -108,7 +109,7 @@ class Pipe:
         self._slow: deque[Piece] = deque()
         self._task: asyncio.Task[None] | None = None
         self.ended: Callable[[], None] | None = None  # how a fault closes the connection, after this write
-        self.closer = ""  # the last fault that hit
+        self.closed_by = ""  # the fault that has closed it
 
     def write(self, data: bytes) -> None:
         """Send whole frames, each through the faults that are armed."""
@@ -138,13 +139,13 @@ class Pipe:
                     self.rng = a.rng
                     pieces = a.function(self, frames, k)
                     if pieces is not None:
-                        self.closer = kind_of(a.name)
-                        self.tally[self.closer]["frames"] += 1
+                        self.tally[kind_of(a.name)]["frames"] += 1
+                        self.closed_by = kind_of(a.name) if self.ended is not None else ""
                         a.left -= a.left > 0
             out += [Piece(frame)] if pieces is None else pieces
             out += [Piece(x) for x in late]
             if self.ended is not None:
-                self.tally[self.closer]["lost"] += len(frames) - k - 1
+                self.tally[self.closed_by]["lost"] += len(frames) - k - 1
                 break
         self.armed = [a for a in self.armed if a.left]
         return out
@@ -168,6 +169,19 @@ class Pipe:
             if not piece.data:
                 self._slow.popleft()
             await asyncio.sleep(piece.pause)
+
+    def answer_question(self, message: int, request: Request) -> None:
+        """Answer what the client asks for, past the faults that keep back what it has not asked for."""
+        self.session.flush()
+        self.asked_for = True
+        self.session.answer(message, request)
+        self.session.flush()
+        self.asked_for = False
+
+    def lose(self, data: bytes) -> None:
+        """Frames for a connection that is closed already: the fault that closed it has lost them."""
+        if self.closed_by:
+            self.tally[self.closed_by]["lost"] += len(split(data))
 
     def hold(self, kind: str) -> None:
         """Let everything wait until `release`."""

@@ -1,4 +1,4 @@
-"""Faults of the gateway as a whole: farms, connectivity, restart, subscriptions, halts. One function each, `(faults, conf, name)`.
+"""Faults in the market data of the simulated gateway: farms, subscriptions, permissions, halts. One function each, `(faults, conf, name)`.
 
 The texts of the notices are IBKR's. The first line of a docstring is what the guide says."""
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_session import Session
 
 MARKET_DATA = {1: (2, 3), 97: (1, 2), 10: (2, 3), 50: (2, 3)}  # requests -> where the reqId and the contract stand
-DATA_LOST, DATA_KEPT = 1101, 1102
-LOST = "Connectivity between IB and Trader Workstation has been lost."
-HISTORICAL = {20: 1, 87: 1, 96: 1}  # requests -> where the reqId stands
 # (is a generic tick, tick type) -> tick type of delayed data
 DELAYED = {(False, 0): 69, (False, 1): 66, (False, 2): 67, (False, 3): 70, (False, 4): 68, (False, 5): 71, (False, 6): 72, (False, 7): 73,
            (False, 8): 74, (False, 9): 75, (False, 14): 76, (False, 45): 88, (True, 49): 90}  # fmt: skip
@@ -46,59 +43,6 @@ def farm_flap(f: Faults, c: FaultConf, name: str) -> None:
         f.notice(2104, "Market data farm connection is OK:usfarm")
         f.release(name, c.data)
 
-    f.after(c.for_s, end)
-
-
-def _lost(f: Faults, c: FaultConf, name: str, code: int, data: bool) -> None:
-    """No data for a while, then 1101 or 1102."""
-    f.withhold(name, None)
-    text = "data lost." if code == DATA_LOST else "data maintained."
-
-    def end() -> None:
-        f.notice(code, f"Connectivity between IB and Trader Workstation has been restored - {text}")
-        f.release(name, data)
-        for s in f.sessions if code == DATA_LOST else ():
-            s.gate.forget(s.gate.requests, name, f.feed.slot)
-
-    f.after(c.for_s, end)
-
-
-@fault
-def lost_1101(f: Faults, c: FaultConf, name: str) -> None:
-    """1100, for `for_s` no data, 1101: every subscription is gone until it is asked for again."""
-    f.notice(1100, LOST)
-    _lost(f, c, name, DATA_LOST, data=False)
-
-
-@fault
-def lost_1102(f: Faults, c: FaultConf, name: str) -> None:
-    """1100, for `for_s` no data, 1102: data go on (`data`), or are said to be maintained and stay silent."""
-    f.notice(1100, LOST)
-    _lost(f, c, name, DATA_KEPT, data=c.data)
-
-
-@fault
-def tws_broken(f: Faults, c: FaultConf, name: str) -> None:
-    """2110, for `for_s` no data, then 1102 and data go on (`data`), or 1101 and every subscription is gone."""
-    f.notice(2110, "Connectivity between Trader Workstation and server is broken. It will be restored automatically.")
-    _lost(f, c, name, DATA_KEPT if c.data else DATA_LOST, data=c.data)
-
-
-@fault
-def hmds_flap(f: Faults, c: FaultConf, name: str) -> None:
-    """2105, for `for_s` no historical data (162), 2106."""
-    f.notice(2105, "HMDS data farm connection is broken:ushmds")
-
-    def refuse(s: Session, message: int, request: Request) -> bool:
-        if message in HISTORICAL:
-            s.error(request.whole(HISTORICAL[message]), 162, "Historical Market Data Service error message:HMDS connection is broken")
-        return message in HISTORICAL
-
-    def end() -> None:
-        f.stop_intercepting(name)
-        f.notice(2106, "HMDS data farm connection is OK:ushmds")
-
-    f.interceptors[name] = refuse
     f.after(c.for_s, end)
 
 
@@ -232,33 +176,6 @@ def stale_req(f: Faults, c: FaultConf, name: str) -> None:
 
 
 @fault
-def restart(f: Faults, c: FaultConf, name: str) -> None:
-    """Every connection is closed, for `for_s` the port refuses; orders and positions are kept, order ids begin at `count` again."""
-    f.tally[c.kind]["connections"] += len(f.simulator.sessions)
-    f.simulator.restart(f.wall(c.for_s), c.count)
-
-
-@fault
-def half_open(f: Faults, c: FaultConf, name: str) -> None:
-    """For `for_s` (0 = until the client closes) nothing is sent or read, then what has waited; client ids stay in use until then."""
-    for s in f.sessions:
-        f.tally[c.kind]["connections"] += 1
-        s.pipe.hold(name)
-        s.pipe.deaf = True
-        if c.for_s:
-            s.transport.pause_reading()  # so that the end of the connection is not noticed either
-            f.after_wall(c.for_s, partial(_wake, s, name))
-
-
-def _wake(s: Session, name: str) -> None:
-    s.pipe.deaf = False
-    s.pipe.release(name)
-    if not s.transport.is_closing():
-        s.transport.resume_reading()
-    s.advance()
-
-
-@fault
 def halt(f: Faults, c: FaultConf, name: str) -> None:
     """A trading halt of the symbols: tick 49 is 1, for `for_s` no data, then tick 49 is 0 and the quote in force. Also in lock step."""
     rows = f.rows(c)
@@ -268,17 +185,3 @@ def halt(f: Faults, c: FaultConf, name: str) -> None:
         s.gate.tell(told, HALTED, 1.0)
         f.closes(s, bool(told))
     f.after(c.for_s, partial(f.release, name, True))
-
-
-@fault
-def giant(f: Faults, c: FaultConf, name: str) -> None:
-    """What is sent within `for_s` comes in one packet at its end."""
-    held = f.sessions
-    for s in held:
-        s.pipe.hold(name)
-
-    def end() -> None:
-        for s in held:
-            s.pipe.release(name)
-
-    f.after(c.for_s, end)

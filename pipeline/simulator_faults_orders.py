@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tickarrow.configs.gateway import FaultConf
 from tickarrow.pipeline.simulator_faults_bytes import Piece, Pipe, fields_of, frame_fault
+from tickarrow.pipeline.simulator_faults_link import QUESTIONS, REPORTS
 from tickarrow.pipeline.simulator_faults_market import fault
-from tickarrow.pipeline.simulator_requests import ANSWERS
 from tickarrow.pipeline.simulator_rules import Request
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_session import Session
 
 PLACE_ORDER = 3
-QUESTIONS = {5, 7, 16, 99}  # open orders, executions, all open orders, completed orders
 
 
 @frame_fault
@@ -41,7 +40,7 @@ def fill_before_status(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] |
 def muted(pipe: Pipe, frames: list[bytes], k: int) -> list[Piece] | None:
     """Nothing of an order that is never acknowledged, except where the client asks for orders or executions."""
     fields = fields_of(frames[k])
-    if pipe.asked_for or fields[0] not in (b"3", b"5", b"11", b"59"):
+    if pipe.asked_for or fields[0] not in REPORTS:
         return None
     if fields[0] == b"59":
         return [] if fields[2] in pipe.muted_fills else None
@@ -65,11 +64,7 @@ def never_acknowledged(f: Faults, c: FaultConf, name: str) -> None:
             s.pipe.muted_orders.add(order)
             return not c.data
         if message in QUESTIONS and s.pipe.muted_orders:
-            s.flush()
-            s.pipe.asked_for = True
-            ANSWERS[message](s, request)
-            s.flush()
-            s.pipe.asked_for = False
+            s.pipe.answer_question(message, request)
             return True
         return False
 

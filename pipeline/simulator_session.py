@@ -148,11 +148,13 @@ class Session(asyncio.Protocol):
         self.send(frames.error(request, code, message, self.version))
 
     def flush(self) -> None:
-        if self._out and not self.closed:
+        if self._out and (self.faulty or not self.closed):
             data = b"".join(self._out)
             self._out.clear()
             if not self.faulty:
                 self.transport.write(data)
+            elif self.closed:
+                self.pipe.lose(data)
             else:
                 self.pipe.write(data)
         self._out.clear()
@@ -252,8 +254,11 @@ class Session(asyncio.Protocol):
             self._bad(f"a field of message {request[0]!r} is missing or not a number ({e})")
 
     def _answer(self, message: int, request: Request) -> None:
-        if self.simulator.faults is not None and self.simulator.faults.intercepts(self, message, request):
-            return
+        if self.simulator.faults is None or not self.simulator.faults.intercepts(self, message, request):
+            self.answer(message, request)
+
+    def answer(self, message: int, request: Request) -> None:
+        """What the gateway does with a request when nothing goes wrong."""
         if message in LATER:
             LATER[message](self, request)
         elif message in ANSWERS:

@@ -220,6 +220,49 @@ def test_connectivity_is_lost_and_restored(code, data):
     run(main())
 
 
+def test_orders_and_their_reports_wait_while_connectivity_is_lost():
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf("lost_1102", at_s=0.4, for_s=0.6, data=True)], speed=2.0, latency_ms=0.0) as (_, port):
+            c = await Client.connect(port)
+            c.subscribe(1, "BAC")
+            await c.until("1", matching=lambda f: f[4] == "10.2")
+            c.order(1, "BAC", "SELL", 50, 10.5)  # would be filled at half a second
+            await c.until("3")
+            await c.error(1100)
+            c.order(2, "BAC", "BUY", 50, 20.0)
+            c.send(5, 1)
+            during = await c.until("53")
+            assert [f[:2] for f in during if f[0] in ("5", "11")] == [["5", "1"]]  # what the gateway knows: the second has not arrived
+            during = await c.until("4", matching=lambda f: f[3] == "1102")
+            assert [f for f in during if f[0] in ("3", "5", "11")] == []
+            assert [f[2] for f in await c.until("11") if f[0] == "11"] == ["1"]
+            after = (await c.until("11"))[-1]
+            assert (after[2], float(after[20]) > 11.0) == ("2", True)  # at the quote of its arrival
+            c.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("kind", "conf"), [("cut", {}), ("half_open", {}), ("restart", {"for_s": 0.1}), ("displaced", {}), ("farm_flap", {"for_s": 0.3})])
+def test_every_frame_arrives_or_is_counted(kind, conf):
+    async def main():
+        async with gateway(TICKS, faults=[FaultConf(kind, at_s=0.5, **conf)], speed=2.0) as (simulator, port):
+            c = await Client.connect(port, "+END")
+            c.subscribe(1, "BAC")
+            c.subscribe(2, "IBM")
+            with contextlib.suppress(TimeoutError, AssertionError):
+                await asyncio.wait_for(c.until("9003"), 1.5)
+            c.close()
+            await eventually(lambda: not simulator.sessions)
+            got = sum(f[0] in ("1", "2", "45", "46") for f in frames(bytes(c.received))[0])
+            fault = simulator.counts()["faults"][kind]
+            lost = fault.get("lost", 0) + fault.get("frames", 0) - (kind == "half_open")  # the end frame
+            assert simulator.counts()["sent_messages"] == got + lost
+            assert simulator.counts()["clients"]["1"]["withheld_messages"] == fault.get("messages", 0)
+
+    run(main())
+
+
 def test_a_restart_rolls_order_ids_back_and_keeps_what_works():
     async def main():
         fault = FaultConf("restart", at_s=0.5, for_s=0.3)
