@@ -31,20 +31,23 @@ class Block:
 
 
 class Rows:
-    """Rows a second of CPU over the first minutes of a session."""
+    """Rows a second of CPU over the first minutes of a session of 100 symbols, at two loads: the quiet one is a market of 2013, the busy
+    one has thirty times its arrivals."""
 
-    params = (1, 20)
-    param_names = ("symbols",)
+    params = ("quiet", "busy")
+    param_names = ("load",)
     unit = "rows/s"
 
-    def setup(self, symbols):
+    def setup(self, load):
         _kernel.warm()
-        self.universe = Universe.of([f"S{i}" for i in range(symbols)], 0.01, CLASSES)
-        self.track_rows_per_second(symbols)
+        self.universe = Universe.of([f"S{i}" for i in range(100)], 0.01, CLASSES)
+        self.times, self.seconds = (30, 30) if load == "busy" else (1, 300)
+        self.track_rows_per_second(load)
 
-    def track_rows_per_second(self, symbols):
-        market, rows = Market(1, self.universe, 0), 0
+    def track_rows_per_second(self, load):
+        market, rows = Market(1, self.universe, 0, day_ns=self.seconds * SECOND), 0
+        market.parameters["rate"] *= self.times
         start = process_time()
-        while market.time < 120 * SECOND:
+        while not market.done:
             rows += market.step()
         return rows / (process_time() - start)

@@ -25,6 +25,7 @@ from tickarrow.configs.market import MarketReportConf
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
 from tickarrow.jit import _kernel
+from tickarrow.jit.market_state import SESSION_S
 from tickarrow.pipeline.errors import ConfigError, DataError
 from tickarrow.pipeline.market_facts import FACTS, RATIO, SECOND, SHARE, Array, Day, facts
 from tickarrow.pipeline.market_pairs import PAIRS, pair_facts
@@ -127,7 +128,7 @@ def generated_days(conf: MarketReportConf, real: dict[str, list[Day]], progress:
     """One generated day a seed of each symbol, reduced to what the recorded file shows."""
     universe = UniverseConf(symbols=list(conf.classes), classes=list(conf.classes.values()), tick_size=conf.tick_size)
     begin, end = _hours(conf, date(2026, 1, 5), ZoneInfo(conf.timezone))
-    seconds = conf.duration_s or (end - begin) / SECOND
+    seconds = conf.duration_s or min((end - begin) / SECOND, SESSION_S)
     out: dict[str, list[Day]] = {symbol: [] for symbol in conf.classes}
     for seed in conf.seeds:
         start = datetime.fromtimestamp(begin // SECOND, UTC).isoformat()

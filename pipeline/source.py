@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -18,8 +19,9 @@ import pyarrow.parquet as pq
 
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
+from tickarrow.jit.market_state import SESSION_S
 from tickarrow.pipeline.errors import ConfigError, DataError
-from tickarrow.pipeline.market import Market, check_classes
+from tickarrow.pipeline.market import LATEST_OPEN_S, SESSION_NS, Halt, Market, check_classes, seeded_halts
 from tickarrow.pipeline.source_rows import NEEDED, ROWS, Rows, check_columns, check_order, map_rows, order_key, plain, times
 from tickarrow.pipeline.universe import Universe
 
@@ -28,6 +30,7 @@ __all__ = ["ROWS", "GeneratedSource", "ParquetSource", "Rows", "Source", "open_s
 SECOND = 1_000_000_000
 READ = 8 * ROWS  # rows read at a time
 QUARTER = 900 * SECOND  # every time zone is a multiple of 15 minutes from UTC
+NEW_YORK = ZoneInfo("America/New_York")
 LAST_YEAR = 2261  # int64 nanoseconds end in April 2262
 LISTED = 10  # symbols or days named in an error
 
@@ -80,17 +83,45 @@ class GeneratedSource:
                 f"source.duration_s is {conf.duration_s:g} and source.max_rows {conf.max_rows}: a generated session needs a duration "
                 "above 0 s and at least 0 rows (0 = no limit)."
             )
+        if conf.duration_s > SESSION_S or conf.days < 1:
+            raise ConfigError(
+                f"source.duration_s is {conf.duration_s:g} and source.days {conf.days}: a session has at most {SESSION_S} s and there is at "
+                "least one. For a longer market choose more days."
+            )
         self.seed, self.max_rows = conf.seed, conf.max_rows
-        self.start_ns = _time(conf.start)
-        self.end_ns = self.start_ns + round(conf.duration_s * SECOND)
+        self._day_ns = round(conf.duration_s * SECOND)
+        self._opens = _opens(_time(conf.start), conf.days)
+        self.start_ns, self.end_ns = self._opens[0], self._opens[-1] + self._day_ns
+        self._halts = self._configured(conf) + seeded_halts(conf.seed, self.universe, conf.days, self._day_ns, conf.halt_rate)
+        self._halts.sort()
+        for a, b in pairwise(self._halts):
+            if a[0] == b[0] and b[1] <= a[2]:
+                name = self.universe.symbols[a[0]]
+                raise ConfigError(f"source.halts: two halts of {name} touch each other. Move one, or set source.halt_rate=0.")
+        # (row of the universe, begin, end) in ns UTC
+        self.halts = [(row, *(self._opens[t // SESSION_NS] + t % SESSION_NS for t in (begin, end))) for row, begin, end in self._halts]
         self.bad: dict[str, int] = {}
 
+    def _configured(self, conf: SourceConf) -> list[Halt]:
+        """The halts of the configuration on the market's clock."""
+        out, last = [], self._day_ns // SECOND - 2
+        for h in conf.halts:
+            begin, end = int(h.at_s), int(h.at_s) + int(h.for_s)
+            if not (1 <= h.day <= conf.days and LATEST_OPEN_S < begin < end <= last and h.at_s == begin and h.for_s == int(h.for_s)):
+                raise ConfigError(
+                    f"source.halts: {h.symbol} cannot halt at {h.at_s:g} s for {h.for_s:g} s on day {h.day}. Give whole seconds after second "
+                    f"{LATEST_OPEN_S} that end by second {last}, and a day from 1 to {conf.days}."
+                )
+            first = (h.day - 1) * SESSION_S
+            out.append((self.universe.row(h.symbol), (first + begin) * SECOND, (first + end) * SECOND))
+        return out
+
     def blocks(self) -> Iterator[Rows]:
-        market = Market(self.seed, self.universe, self.start_ns)
+        market = Market(self.seed, self.universe, self._opens, day_ns=self._day_ns, halts=self._halts)
         left = self.max_rows or np.iinfo(np.int64).max
-        while left > 0 and market.start_ns + market.time < self.end_ns:
+        while left > 0 and not market.done:
             n = market.step()
-            n = min(int(np.searchsorted(market.columns["ts"][:n], self.end_ns)), left)
+            n = min(int(np.searchsorted(market.columns["ts"][:n], self._opens[market.day] + self._day_ns)), left)
             left -= n
             yield from Rows(**{name: column[:n].copy() for name, column in market.columns.items()}).pieces()
 
@@ -105,6 +136,19 @@ def _time(text: str) -> int:
     if not 1970 <= t.year <= LAST_YEAR:
         raise ConfigError(f"source.start is {text!r}. Choose a time from 1970 to {LAST_YEAR}: times are int64 nanoseconds.")
     return (t - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+
+
+def _opens(start_ns: int, days: int) -> list[int]:
+    """The start, and the same New York time on the trading days of the New York Stock Exchange after it."""
+    if days == 1:
+        return [start_ns]
+    from exchange_calendars import get_calendar  # late: it takes a second, and one day needs no calendar
+
+    first = datetime.fromtimestamp(start_ns // SECOND, NEW_YORK)
+    calendar = get_calendar("XNYS", start=first.date(), end=first.date() + timedelta(days=2 * days + 20))
+    later = [d.date() for d in calendar.sessions if d.date() > first.date()][: days - 1]
+    times = [int(datetime.combine(d, first.time(), NEW_YORK).timestamp()) * SECOND for d in later]
+    return [start_ns, *times]
 
 
 class ParquetSource:

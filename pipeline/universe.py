@@ -18,7 +18,7 @@ class Instrument:
     tick_size: float  # currency
     lot: float = 1.0  # shares
     con_id: int = 0  # 0 = ask the gateway
-    market_class: str = "small"  # of the generated market: large, small, etf
+    market_class: str = "small"  # of the generated market: large, small, etf, book, future, fx
 
 
 @dataclass(frozen=True)

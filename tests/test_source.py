@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tickarrow.configs.source import SourceConf
+from tickarrow.configs.source import HaltConf, SourceConf
 from tickarrow.configs.universe import UniverseConf
 from tickarrow.pipeline.errors import ConfigError, DataError, TickarrowError
 from tickarrow.pipeline.schemas import Kind
@@ -108,6 +108,15 @@ def test_a_block_stays_as_it_was_when_the_next_one_is_made():
             "source.duration_s is 0 and source.max_rows 150000: a generated session needs a duration above 0 s and at least",
         ),
         ({"max_rows": -1}, "source.duration_s is 420 and source.max_rows -1: a generated session needs a duration above 0 s"),
+        ({"duration_s": 23_401.0}, "source.duration_s is 23401 and source.days 1: a session has at most 23400 s and there is at least one."),
+        ({"days": 0}, "source.duration_s is 420 and source.days 0: a session has at most 23400 s"),
+        (
+            {"halts": [HaltConf("A", 400.0, 60.0)]},
+            "source.halts: A cannot halt at 400 s for 60 s on day 1. Give whole seconds after second 3 that end by second 418, and a day from 1 to 1.",
+        ),
+        ({"halts": [HaltConf("A", 10.5, 60.0)]}, "source.halts: A cannot halt at 10.5 s for 60 s on day 1."),
+        ({"halts": [HaltConf("Z", 10.0, 60.0)]}, "unknown symbol 'Z'"),
+        ({"halts": [HaltConf("A", 10.0, 60.0), HaltConf("A", 30.0, 60.0)]}, "source.halts: two halts of A touch each other."),
         ({"kind": "csv"}, "source.kind is 'csv'. Choose source=generated, source=parquet, source=lean, source=lobster, source=dbn."),
     ],
 )
@@ -118,6 +127,54 @@ def test_a_wrong_generated_session_is_refused(conf, text):
 def test_an_unknown_class_is_refused_at_opening():
     text = said(ConfigError, lambda: GeneratedSource(SourceConf(), replace(UNIVERSE, classes=["giant"])))
     assert text.startswith("universe.classes: the generated market has no class 'giant' (symbol A).")
+
+
+def test_a_halt_is_where_the_source_says():
+    source = open_source(SourceConf(duration_s=60.0, halts=[HaltConf("C", 20.0, 15.0)]), UNIVERSE)
+    assert source.halts == [(2, source.start_ns + 20 * SECOND, source.start_ns + 35 * SECOND)]
+    got = columns(source)
+    mine = {name: column[got["symbol"] == 2] for name, column in got.items()}
+    inside = (mine["ts"] >= source.halts[0][1]) & (mine["ts"] < source.halts[0][2])
+    assert inside.sum() == 1  # the quote that is taken away
+    assert mine["mask"][inside].tolist() == [15]
+    assert np.isnan(mine["bid"][inside]).all()
+    assert np.isnan(mine["ask"][inside]).all()
+    after = np.flatnonzero(mine["ts"] >= source.halts[0][2])
+    assert mine["kind"][after[:2]].tolist() == [Kind.TRADE, Kind.QUOTE]
+
+
+def test_seeded_halts_come_at_their_rate_and_do_not_touch():
+    universe = replace(UNIVERSE, symbols=[f"S{i}" for i in range(40)])
+    source = open_source(SourceConf(duration_s=23_400.0, halt_rate=0.2), universe)
+    assert source.halts == open_source(SourceConf(duration_s=23_400.0, halt_rate=0.2), universe).halts
+    assert len(source.halts) == pytest.approx(0.2 * 40 * 6.5, rel=0.5)  # 52 on average
+    for row, begin, end in source.halts:
+        assert (end - begin) == 300 * SECOND
+        assert source.start_ns + 60 * SECOND <= begin < end < source.end_ns
+        assert all(r != row or b > end or e < begin for r, b, e in source.halts if (r, b, e) != (row, begin, end))
+    assert open_source(SourceConf(duration_s=23_400.0), universe).halts == []
+
+
+def test_days_are_trading_days_in_new_york():
+    # From Thursday 2026-07-02: the 3rd is the holiday for Independence Day, then Monday and Tuesday.
+    conf = SourceConf(start="2026-07-02T13:30:00Z", duration_s=8.0, days=3, max_rows=0, halts=[HaltConf("A", 4.0, 1.0, 2)])
+    source = open_source(conf, UNIVERSE)
+    got = columns(source)
+    starts = [int(datetime(2026, 7, d, 13, 30, tzinfo=UTC).timestamp()) * SECOND for d in (2, 6, 7)]
+    assert np.unique(got["ts"] // (86_400 * SECOND)).tolist() == [s // (86_400 * SECOND) for s in starts]
+    assert (np.diff(got["ts"]) >= 0).all()
+    for s in starts:
+        day = got["ts"][(got["ts"] >= s) & (got["ts"] < s + 86_400 * SECOND)]
+        assert day[0] == s
+        assert day[-1] < s + 8 * SECOND
+    assert source.end_ns == starts[-1] + 8 * SECOND
+    assert source.halts == [(0, starts[1] + 4 * SECOND, starts[1] + 5 * SECOND)]
+
+
+def test_the_clock_change_keeps_the_open():
+    # New York moves its clocks on Sunday 2026-03-08: Monday's 9:30 is an hour earlier in UTC.
+    source = open_source(SourceConf(start="2026-03-06T14:30:00Z", duration_s=5.0, days=2), UNIVERSE)
+    assert source.end_ns - source.start_ns == (3 * 86_400 - 3600 + 5) * SECOND
 
 
 # Parquet: the mapping
