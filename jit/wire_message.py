@@ -15,10 +15,10 @@ MAX_FIELDS = 16  # field ends that are remembered; the longest message of ours h
 DECODED, FORWARDED, LATE, BAD, PRIVATE = 0, 1, 2, 3, 4
 
 # Reasons of a bad frame; the texts are in this order.
-NO_NUL, FIELD_COUNT, TBT_TYPE, NEGATIVE_SIZE, TIME_RANGE, LOST_FRAMING, CUT_OFF, NOT_A_TIME, OUT_OF_RANGE = 1, 2, 5, 6, 7, 8, 9, 10, 12
+NO_NUL, FIELD_COUNT, TBT_TYPE, NEGATIVE_SIZE, TIME_RANGE, LOST_FRAMING, CUT_OFF, NOT_A_TIME, OUT_OF_RANGE, NO_ID = 1, 2, 5, 6, 7, 8, 9, 10, 12, 13
 REASONS = (
     "", "no final NUL", "wrong field count", "not a number", "unusual number", "unknown type of tick by tick", "negative size", "time outside 2000 to 2100",
-    "framing lost", "cut off", "not a date or time", "not finite", "code out of range",
+    "framing lost", "cut off", "not a date or time", "not finite", "code out of range", "no message id",
 )  # fmt: skip
 
 # What a message says of its symbol. Prices in currency, sizes in shares or contracts; NaN = missing.

@@ -14,8 +14,8 @@ from tickarrow.jit.wire_message import BAD, MAX_FIELDS, MESSAGE
 # Words of the control block, int64. Addresses first; what the calls give back is at the end.
 (
     DATA, DATA_SIZE, SUBSCRIPTIONS, N_SUBSCRIPTIONS, MESSAGES, N_MESSAGES, FIELD_ENDS, COUNTS, BAD_FRAMES, BOOKS, N_BOOKS, OPEN_ENDS,
-    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, VERSION, OTHERS, N_OTHERS, SEQ, POS, STATUS, NEW_BAD, N_ASIDE, SELDOM,
-) = range(26)  # fmt: skip
+    SPANS, N_SPANS, PRIVATE_NUMBERS, COLUMNS, CAPACITY, VERSION, OTHERS, N_OTHERS, SEQ, POS, STATUS, NEW_BAD, N_ASIDE, SELDOM, OURS,
+) = range(27)  # fmt: skip
 N_WORDS = 32
 
 NO_ROOM = 5  # a status beside those of `decode`: the others must be taken before the rest of the chunk is decoded
@@ -83,11 +83,11 @@ def step(control, lo, hi, ts, chunk, row):
 
 @kernel("i8, i8, i8")
 def split_step(control, lo, hi):
-    """`split` on data[lo:hi] with the arrays of the control block; returns the number of spans, POS and STATUS are in the block."""
+    """`split` on data[lo:hi] with the arrays of the control block; returns the number of spans; POS, STATUS and OURS, the frames of ours, are in the block."""
     words = array_at(control, N_WORDS, np.int64)
     data = array_at(words[DATA], words[DATA_SIZE], np.uint8)
     subscriptions = array_at(words[SUBSCRIPTIONS], words[N_SUBSCRIPTIONS], SUBSCRIPTION)
     spans = table_at(words[SPANS], words[N_SPANS], 2, np.int64)
     private = array_at(words[PRIVATE_NUMBERS], 3, np.int64)
-    words[POS], n, words[STATUS] = split(data, lo, hi, subscriptions, spans, private)
+    words[POS], n, words[OURS], words[STATUS] = split(data, lo, hi, subscriptions, words[VERSION], spans, private)
     return n

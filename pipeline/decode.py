@@ -42,7 +42,7 @@ class Split:
     `forward` holds the byte spans [start, end), prefixes included, of frames that are not ours; it is valid until the next split.
     """
 
-    status: int  # MORE: no complete frame left; CLOCK, END: behind such a frame; LOST: framing is lost at pos
+    status: int  # MORE: no complete frame left; CLOCK, END: behind such a frame; LOST: framing is lost at pos, more bytes must come
     pos: int  # behind the last frame walked
     forward: npt.NDArray[np.int64]
     clock_ts: int = 0  # ns, of a CLOCK
@@ -75,6 +75,7 @@ def counts_of(counted: npt.NDArray[np.int64]) -> dict[str, int]:
     n = [int(c) for c in counted]
     decoded, forwarded, late, bad, private = n[: wire.N_OUTCOMES]
     out = {"messages": decoded + forwarded + late + bad, "decoded": decoded, "forwarded": forwarded, "late": late, "bad": bad, "private": private}
+    out |= {"resyncs": n[wire.RESYNCS], "skipped_bytes": n[wire.SKIPPED]}
     return out | {f"bad_{r.replace(' ', '_')}": n[wire.N_OUTCOMES + k] for k, r in enumerate(wire_message.REASONS) if r}
 
 
@@ -257,15 +258,11 @@ class Decode:
         self._control[wire_step.CAPACITY] = self._segment.capacity
 
     def _frames(self, chunk: Chunk) -> int:
-        """Complete frames of a chunk that could make a row."""
-        n, pos = 0, chunk.lo
-        prefix = chunk.data.data
-        while chunk.hi - pos >= 4:
-            length = int.from_bytes(prefix[pos : pos + 4], "big")
-            pos += 4 + length
-            if pos > chunk.hi:
-                break
-            n += length >= SMALLEST_FRAME - 4
+        """Frames of ours in a chunk; each makes a row at most."""
+        n, pos, status = 0, chunk.lo, CLOCK
+        while status in (CLOCK, END, wire.FULL):
+            wire_step.split_step(self._address, pos, chunk.hi)
+            n, pos, status = n + self._words[wire_step.OURS], self._words[wire_step.POS], self._words[wire_step.STATUS]
         if n > self._table.capacity:
             raise DataError(
                 f"chunk {chunk.number} holds {n} messages, more than the {self._table.capacity} rows of a segment of table {self._table.name}. "
@@ -282,7 +279,7 @@ class Decode:
 
     @property
     def lost(self) -> bool:
-        """True if the last chunk stopped at an impossible length prefix: nothing behind it can be read."""
+        """True if framing is lost at the end of the last chunk: more bytes must come to find it again."""
         return self._words[wire_step.STATUS] == LOST
 
     def counts(self) -> dict[str, int]:

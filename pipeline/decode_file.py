@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 BLOCK = 4 << 20  # bytes read at a time
 RECORDS = 16_384  # messages of a row group
 PADDING = 64
+HOPELESS = 32 << 20  # bytes without a frame after which a file is given up
 
 
 def main(conf: DecodeConf) -> dict[str, int]:
@@ -89,7 +90,7 @@ def _journal(path: Path) -> Iterator[tuple[Array, int, bool]]:
 
 
 class _Walk:
-    """Frames so far, and the start of a frame whose end has not come yet."""
+    """Frames so far, and the start of a frame whose end has not come yet: `rest` where it will come, `end` if nothing follows."""
 
     def __init__(self, path: Path, req_ids: Iterable[int] | None) -> None:
         entries = [(q, 0, 0, wire_fields.LIVE, 0, 0) for q in req_ids or ()]
@@ -100,13 +101,13 @@ class _Walk:
         self.ends = np.zeros(wire_message.MAX_FIELDS, np.int64)
         self.version = wire_message.version_row(SERVER_VERSION)
         self.records = np.zeros(RECORDS, wire_message.MESSAGE)
-        self.rest = np.zeros(0, np.uint8)
+        self.rest = self.end = np.zeros(0, np.uint8)
         self.ordinal = 0
         self.lost = False
 
     def feed(self, block: Array, n: int, whole: bool, writer: pq.ParquetWriter) -> None:
         """Decode the complete frames of the rest and the block; `whole` = what is left then is not continued."""
-        if self.lost:
+        if len(self.rest) > HOPELESS:
             return
         hi = len(self.rest) + n
         data = np.zeros(hi + PADDING, np.uint8)
@@ -120,10 +121,9 @@ class _Walk:
             if n_records:
                 writer.write_batch(rows(data, self.records[:n_records], pos, self.ordinal))
                 self.ordinal += n_records
-        self.rest = data[pos:hi] if not whole else self.rest
         self.lost = status == wire.LOST
-        if self.lost:
-            self.rest = data[pos : min(hi, pos + PADDING)]
+        self.end = data[pos:hi] if not whole or self.lost else data[:0]
+        self.rest = self.end if not whole else data[:0]
 
     def finish(self, writer: pq.ParquetWriter) -> None:
         """A frame that was cut off, or where the framing was lost, is the last row."""
@@ -131,13 +131,11 @@ class _Walk:
             raise DataError(
                 f"{self.path} holds no frame: a frame is a 4-byte big-endian length and so many bytes. Name a file of wire frames, or a session directory."
             )
-        if not len(self.rest):
+        if not len(self.end):
             return
-        reason = wire_message.LOST_FRAMING
-        if not self.lost:
-            reason = wire_message.CUT_OFF
-            self.counts[wire_message.BAD] += 1
-            self.counts[wire.N_OUTCOMES + reason] += 1
+        reason = wire_message.LOST_FRAMING if self.lost else wire_message.CUT_OFF
+        self.counts[wire_message.BAD] += 1
+        self.counts[wire.N_OUTCOMES + reason] += 1
         last = np.zeros(1, wire_message.MESSAGE)
         last["outcome"], last["reason"], last["req_id"] = wire_message.BAD, reason, -1
-        writer.write_batch(rows(self.rest, last, min(len(self.rest), PADDING), self.ordinal))
+        writer.write_batch(rows(self.end, last, min(len(self.end), PADDING), self.ordinal))

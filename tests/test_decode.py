@@ -107,7 +107,7 @@ def test_split_gives_clock_end_and_loss():
     assert decode.split(data, split.pos, len(data) - 64).status == LOST
     decode.step(Chunk(data, split.pos, len(data) - 64, 0, 0))
     assert decode.lost
-    assert decode.counts()["bad_framing_lost"] == 1
+    assert decode.counts()["bad"] == 0  # counted when it is found again
 
 
 def test_more_foreign_runs_than_there_is_room_for_are_still_all_forwarded():

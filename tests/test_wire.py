@@ -126,7 +126,8 @@ def mixed(n: int, seed: int, ours: int = 100) -> list[bytes]:
         elif kind < 0.96:
             out.append(naive.frame(45, 6, q, 49, r.choice([0, -1, "0.123456789012345678901"])))
         elif kind < 0.98:
-            out.append(naive.frame(r.choice([4, 58, 81, 9, 15]), 2, q, 2104, "a farm is " + "very " * r.randrange(30) + "well"))
+            text = "a farm is " + "very " * r.randrange(30) + "well"
+            out.append(naive.frame(*r.choice([(4, 2, q, 2104, text, ""), (81, q, "0.01", "9c0001", 3), (9, 1, q), (15, 1, text), (10, 0, q, text, *[""] * 9, text)])))
         else:
             out.append(naive.frame(99, q, 4, T + k, p))
     return out
@@ -315,16 +316,17 @@ def test_an_empty_size_is_missing_until_it_comes():
 )
 def test_a_malformed_frame_is_bad_for_a_reason(fields, reason):
     data = naive.frame(*fields)
-    for every in (0, 1):
-        _, _, _, counts, samples = decode(data, {7: 3}, every)
+    for every in (0, 1):  # a frame with a wrong number of fields is judged when another follows it
+        _, _, _, counts, samples = decode(data + naive.frame(2, 6, 7, 0, 1), {7: 3}, every)
         assert counts[wire_message.BAD] == 1
         assert counts[wire.N_OUTCOMES + REASONS.index(reason)] == 1
+        assert counts[wire.RESYNCS] == 0
         assert tuple(samples[0]) == (0, len(data), REASONS.index(reason))
 
 
 @pytest.mark.pure
 def test_a_frame_without_a_final_nul_is_bad():
-    data = naive.frame(2, 6, 7, 0, 100)[:-1] + b"0"
+    data = naive.frame(2, 6, 7, 0, 100)[:-1] + b"0" + naive.frame(2, 6, 7, 0, 100)
     assert decode(data, {7: 3})[3][wire.N_OUTCOMES + wire_message.NO_NUL] == 1
 
 
@@ -377,54 +379,12 @@ def test_a_mixed_stream_equals_python(every):
     assert all(same(a, b) for a, b in zip(got, want)), next((a, b) for a, b in zip(got, want) if not same(a, b))
 
 
-def test_mutated_frames_are_accepted_only_if_python_accepts_them():
-    r = random.Random(5)
-    ours = {q: q for q in range(100)}
-    alphabet = b"0123456789.-\0eE+ ;" + bytes([0, 255, 128])
-    frames = []
-    for f in mixed(20_000, seed=9):
-        body = bytearray(f[4:])
-        for _ in range(r.choice([1, 1, 1, 2, 5])):
-            k = r.randrange(len(body))
-            what = r.random()
-            if what < 0.5:
-                body[k] = r.choice(alphabet)
-            elif what < 0.75:
-                body.insert(k, r.choice(alphabet))
-            elif len(body) > 3:
-                del body[k]
-        if bytes(body[:5]) not in (b"9001\0", b"9003\0"):
-            frames.append(len(body).to_bytes(4, "big") + bytes(body))
-    data = b"".join(frames)
-    _, messages, status, counts, _ = decode(data, ours)
-    wanted, outcomes = naive.decode([f[4:] for f in frames], ours)
-    assert status == wire.MORE
-    assert counts[wire_message.DECODED] == outcomes.count("decoded") > 3_000
-    assert counts[wire_message.BAD] == len(outcomes) - outcomes.count("decoded") - outcomes.count("forwarded") > 3_000
-    for k, reason in enumerate(REASONS[1:], 1):
-        assert counts[wire.N_OUTCOMES + k] == outcomes.count(reason), reason
-    messages["req_id"] = messages["symbol"]
-    want = [expected(s) for s in wanted if s.what]
-    assert len(messages) == len(want)
-    assert all(same(said(m), w) for m, w in zip(messages, want))
-
-
 def test_a_full_record_array_stops_the_walk_where_it_goes_on():
     data = b"".join(naive.frame(2, 6, 7, 0, k) for k in range(10))
     pos, messages, status, _, _ = decode(data, {7: 0}, capacity=4)
     assert status == wire.FULL
     assert list(messages["quantity"]) == [0, 1, 2, 3]
     assert list(decode(data[pos:], {7: 0})[1]["quantity"]) == [4, 5, 6, 7, 8, 9]
-
-
-@pytest.mark.pure
-@pytest.mark.parametrize("length", [0, 1, (16 << 20) + 1, 905_982_777])
-def test_an_impossible_length_loses_the_framing(length):
-    good = naive.frame(2, 6, 7, 0, 5)
-    data = good + length.to_bytes(4, "big") + good
-    pos, messages, status, counts, _ = decode(data, {7: 0})
-    assert (pos, len(messages), status) == (len(good), 1, wire.LOST)
-    assert counts[wire.N_OUTCOMES + wire_message.LOST_FRAMING] == 1
 
 
 @pytest.mark.pure
@@ -441,7 +401,7 @@ def test_requests_that_share_a_place_of_the_table_are_told_apart():
 
 def split(data: bytes, ours: dict[int, int], lo: int = 0, capacity: int = 64):
     spans, private = np.zeros((capacity, 2), np.int64), np.zeros(3, np.int64)
-    pos, n, status = wire.split(padded(data), lo, len(data), table(ours), spans, private)
+    pos, n, _, status = wire.split(padded(data), lo, len(data), table(ours), 3, spans, private)
     return pos, [tuple(s) for s in spans[:n].tolist()], status, private.tolist()
 
 
