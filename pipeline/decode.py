@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tickarrow.jit import book, wire, wire_fields, wire_message, wire_step
+from tickarrow.jit import book, wire, wire_fields, wire_frames, wire_message, wire_step
 from tickarrow.jit.wire_step import N_ASIDE, NEW_BAD, NO_ROOM, POS, SELDOM, STATUS, step
 from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.decode_tables import Floats, SideTables
@@ -194,6 +194,10 @@ class Decode:
         elif split.status == END:
             split.end = (int(self._private[0]), int(self._private[1]), int(self._private[2]))
         return split
+
+    def resync(self, data: Bytes, lo: int, hi: int) -> int:
+        """First place behind `lo` where two frames in a row are sound, whatever else may become one with more bytes; -1 = none."""
+        return int(wire_frames.search(data, lo, hi, -1, wire_message.version_row(self._server_version), False))
 
     def step(self, chunk: Chunk) -> Batch:
         """Decode the complete frames of a chunk; `chunk.lo` moves behind the last of them."""

@@ -79,7 +79,7 @@ class Gateway:
         self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self.tag = conf, universe, pipeline, journal, lock_step, tag
         self.ib = ib_async.IB()
         client = self.ib.client
-        client.conn = self.tap = Tap(client.conn, pipeline.decode, self._on_chunk, self._on_read, self._on_end, self._on_lost, lock_step)
+        client.conn = self.tap = Tap(client.conn, pipeline.decode, self._on_chunk, self._on_read, self._on_end, self._on_lost, lock_step, self._on_resync)
         if lock_step:
             client.MaxRequests = 0  # pacing counts market time there
         if simulated:
@@ -330,6 +330,10 @@ class Gateway:
         self._apply_controls()  # what came after the last chunk
         self.sent = sent
         self._done.set()
+
+    def _on_resync(self, skipped: int) -> None:
+        self._controls.append(Control(kind=ControlKind.RESYNC, value=float(skipped)))
+        self.tell(f"{self.where}: {skipped} bytes were no frames and are skipped; quotes are uncertain until they come anew")
 
     def _on_lost(self, why: str) -> None:
         if self.lock_step or not self._ready:

@@ -17,6 +17,8 @@ from tickarrow.pipeline.batch import PAD, Chunk
 from tickarrow.pipeline.decode import CLOCK, END, LOST, Decode
 
 RING_BYTES = 4 << 20
+LONG = 64 << 10  # bytes of a frame that is suspect if it does not become complete
+STALL_S, LOST_S, LOST_BYTES = 1.0, 2.0, 1 << 20  # after which such a frame is passed by, and after which lost framing is given up
 
 
 class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
@@ -29,14 +31,24 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
     on_chunk : called with each chunk and the `perf_counter_ns` of its arrival
     on_read : called when all chunks of a read are handed over
     on_end : called with the three counters of the simulator's end frame
-    on_lost : called with one sentence when the framing of the stream is lost
+    on_lost : called with one sentence when the framing of the stream is lost for good: the connection must be made anew
     lock_step : chunks end at clock frames
+    on_resync : called with the number of bytes that were dropped because no frame became complete in them for a second. What the decoder
+        skips by itself is not told here: it is in its rows
+
+    Notes
+    -----
+    Where the length of a frame is impossible the decoder searches for the next frames; it may have to wait for more bytes. A length that
+    is possible but wrong leads beyond the data, and the wait for its end would swallow what comes. Both are looked at again a second later.
     """
 
     def __init__(
         self, old: Connection, decode: Decode, on_chunk: Callable[[Chunk, int], None], on_read: Callable[[], None],
         on_end: Callable[[tuple[int, int, int]], None], on_lost: Callable[[str], None], lock_step: bool,
+        on_resync: Callable[[int], None] = lambda skipped: None,
     ) -> None:  # fmt: skip
+        self.on_resync = on_resync
+        self._timer: asyncio.TimerHandle | None = None
         self.decode, self.on_chunk, self.on_read, self.on_end, self.on_lost, self.lock_step = decode, on_chunk, on_read, on_end, on_lost, lock_step
         self._ring = np.zeros(RING_BYTES + PAD, np.uint8)
         self._view = memoryview(self._ring)[:RING_BYTES]  # type: ignore[arg-type]
@@ -49,6 +61,11 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
         super().reset()
         self._read = self._walked = self._write = 0  # start of the open chunk, of the next frame, of free room
         self._greeted = False
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._go_on()
+        super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # All free room, more than a socket buffers: one read empties the socket, so that a quote is not torn between two stamps.
@@ -68,6 +85,8 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
             split = self.decode.split(self._ring, self._walked, self._write)
             if len(split.forward):
                 self.hasData.emit(b"".join(bytes(self._view[a:b]) for a, b in split.forward))
+            if split.pos > self._walked:
+                self._go_on()
             self._walked = split.pos
             if split.status == CLOCK:
                 if split.clock_number != self.next_chunk:
@@ -79,13 +98,52 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
                 self.on_end(split.end)
             else:
                 break
-        if split.status == LOST:
-            self.on_lost(f"the framing of the stream is lost at byte {split.pos}: the length of a frame is impossible")
-            return
         if not self.lock_step and self._walked > self._read:
             self._hand_over(self._write, ts, arrival)
         self.on_read()
         self._make_room()
+        if split.status == LOST or self._suspect():
+            self.look(time.monotonic(), split.status == LOST)
+
+    def _suspect(self) -> bool:
+        """A long frame has begun and is not complete."""
+        return self._write - self._walked >= 4 and int.from_bytes(self._view[self._walked : self._walked + 4], "big") > LONG
+
+    def _go_on(self) -> None:
+        """A frame was walked: nothing is stuck."""
+        self._stuck = 0.0  # since when; 0 = not at all
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def look(self, now: float, lost: bool) -> None:
+        """Decide on bytes in which no frame becomes complete: wait, pass them by, or give up.
+
+        Parameters
+        ----------
+        now : monotonic seconds
+        lost : framing is lost; else a long frame is awaited, which may well be right
+        """
+        self._stuck = self._stuck or now
+        waiting = self._write - self._walked
+        if now - self._stuck >= STALL_S and not self.lock_step:
+            found = self.decode.resync(self._ring, self._walked, self._write)
+            if found >= 0:
+                skipped = found - self._walked
+                self._read = self._walked = found
+                self._go_on()
+                self.on_resync(skipped)
+                self._drain(time.perf_counter_ns(), time.time_ns())
+                return
+        if lost and (now - self._stuck >= LOST_S or waiting > LOST_BYTES or self.lock_step):
+            self._go_on()
+            self.on_lost(f"the framing of the stream is lost: no frame in {waiting} bytes")
+        elif self._timer is None and self.transport is not None:
+            self._timer = asyncio.get_running_loop().call_later(STALL_S, self._look_again, lost)  # no byte may come by then
+
+    def _look_again(self, lost: bool) -> None:
+        self._timer = None
+        self.look(time.monotonic(), lost)
 
     def _greet(self) -> bool:
         """Pass the handshake's answer on; it comes before any message and comes alone, and its first field is the server version."""

@@ -127,7 +127,8 @@ def mixed(n: int, seed: int, ours: int = 100) -> list[bytes]:
             out.append(naive.frame(45, 6, q, 49, r.choice([0, -1, "0.123456789012345678901"])))
         elif kind < 0.98:
             text = "a farm is " + "very " * r.randrange(30) + "well"
-            out.append(naive.frame(*r.choice([(4, 2, q, 2104, text, ""), (81, q, "0.01", "9c0001", 3), (9, 1, q), (15, 1, text), (10, 0, q, text, *[""] * 9, text)])))
+            others = [(4, 2, q, 2104, text, ""), (81, q, "0.01", "9c0001", 3), (9, 1, q), (15, 1, text), (10, 0, q, text, *[""] * 9, text)]
+            out.append(naive.frame(*r.choice(others)))
         else:
             out.append(naive.frame(99, q, 4, T + k, p))
     return out
