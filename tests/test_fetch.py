@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import struct
+import subprocess
 import threading
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import ib_async
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import COMMAND
 from hypothesis import given
 from hypothesis import strategies as st
+from test_simulator import NAMES, SECOND, connected, eventually, gateway, walk
 
 from tickarrow.configs.fetch import FetchConf
 from tickarrow.configs.gateway import GatewayConf
@@ -41,8 +47,8 @@ class Fake:
     whole_seconds : a page that is cut inside a second gives the rest of it, as IBKR does
     """
 
-    def __init__(self, ticks, errors=None, whole_seconds=True, die_after=None):
-        self.ticks, self.errors, self.whole_seconds, self.die_after = ticks, errors or {}, whole_seconds, die_after
+    def __init__(self, ticks, errors=None, whole_seconds=True, die_after=None, delay=0.0):
+        self.ticks, self.errors, self.whole_seconds, self.die_after, self.delay = ticks, errors or {}, whole_seconds, die_after, delay
         self.asked = []  # symbol, kind, start or bar size
         self.ids = {}
 
@@ -73,6 +79,7 @@ class Fake:
                         writer.close()
                         return
                     self.history(send, f)
+                    await asyncio.sleep(self.delay)
 
     def details(self, send, f):
         symbol, req = f[4], f[2]
@@ -285,6 +292,55 @@ def test_an_interrupted_run_goes_on_without_asking_again(tmp_path):
         result = fetch.main(conf(port, tmp_path / "torn", ["AAA", "BBB"]))
     assert again.asked == []
     assert sum(result["outcomes"][0].rows.values()) == 5000
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_command_goes_on_where_it_was(tmp_path, how):
+    ticks = {("AAA", "TRADES"): seconds(6000, 3), ("AAA", "BID_ASK"): seconds(500, 3, 2)}
+    with served(slow := Fake(ticks, delay=0.1)) as port:
+        settings = ["gateway.kind=simulator", f"gateway.port={port}", f"gateway.speed={SPEED}", "symbols=[AAA]", f"first={DAY}", f"out={tmp_path / 'h'}"]
+        command = subprocess.Popen([COMMAND, "fetch", *settings], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while len(slow.asked) < 3 and time.monotonic() < deadline and command.poll() is None:
+            time.sleep(0.01)
+        command.send_signal(how)
+        _, said = command.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert command.returncode == 130
+        assert "the same command goes on from here" in said
+    first = slow.asked
+    assert 3 <= len(first) < 8, said
+    with served(fake := Fake(ticks)) as port:
+        result = fetch.main(conf(port, tmp_path / "h"))
+    assert result["outcomes"][0].rows == {"TRADES": 6000, "BID_ASK": 500}
+    assert len(set(first) & set(fake.asked)) <= 1  # the answer that was on its way
+    mine = [r["ts_event"] // 10**9 for r in rows(tmp_path / "h/ticks/AAA" / f"{DAY}.parquet") if r["kind"] == "trade"]
+    assert mine == ticks["AAA", "TRADES"].tolist()
+
+
+def test_the_simulated_gateways_past_is_fetched_row_for_row(tmp_path):
+    market = walk(4000)
+
+    async def main():
+        async with gateway(market, speed=1000.0) as (simulator, port):
+            ib, _ = await connected(port, 7)
+            ib.client.reqMktData(ib.client.getReqId(), ib_async.Stock("BAC", "SMART", "USD"), "", False, False, [])
+            await eventually(lambda: simulator.feed.begun and simulator.feed.market_now() > market[-1][0] + SECOND, 20.0)
+            c = conf(port, tmp_path, ["BAC", "IBM"], first="2013-10-08", regular_hours=False, ticks=["TRADES", "BID_ASK", "MIDPOINT"], bars=["1 min"])
+            c.gateway.speed = 1000.0
+            result = await asyncio.to_thread(fetch.main, c)
+            ib.disconnect()
+            return result
+
+    result = asyncio.run(main())
+    assert result["errors"] == []
+    for row, symbol in enumerate(("BAC", "IBM")):
+        table = pq.read_table(tmp_path / "ticks" / symbol / "2013-10-08.parquet")
+        for kind, names, columns in ((1, "trade", ("price", "size")), (0, "quote", ("bid", "bid_size", "ask", "ask_size"))):
+            got = table.filter(pa.array(table["kind"].to_numpy() == names)).select(["ts_event", *columns])
+            places = [NAMES.index(c) for c in columns]
+            expected = [(r[0] // SECOND * SECOND, *(r[k] for k in places)) for r in market if r[1] == row and r[2] == kind]
+            assert [tuple(r.values()) for r in got.to_pylist()] == expected
 
 
 def test_a_kind_that_is_asked_for_later_joins_the_file(tmp_path):
