@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tickarrow.configs.pipeline import SessionExportConf
-from tickarrow.jit import wire_message
-from tickarrow.jit.wire_message import DATA_TYPE, DECODED, DEPTH, EXCHANGE, FORWARDED, LAST_TRADE
+from tickarrow.jit.wire_message import BAD, DATA_TYPE, DECODED, DEPTH, EXCHANGE, FORWARDED, LAST_TRADE, LATE, RESYNC
 from tickarrow.pipeline import messages
 from tickarrow.pipeline.batch import PAD
 from tickarrow.pipeline.decide import Control
@@ -165,7 +164,7 @@ class _Walk:
                 self.files.add(kind, ts, symbol, batch)
 
     def _messages(self, block: Block) -> tuple[Array, Array, pa.RecordBatch]:
-        ours = np.isin(block.messages["outcome"], (DECODED, wire_message.LATE, wire_message.BAD)) & (block.messages["req_id"] >= 0)
+        ours = np.isin(block.messages["outcome"], (DECODED, LATE, BAD)) & (block.messages["req_id"] >= 0)
         m, ts = block.messages[ours], block.message_ts[ours]
         batch = messages.rows(block.data, m, block.end, self.ordinal, ts, block.message_chunk[ours], self.symbols)
         self.ordinal += len(m)
@@ -191,12 +190,15 @@ class _Walk:
         return control_batch(said, self.symbols)
 
     def _note_control(self, block: Block) -> None:
-        """Rows of `control` from frames: IBKR's errors and notices, tick sizes, data types."""
+        """Rows of `control` from frames: IBKR's errors and notices, tick sizes, data types, and where framing was lost and found again."""
         m = block.messages
+        resync = (m["outcome"] == BAD) & (m["role"] == RESYNC)
         told = (m["outcome"] == FORWARDED) | ((m["outcome"] == DECODED) & (m["role"] == DATA_TYPE))
-        for k in np.flatnonzero(told):
-            fields = messages.payload(block.data, int(m["at"][k]), block.end)
-            if fields[0] == ERROR and len(fields) > 4:
+        for k in np.flatnonzero(told | resync):
+            fields, value = messages.payload(block.data, int(m["at"][k]), block.end), None
+            if resync[k]:
+                kind, request, code, text, value = "resync", "", "", "bytes skipped inside a chunk", float(m["quantity"][k])
+            elif fields[0] == ERROR and len(fields) > 4:
                 kind, request, code, text = "error", fields[2], fields[3], fields[4]
             elif fields[0] == TICK_REQ_PARAMS and len(fields) > 4:
                 kind, request, code, text = "tick_req_params", fields[1], "", "|".join(fields[2:5])
@@ -211,7 +213,7 @@ class _Walk:
             seq = self.decode.rows - len(block.ticks["chunk"]) + int(np.searchsorted(block.ticks["chunk"], chunk))
             self.control.append({
                 "seq": seq, "ts": int(block.message_ts[k]), "chunk": chunk, "kind": kind, "symbol": symbol, "req": number, "gen": generation,
-                "code": _whole(code), "text": text or None,
+                "code": _whole(code), "value": value, "text": text or None,
             })  # fmt: skip
 
     def _note_longer(self, block: Block) -> None:
