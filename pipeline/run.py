@@ -117,7 +117,7 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     return {
         "lock_step": lock_step, "chunks": journal.chunks,
         "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
-        "left_out": ended.get("left_out", {}),
+        "left_out": ended.get("left_out", {}), "faults": ended.get("faults", {}),
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 
 import ib_async
 import pytest
-from commands import COMMAND, tickarrow
+from commands import COMMAND, SMALL, run, tickarrow
 from naive_simulator import Client
 from test_simulator import connected, eventually
 
@@ -143,3 +144,15 @@ def test_fault_scripts_are_faults(name, kinds):
     assert (simulator.faults is None) == (kinds == 0)
     assert len({f.kind for f in conf.gateway.faults}) >= kinds
     assert compose("run", [f"faults={name}"]).gateway.faults == conf.gateway.faults
+
+
+def test_a_run_in_lock_step_counts_what_a_halt_keeps_back(tmp_path):
+    halt = "gateway.faults=[{kind: halt, at_s: 30, for_s: 20, symbols: [AAA,BBB]}]"
+    summary, session = run(*SMALL, "source.max_rows=20000", halt, cwd=tmp_path)
+    kept = json.loads((session / "manifest.json").read_text())["faults"]["halt"]
+    assert kept["times"] == 1
+    assert kept["updates"] > 100
+    # two quotes in force at the end of the halt, and a trade each of all that was missed
+    assert summary["quotes"] + kept["updates"] == 20_000 - summary["trades"] - kept["trades"] + 4 == summary["sent_updates"] + kept["updates"]
+    done = tickarrow("replay", f"session={session}", cwd=tmp_path)
+    assert done.stdout.startswith("identical"), done
