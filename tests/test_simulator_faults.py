@@ -251,7 +251,7 @@ def test_every_frame_arrives_or_is_counted(kind, conf):
             c.subscribe(1, "BAC")
             c.subscribe(2, "IBM")
             with contextlib.suppress(TimeoutError, AssertionError):
-                await asyncio.wait_for(c.until("9003"), 1.5)
+                await asyncio.wait_for(c.until("9003"), 1.5 if kind == "half_open" else 5)
             c.close()
             await eventually(lambda: not simulator.sessions)
             got = sum(f[0] in ("1", "2", "45", "46") for f in frames(bytes(c.received))[0])
@@ -265,7 +265,7 @@ def test_every_frame_arrives_or_is_counted(kind, conf):
 
 def test_a_restart_rolls_order_ids_back_and_keeps_what_works():
     async def main():
-        fault = FaultConf("restart", at_s=0.5, for_s=0.3)
+        fault = FaultConf("restart", at_s=0.5, for_s=0.5)
         async with gateway(TICKS, faults=[fault], speed=1.0, latency_ms=0.0) as (_, port):
             c = await Client.connect(port)
             c.subscribe(1, "BAC")
@@ -277,7 +277,7 @@ def test_a_restart_rolls_order_ids_back_and_keeps_what_works():
                 pass
             with pytest.raises(ConnectionRefusedError):
                 await Client.connect(port)
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.7)
             again = await Client.connect(port)
             assert (await again.until("9"))[-1] == ["9", "1", "1"]
             again.send(5, 1)
@@ -299,7 +299,7 @@ def test_a_restart_rolls_order_ids_back_and_keeps_what_works():
 
 def test_a_half_open_connection_is_silent_then_everything_comes():
     async def main():
-        async with gateway(TICKS, faults=[FaultConf("half_open", at_s=0.5, for_s=0.5)], speed=1.0) as (_, port):
+        async with gateway(TICKS, faults=[FaultConf("half_open", at_s=0.5, for_s=1.0)], speed=1.0) as (_, port):
             c = await Client.connect(port)
             c.subscribe(1, "BAC")
             await c.until("1", matching=lambda f: f[4] == "10.48")
@@ -535,7 +535,7 @@ def test_equal_seeds_give_equal_bytes():
 
 def test_a_giant_packet():
     async def main():
-        async with gateway(TICKS, faults=[FaultConf("giant", at_s=0.2, for_s=0.5)], speed=1.0) as (_, port):
+        async with gateway(TICKS, faults=[FaultConf("giant", at_s=0.2, for_s=1.0)], speed=1.0) as (_, port):
             c = await Client.connect(port)
             c.subscribe(1, "BAC")
             await c.until("1", matching=lambda f: f[4] == "10.18")
@@ -550,7 +550,7 @@ def test_a_giant_packet():
 
 def test_a_notice_of_the_historical_farm():
     async def main():
-        async with gateway(TICKS, faults=[FaultConf("hmds_flap", at_s=0.2, for_s=0.5)], speed=2.0) as (_, port):
+        async with gateway(TICKS, faults=[FaultConf("hmds_flap", at_s=0.2, for_s=1.0)], speed=2.0) as (_, port):
             c = await Client.connect(port)
             c.subscribe(1, "BAC")
             await c.error(2105)
@@ -578,7 +578,7 @@ def test_tws_is_cut_off():
 
 def test_a_competing_session_takes_the_data():
     async def main():
-        async with gateway(TICKS, faults=[FaultConf("displaced", at_s=0.3, for_s=0.4)], speed=2.0) as (simulator, port):
+        async with gateway(TICKS, faults=[FaultConf("displaced", at_s=0.3, for_s=0.8)], speed=2.0) as (simulator, port):
             c = await Client.connect(port, "+END")
             c.subscribe(1, "BAC")
             assert "competing live session" in await c.error(10197)
@@ -653,7 +653,7 @@ def test_data_are_delayed_for_some_time():
 
 def test_data_are_frozen_for_some_time():
     async def main():
-        async with gateway(TICKS, faults=[FaultConf("frozen", at_s=0.3, for_s=0.5)], speed=2.0) as (_, port):
+        async with gateway(TICKS, faults=[FaultConf("frozen", at_s=0.3, for_s=1.0)], speed=2.0) as (_, port):
             c = await Client.connect(port, "+END")
             c.subscribe(1, "BAC")
             await c.until("58", matching=lambda f: f[3] == "2")
@@ -697,7 +697,7 @@ def test_ticks_of_a_cancelled_request_go_on():
             c.send(2, 2, 1)
             await c.error(300)
             stale = bids(await c.until("9003"), "1")
-            assert 10.6 < stale[-1] < 11.2
+            assert 10.6 < stale[-1] < 11.9
             assert simulator.counts()["faults"]["stale_req"]["requests"] == 1
             c.close()
 
