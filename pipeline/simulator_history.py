@@ -161,6 +161,7 @@ def make_bars(past: Past, what: str, size: int | str, lo: int, hi: int) -> list[
     if what == "BID_ASK":
         return _bid_ask_bars(past, size, lo, hi)
     ts, values = past.line(what)
+    sizes = past.size[~np.isnan(past.price)]
     out = []
     start = begin(max(lo, int(ts[0])), size) if len(ts) else hi
     while start < hi:
@@ -169,8 +170,7 @@ def make_bars(past: Past, what: str, size: int | str, lo: int, hi: int) -> list[
         here = values[a:b]
         if what == "TRADES":
             if b > a:
-                there = ~np.isnan(past.price)
-                shares = past.size[there][a:b]
+                shares = sizes[a:b]
                 volume = float(shares.sum())
                 average = float((here * shares).sum()) / volume if volume > 0 else float(here.mean())
                 out.append(Bar(start, here[0], here.max(), here.min(), here[-1], round(volume, 8), round(average, 8), int(b - a)))
