@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tickarrow.configs.source import ImportConf, SourceConf
 from tickarrow.configs.universe import UniverseConf
@@ -108,6 +112,32 @@ def test_a_lean_day_by_hand(lean):
     table = next(source.tables())
     assert table["exchange"].to_pylist() == ["P|Q", "D", "N", "P|", "D", "K|K", "D"]
     assert table["conditions"].to_pylist() == ["1", "20002000", "1", "1", "1", "1;suspicious", "1;suspicious"]
+
+
+def joined(lines):
+    """Twin of the joining of sides, line by line."""
+    out = []
+    for ms, bid, ask in lines:
+        last = out[-1] if out else None
+        one = (bid is None) != (ask is None)
+        if last and one and last["open"] and last["ms"] == ms and (last["bid"] is None) == (ask is None):
+            last["bid"], last["ask"], last["open"] = last["bid"] or bid, last["ask"] or ask, False
+        else:
+            out.append({"ms": ms, "bid": bid, "ask": ask, "open": one})
+    return [(r["ms"], r["bid"], r["ask"]) for r in out]
+
+
+SIDE = st.one_of(st.none(), st.integers(1, 9).map(float))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), SIDE, SIDE), min_size=1, max_size=40))
+def test_the_sides_of_a_millisecond_are_joined_as_line_by_line(lines):
+    lines = sorted(lines, key=lambda line: line[0])
+    with tempfile.TemporaryDirectory() as folder:
+        texts = [f"{ms},{(b or 0) * 10000:g},1,{(a or 0) * 10000:g},1,P,1,0" for ms, b, a in lines]
+        lean_file(Path(folder), "equity/usa/tick", "bac", "20131007", "quote", texts)
+        got = [t for table in opened("lean", folder).tables() for t in table.to_pylist()]
+    assert [((r["ts_event"] - MIDNIGHT) // MS, r["bid"], r["ask"]) for r in got] == joined(lines)
 
 
 def test_lean_days_follow_each_other(lean):
