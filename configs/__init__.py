@@ -32,8 +32,9 @@ def register() -> None:
     }  # fmt: skip
     roots = {
         "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
-        "backtest": pipeline.BacktestConf, "session_compact": pipeline.CompactConf, "session_export": pipeline.SessionExportConf,
-        "market": market.MarketReportConf, "import": source.ImportConf, "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf,
+        "backtest": pipeline.BacktestConf, "session_check": pipeline.SessionCheckConf, "session_compact": pipeline.CompactConf,
+        "market": market.MarketReportConf, "import": source.ImportConf, "record": pipeline.RecordCommandConf,
+        "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf, "session_export": pipeline.SessionExportConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

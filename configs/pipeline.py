@@ -94,6 +94,24 @@ class DecodeConf:
 
 
 @dataclass
+class RecordCommandConf:
+    """tickarrow record."""
+
+    universe: UniverseConf = field(default_factory=UniverseConf)
+    gateway: GatewayConf = field(default_factory=GatewayConf)
+    source: SourceConf = field(default_factory=SourceConf)  # of the simulated gateway
+    record: RecordConf = field(default_factory=RecordConf)
+
+
+@dataclass
+class SessionCheckConf:
+    """tickarrow session check."""
+
+    session: str = MISSING  # directory
+    repair: bool = False  # recover a session that was killed: cut what was not whole, as opening it does
+
+
+@dataclass
 class CompactConf:
     """tickarrow session compact."""
 

@@ -12,3 +12,4 @@ class RecordConf:
     path: str | None = None  # session directory; none = session/ in the run's output directory
     segment_mb: int = 64  # of the journal; it also begins a new segment with each UTC day
     sync_s: float = 0.0  # bring the journal to the disk each so many seconds, against a loss of power; 0 = at the end of each segment
+    until: str | None = None  # tickarrow record ends then: 16:05 (local time, the next one), or after 90s, 30m, 8h, 2d; none = with its gateway

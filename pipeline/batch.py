@@ -90,7 +90,8 @@ class Segment:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
             writer.write_batch(pa.RecordBatch.from_arrays(zeros, schema=self.schema))
         with path.open("r+b") as f:
-            memory = np.frombuffer(mmap.mmap(f.fileno(), 0), np.uint8)
+            self._file = mmap.mmap(f.fileno(), 0)
+        memory = np.frombuffer(self._file, np.uint8)
         whole = pa.py_buffer(memory)
         found = pa.ipc.open_file(pa.BufferReader(whole)).get_batch(0)
         bodies = []
@@ -100,6 +101,10 @@ class Segment:
             dtype, width = _flat(column.type)
             bodies.append(memory[offset : offset + dtype.itemsize * width * self.capacity])
         return bodies
+
+    def release(self) -> None:
+        """Let the system have the memory of a mapped segment back; its rows stay in the file and come again when they are read."""
+        self._file.madvise(mmap.MADV_DONTNEED)
 
     def __getattr__(self, name: str) -> Array:
         raise AttributeError(f"no column {name!r}")
@@ -217,6 +222,8 @@ class Table:
                     raise SessionError(f"table {self.name} has {self.rows:,} rows, all that a session holds. Record in shorter sessions (record.until).")
                 self.counter[2 + len(self.closed)] = old.rows
             self.closed.append(old)
+            if old.path is not None:
+                SECOND.submit(old.release)  # a day of rows would fill the memory
             self.segment, self._spare = self._take_spare(), None
         else:
             self.segment = self._take_spare()

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+import numpy as np
+import numpy.typing as npt
+
 from tickarrow.pipeline.errors import ConfigError
 
 DAYS_AHEAD = 400  # a run that lasts longer sees the exchange as closed
@@ -45,3 +48,12 @@ class Hours:
         """Start of the period of trading that holds this moment, ns UTC; 0 = it has always been open, or is closed."""
         i = bisect_right(self._edges, ts_ns)
         return self._edges[i - 1] if i % 2 == 1 else 0
+
+    def open_s(self, ts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Seconds that the exchange has been open up to each moment (ns UTC); only differences mean something."""
+        if not self.name:
+            return ts / 1e9
+        lengths = np.diff(np.array(self._edges, np.int64)) / 1e9
+        lengths[1::2] = 0.0  # closed
+        opened: npt.NDArray[np.float64] = np.interp(ts, self._edges, np.append(0.0, np.cumsum(lengths)))
+        return opened

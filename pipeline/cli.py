@@ -21,6 +21,7 @@ from tickarrow.pipeline.errors import ConfigError, TickarrowError
 # command -> (module with a function `main(conf)`, what it does). One of two words has its root YAML under `word_word`.
 COMMANDS = {
     "run": ("tickarrow.pipeline.run", "stream a market through a gateway, decide, trade, record the session"),
+    "record": ("tickarrow.pipeline.record", "record market data all day, decide nothing; ends with a quality report (record.until=16:05)"),
     "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
     "train": ("tickarrow.pipeline.train", "train a model set on a source and save it for model_set=NAME"),
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
@@ -29,6 +30,7 @@ COMMANDS = {
     "fetch": ("tickarrow.pipeline.fetch", "historical ticks and bars through the gateway as Parquet files ('symbols=[AAPL]' first=2026-01-05)"),
     "import": ("tickarrow.pipeline.source_import", "ticks of Lean, LOBSTER or Databento as one Parquet file (source=lean source.path=DIR out=FILE.parquet)"),
     "market": ("tickarrow.pipeline.market_report", "facts of the generated market beside those of recorded ticks (real=FILE.parquet)"),
+    "session check": ("tickarrow.pipeline.session_check", "is a session whole, and how good is it; recover a killed one (session=DIR repair=true)"),
     "session export": (
         "tickarrow.pipeline.session_export", "messages, trades, quotes, depth, bars, greeks, control as Parquet by date and symbol (session=DIR out=DIR)"
     ),

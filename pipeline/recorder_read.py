@@ -9,7 +9,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tickarrow.pipeline.errors import SessionError
@@ -20,11 +20,10 @@ CHECKED = 20  # bytes of a header that the checksum covers
 
 @dataclass(slots=True)
 class Cut:
-    """What stands behind the last whole record of a journal."""
+    """Where the whole records of a journal end."""
 
-    path: Path  # last segment
-    end: int  # bytes of it that are whole records
-    torn: int = 0  # bytes behind them that are not zero: a record that was being written
+    ends: dict[Path, int] = field(default_factory=dict)  # segment -> bytes of it that are whole records; zeros may follow
+    torn: int = 0  # bytes behind the last record that are not zero: one that was being written
 
 
 def _crc(header: bytes, payload: bytes | memoryview) -> int:
@@ -88,7 +87,7 @@ def read_journal(directory: Path, cut: Cut | None = None) -> Iterator[tuple[int,
                 if torn and (later := _next_record(data, end, torn, expected)):
                     raise _damaged(directory, expected, path, f"its header is gone, chunk {later} stands behind it")
                 if cut is not None:
-                    cut.path, cut.end, cut.torn = path, end, torn
+                    cut.ends[path], cut.torn = end, torn
                 if torn and path is not paths[-1]:
                     raise _damaged(directory, expected, path, "it is torn, and another file follows")
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
 from tickarrow.configs.pipeline import PipelineConf, ReplayConf
-from tickarrow.pipeline.batch import PAD, Chunk, Table
-from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
-from tickarrow.pipeline.recorder_read import read_journal
-from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK
 from tickarrow.pipeline.session import open_manifest, read_manifest, read_table, versions
+from tickarrow.pipeline.session_feed import feed_session, first_divergence
 from tickarrow.pipeline.universe import Instrument, Universe
 
 
@@ -64,6 +59,8 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
     """
     console = console or Console(stderr=True)
     manifest = open_manifest(directory)
+    if "model_set" not in manifest:
+        raise SessionError(f"session {directory} was recorded without decisions (tickarrow record): there is nothing to replay. Try: tickarrow session check")
     conf = stored_conf(manifest)
     conf.models.engine = engine or manifest["engine"]
     warm_kernels(console)
@@ -73,9 +70,9 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
             console.print(f"recorded with {name} {manifest['versions'].get(name)}, replayed with {now}", style="dim")
     with Progress(*progress_columns(), console=console, transient=True) as progress:
         bar = progress.add_task("replaying", total=manifest["chunks"])
-        for done in _feed(pipeline, directory):
-            if done % 1024 == 0:
-                progress.update(bar, completed=done)
+        for chunk, _ in feed_session(pipeline, directory):
+            if chunk.number % 1024 == 0:
+                progress.update(bar, completed=chunk.number)
     recovered = manifest["state"] == "recovered"
     for name in ("ticks", "depth", "bars", "greeks", "decisions"):
         if said := first_divergence(read_table(directory, name), getattr(pipeline.tables, name), prefix=recovered):
@@ -87,52 +84,17 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
     return digests["decision_digest"]
 
 
+def stored_universe(manifest: dict[str, Any]) -> Universe:
+    """The universe of a session."""
+    return Universe(tuple(Instrument(s, i, tick) for i, (s, tick) in enumerate(zip(manifest["universe"], manifest["tick_size"]))))
+
+
 def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
-    universe = Universe(tuple(Instrument(s, i, tick) for i, (s, tick) in enumerate(zip(manifest["universe"], manifest["tick_size"]))))
+    universe = stored_universe(manifest)
     stored = manifest["model_set"]
     model_set = load_set(stored["path"], feature_columns(conf.features), feature_digest(conf.features))
     if model_set.digest != stored["digest"]:
         raise SessionError(f"model set {stored['path']} is no longer the one of the session: its digest is {model_set.digest}, recorded {stored['digest']}.")
-    return Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=partial(Table, keep=True))
-
-
-def read_control(directory: Path) -> list[Control]:
-    """The control events of a session, in order."""
-    events = [Control(**row) for row in read_table(directory, "control").select(CONTROL.names).to_pylist()]
-    for event in events:
-        event.chunk = -1 if event.chunk == NO_CHUNK else event.chunk
-    return events
-
-
-def _feed(pipeline: Pipeline, directory: Path) -> Iterator[int]:
-    """Push chunks and control events in their recorded order; yields the number of chunks done."""
-    events = read_control(directory)
-    applied = 0
-    buffer = np.zeros(1 << 20, np.uint8)
-    for number, ts, data in read_journal(directory):
-        while applied < len(events) and events[applied].chunk < number:
-            pipeline.apply(events[applied])
-            applied += 1
-        if len(data) + PAD > len(buffer):
-            buffer = np.zeros(2 * len(data) + PAD, np.uint8)
-        buffer[: len(data)] = np.frombuffer(data, np.uint8)
-        pipeline.feed(Chunk(buffer, 0, len(data), ts, number))
-        yield number + 1
-    for event in events[applied:]:
-        pipeline.apply(event)
-
-
-def first_divergence(recorded: pa.Table, now: Table, prefix: bool = False) -> str:
-    """The first row and column in which two tables differ bit for bit; empty if none does. `prefix`: what was recorded may end early."""
-    first, text = min(len(recorded), now.rows), ""
-    if len(recorded) != now.rows and not (prefix and len(recorded) < now.rows):
-        text = f"{now.name} has {now.rows:,} rows, recorded {len(recorded):,}"
-    for name in now.schema.names:
-        a, b = recorded.column(name).to_numpy(), now.column(name)
-        n = min(len(a), len(b), first)
-        nan = np.isnan(a[:n]) & np.isnan(b[:n]) if a.dtype.kind == "f" else np.zeros(n, bool)
-        differs = np.flatnonzero((a[:n].view(f"u{a.itemsize}") != b[:n].view(f"u{b.itemsize}")) & ~nan)
-        if len(differs) and differs[0] < first:
-            first = int(differs[0])
-            text = f"{now.name} row {first:,}, column {name}: {b[first]} now, {a[first]} recorded"
-    return text
+    pipeline = Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=partial(Table, keep=True))
+    pipeline.decode.server_version = manifest["server_version"]
+    return pipeline

@@ -22,8 +22,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from tickarrow.configs.pipeline import RunConf
+from tickarrow.configs.pipeline import RecordCommandConf, RunConf
 from tickarrow.pipeline import summary
+from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.pipeline import Pipeline
@@ -54,7 +55,7 @@ def main(conf: RunConf) -> dict[str, Any]:
     session.manifest |= {
         "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
         "tick_size": [i.tick_size for i in universe], "model_set": {"path": str(model_set.path), "digest": model_set.digest},
-        "engine": engine.name, "feature_digest": pipeline.features.digest,
+        "engine": engine.name, "server_version": SERVER_VERSION, "feature_digest": pipeline.features.digest,
     }  # fmt: skip
     session.write_manifest()
     span = (source.start_ns, source.end_ns) if source is not None else None
@@ -104,9 +105,11 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port
         if simulated:
-            port = await stack.enter_async_context(_simulator(conf, ended))
+            port = await stack.enter_async_context(simulator_child(conf, ended))
         try:
             await gateway.connect(conf.gateway.host, port)
+            session.manifest["server_version"] = pipeline.decode.server_version
+            session.write_manifest()
             gc.collect()
             gc.freeze()
             gc.disable()  # the loop makes no cycles; a collection would stall a tick
@@ -146,7 +149,7 @@ async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, 
 
 
 @contextlib.asynccontextmanager
-async def _simulator(conf: RunConf, ended: dict[str, Any]) -> AsyncIterator[int]:
+async def simulator_child(conf: RunConf | RecordCommandConf, ended: dict[str, Any]) -> AsyncIterator[int]:
     """The simulated gateway as a child process; yields its port, and fills `ended` with what it counted."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simulator.json"

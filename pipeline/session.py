@@ -165,13 +165,14 @@ def open_segment(directory: Path, name: str, segment: int) -> pa.RecordBatch:
         raise SessionError(f"{path} cannot be read: {e}. Restore the file from a copy.") from None
 
 
-def uncommitted(batch: pa.RecordBatch, rows: int) -> int:
-    """Rows behind the committed ones that a kernel had begun to write."""
-    last = 0
-    for column in batch.slice(rows).columns:
-        if not pa.types.is_fixed_size_list(column.type):
-            written = np.flatnonzero(column.to_numpy())
-            last = max(last, int(written[-1]) + 1 if len(written) else 0)
+def uncommitted(directory: Path, place: int, name: str) -> int:
+    """Rows behind the committed ones of a table that a kernel had begun to write."""
+    counts, last = committed_rows(read_counters(directory), place), 0
+    if segment_path(directory, name, len(counts) - 1).is_file():
+        for column in open_segment(directory, name, len(counts) - 1).slice(counts[-1]).columns:
+            if not pa.types.is_fixed_size_list(column.type):
+                written = np.flatnonzero(column.to_numpy())
+                last = max(last, int(written[-1]) + 1 if len(written) else 0)
     return last
 
 
@@ -185,24 +186,20 @@ def recover(directory: Path) -> dict[str, Any]:
     manifest = read_manifest(directory)
     if state(directory, manifest) != "killed":
         return manifest
-    cut, chunks, n_bytes = Cut(directory, 0), 0, 0
+    cut, chunks, n_bytes = Cut(), 0, 0
     if any(directory.glob("chunks-*.bin")):
         for number, _, data in read_journal(directory, cut):
             chunks, n_bytes = number + 1, n_bytes + len(data)
     rows, lost = {}, {}
     for place, name in enumerate(manifest["tables"]):
         if not (directory / f"{name}.arrow").is_file():
-            if not segment_path(directory, name, 0).is_file():  # a lazy table that nothing came to
-                write_table(directory, name, getattr(schemas, name.upper()), [])
-            else:
-                counts = committed_rows(read_counters(directory), place)
-                whole = [open_segment(directory, name, k) for k in range(len(counts))]
-                lost[name] = uncommitted(whole[-1], counts[-1])
-                write_table(directory, name, whole[0].schema, (b.slice(0, n) for b, n in zip(whole, counts) if n))
+            lost[name] = uncommitted(directory, place, name)
+            table = read_table(directory, name)
+            write_table(directory, name, table.schema, table.to_batches())
         rows[name] = read_table(directory, name).num_rows
     manifest |= {"state": "recovered", "rows": rows, "chunks": chunks, "chunk_bytes": n_bytes, "cut": {"journal_bytes": cut.torn, "rows": lost}}
-    if cut.path != directory:
-        os.truncate(cut.path, cut.end)
+    for path, end in cut.ends.items():
+        os.truncate(path, end)
     write_manifest(directory, manifest)
     for name in manifest["tables"]:
         for path in directory.glob(f"{name}-[0-9]*.arrow"):
@@ -220,12 +217,18 @@ def cut_text(manifest: dict[str, Any]) -> str:
 
 
 def read_table(directory: Path, name: str) -> pa.Table:
-    """A closed table of a session, mapped, not read."""
+    """A table of a session, mapped, not read; of one that is not closed, the rows committed so far."""
     path = directory / f"{name}.arrow"
-    if not path.is_file():
+    if path.is_file():
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    names = read_manifest(directory)["tables"]
+    if name not in names or not (directory / "counters.bin").is_file():
         raise SessionError(f"session {directory} has no table {name}: it was not recorded (record.predictions=true, record.features=true).")
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
+    counts = committed_rows(read_counters(directory), names.index(name))
+    if not segment_path(directory, name, 0).is_file():  # lazy: nothing came to it
+        return getattr(schemas, name.upper()).empty_table()
+    return pa.Table.from_batches([open_segment(directory, name, k).slice(0, n) for k, n in enumerate(counts)])
 
 
 def main(conf: CompactConf) -> None:

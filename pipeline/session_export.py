@@ -27,11 +27,11 @@ from tickarrow.pipeline.decode_wide import Block, DecodeWide
 from tickarrow.pipeline.errors import ConfigError, DataError
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.recorder_read import read_journal
-from tickarrow.pipeline.replay import read_control
 from tickarrow.pipeline.schemas import ControlKind, Feed, Health
 from tickarrow.pipeline.session import open_manifest
 from tickarrow.pipeline.session_export_files import Files
 from tickarrow.pipeline.session_export_tables import SCHEMAS, bars_batch, control_batch, depth_batch, greeks_batch, quotes_batch, trades_batch
+from tickarrow.pipeline.session_feed import read_control
 
 Array = npt.NDArray[Any]
 

@@ -17,6 +17,7 @@ from tickarrow.pipeline.batch import PAD, Chunk
 from tickarrow.pipeline.decode import CLOCK, END, LOST, Decode
 
 RING_BYTES = 4 << 20
+READ_BYTES = 768 << 10  # the messages of a longer chunk might not fit a segment of TICKS (65,536 rows of at least 14 bytes)
 LONG = 64 << 10  # bytes of a frame that is suspect if it does not become complete
 STALL_S, LOST_S, LOST_BYTES = 1.0, 2.0, 1 << 20  # after which such a frame is passed by, and after which lost framing is given up
 
@@ -68,8 +69,8 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
         super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # All free room, more than a socket buffers: one read empties the socket, so that a quote is not torn between two stamps.
-        return self._view[self._write :]
+        # Far more than comes at once: one read empties the socket, so that a quote is not torn between two stamps.
+        return self._view[self._write : self._write + READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         arrival, ts = time.perf_counter_ns(), time.time_ns()

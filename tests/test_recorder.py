@@ -102,13 +102,13 @@ def test_a_torn_last_record_is_left_out(tmp_path_factory, lost):
 @pytest.mark.parametrize("written", ["payload", "payload and length"])
 def test_a_record_without_its_commit_word_does_not_exist(tmp_path, written):
     write(tmp_path, [b"first", b"second"])
-    path, cut = tmp_path / FIRST, Cut(tmp_path, 0)
+    path, cut = tmp_path / FIRST, Cut()
     whole = path.stat().st_size
     header = bytes(24) if written == "payload" else bytes(8) + HEADER.pack(0, 7, 12, 99)[8:]
     with path.open("ab") as f:
         f.write(header + b"half of it" + bytes(4096))
     assert [p for _, _, p in read_journal(tmp_path, cut)] == [b"first", b"second"]
-    assert (cut.path, cut.end, cut.torn) == (path, whole, 34)
+    assert (cut.ends, cut.torn) == ({path: whole}, 34)
 
 
 @pytest.mark.parametrize("at", [8, 16, 20, 24])

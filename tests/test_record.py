@@ -1,0 +1,82 @@
+"""tickarrow record: market data without decisions, to the end of the market, of the time, or of patience."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from datetime import datetime
+
+import pytest
+from commands import COMMAND, output, tickarrow
+
+from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.record import deadline
+from tickarrow.pipeline.session import open_manifest
+from tickarrow.pipeline.session_check import check
+
+NOON = datetime(2026, 1, 5, 12, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("until", "seconds"),
+    [(None, None), ("90s", 90.0), ("30m", 1800.0), ("1.5h", 5400.0), ("2d", 172_800.0), ("12:05", 300.0), ("11:59", 86_340.0), ("12:00:01", 1.0)],
+)
+def test_the_end_is_a_duration_or_the_next_such_time(until, seconds):
+    assert deadline(until, NOON) == seconds
+
+
+@pytest.mark.parametrize("until", ["tea", "25:00", "5", "-3s", "12:60"])
+def test_another_end_is_refused(until):
+    with pytest.raises(ConfigError, match=re.escape(f"record.until is '{until}'. Give a local time (16:05) or a duration")):
+        deadline(until, NOON)
+
+
+def test_a_market_is_recorded_and_reported_with_nothing_left_out(tmp_path):
+    done = tickarrow("record", "source.max_rows=5000", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    session = output(tmp_path, "record") / "session"
+    manifest, report = open_manifest(session), json.loads((session / "quality.json").read_text())
+    assert report["messages"] == report["decoded"] + report["forwarded"] + report["late"] + report["bad"]
+    assert report["bad"] == report["late"] == 0
+    # the simulator says what it sent: messages, updates, trades; the type of its data, said once of each request, is not counted there
+    assert manifest["sent"][0] + len(report["symbols"]) == report["decoded"]
+    assert manifest["sent"][1:] == [sum(s[k] for s in report["symbols"]) for k in ("quotes", "trades")]
+    assert report["ticks"] == manifest["rows"]["ticks"] == 5000
+    assert f"{report['messages']:,} messages = {report['decoded']:,} decoded" in done.stdout
+    refused = tickarrow("replay", f"session={session}", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "was recorded without decisions (tickarrow record): there is nothing to replay. Try: tickarrow session check" in refused.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["asked to end", "killed"])
+def test_a_recording_that_is_ended_from_outside_is_whole(tmp_path, sent):
+    session = tmp_path / "session"
+    args = ["record", f"record.path={session}", "gateway.speed=200", "source.duration_s=100000", "source.max_rows=0", "record.segment_mb=1"]
+    child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 200
+    while len(list(session.glob("chunks-*.bin"))) < 2 and time.monotonic() < end and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(sent)
+    out, said = child.communicate(timeout=100)
+    if sent == signal.SIGTERM:
+        assert child.returncode == 0, said
+        assert "written to" in said
+        assert "messages = " in out
+        assert open_manifest(session)["state"] == "closed"
+    else:
+        with pytest.warns(UserWarning, match="was not closed and is recovered now"):
+            assert open_manifest(session)["state"] == "recovered"
+    report = check(session).report
+    assert report["chunks"] == open_manifest(session)["chunks"] > 5
+    assert report["ticks"] >= open_manifest(session)["rows"]["ticks"] > 1000
+    assert report["bad"] == 0
+
+
+def test_the_time_ends_a_recording(tmp_path):
+    args = ["record.until=1s", "gateway.speed=50", "source.duration_s=100000", f"record.path={tmp_path / 'session'}"]
+    done = tickarrow("record", *args, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert open_manifest(tmp_path / "session")["state"] == "closed"
