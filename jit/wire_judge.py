@@ -232,7 +232,7 @@ def _depth(data, version, m, ends):
 
 @kernel("out u1[:], i8, MESSAGE, out i8[:]")
 def _bar(data, version, m, ends):
-    """50: version, reqId, time, open, high, low, close, volume, WAP, count."""
+    """50: version, reqId, time, open, high, low, close, volume, WAP, count; the last three are -1 in bars of anything but trades."""
     m.role = BAR
     m.time, reason = _time(data, ends[2] + 1, ends[3], np.int64(1))
     if reason != OK:
@@ -249,11 +249,20 @@ def _bar(data, version, m, ends):
     m.ask_size, reason = price_point(data, ends[6] + 1, ends[7], True)
     if reason != OK:
         return reason
-    m.more[0], reason = _size(data, ends[7] + 1, ends[8], True, version, m)
+    volume, reason = price_point(data, ends[7] + 1, ends[8], True)
     if reason != OK:
         return reason
-    m.more[1], reason = price_point(data, ends[8] + 1, ends[9], False)
+    without = volume == -1.0
+    if not without:
+        m.more[0], reason = _size(data, ends[7] + 1, ends[8], True, version, m)
+        if reason != OK:
+            return reason
+    average, reason = price_point(data, ends[8] + 1, ends[9], False)
     if reason != OK:
+        return reason
+    if not (without and average == -1.0):
+        m.more[1] = average
+    if without and ends[10] - ends[9] == 3 and data[ends[9] + 1] == 45 and data[ends[9] + 2] == 49:
         return reason
     count, reason = whole(data, ends[9] + 1, ends[10], np.int64(UNSET_INTEGER))
     if count != UNSET_INTEGER:

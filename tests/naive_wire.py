@@ -169,8 +169,10 @@ def said(payload: bytes, server_version: int = 178) -> Said:
         return m
     if f[0] == "50":
         m.what, m.time, m.values = "bar", seconds(f[3]), tuple(price(t) for t in f[4:8])
-        volume, wap, count = size(f[8], whole_sizes=old)[0], price(f[9], strict=False), whole(f[10], 2**31 - 1)
-        m.more = volume, wap, NAN if count == 2**31 - 1 else count, NAN
+        without = price(f[8]) == -1  # a bar of anything but trades
+        volume, wap = NAN if without else size(f[8], whole_sizes=old)[0], price(f[9], strict=False)
+        count = 2**31 - 1 if without and f[10] == "-1" else whole(f[10], 2**31 - 1)
+        m.more = volume, NAN if without and wap == -1 else wap, NAN if count == 2**31 - 1 else count, NAN
         return m
     raw = m.type = whole(f[3], 65535)
     if f[0] == "58":

@@ -102,6 +102,13 @@ def test_bars_of_five_seconds_are_rows_with_their_begin_and_end():
     ]
 
 
+def test_a_bar_of_midpoints_has_no_volume():
+    stage = Stage()
+    stage.say(frame(50, 3, 0, T, "10", "10.5", "9.5", "10.25", "-1", "-1.0", "-1"))
+    assert np.isnan([stage.bars.column(c)[0] for c in ("volume", "wap", "count")]).all()
+    assert stage.bars.column("close")[0] == 10.25
+
+
 def test_option_computations_are_rows_without_sentinels():
     stage = Stage()
     stage.say(

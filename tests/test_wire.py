@@ -141,7 +141,7 @@ def odd(r: random.Random, q: int, p: str, z: int, k: int) -> bytes:
         naive.frame(12, 1, q, r.randrange(10), r.randrange(3), r.randrange(2), p, z),
         naive.frame(13, 1, q, r.randrange(10), r.choice(["ARCA", "ISLAND", "OVERNIGHT"]), r.randrange(3), r.randrange(2), p, z, r.randrange(2)),
         naive.frame(21, q, r.choice([10, 11, 12, 13, 80, 83, 53]), r.randrange(2), *g),
-        naive.frame(50, 3, q, T + k, p, p, p, p, r.choice([z, -0, f"{z}.5"]), "150.123456789", r.randrange(1000)),
+        naive.frame(50, 3, q, T + k, p, p, p, p, r.choice([z, -0, -1, f"{z}.5"]), r.choice(["150.123456789", -1]), r.choice([-1, 7, 900])),
         naive.frame(58, 1, q, r.randrange(1, 5)), naive.frame(2, 6, q, r.choice([36, 61]), -z), naive.frame(1, 6, q, 67, p, z, 3),
         naive.frame(2, 6, q, r.choice([0, 74]), r.choice(["0.5118216247002567", "1.0E7", "1E-7", "2147483647", "123456789012345678"])),
     ])  # fmt: skip
