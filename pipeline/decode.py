@@ -16,7 +16,7 @@ from tickarrow.jit.wire_step import N_ASIDE, NEW_BAD, NO_ROOM, POS, SELDOM, STAT
 from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.decode_tables import Floats, SideTables
 from tickarrow.pipeline.errors import DataError
-from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Health
+from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Flag, Health
 from tickarrow.pipeline.stage import Snapshot
 
 if TYPE_CHECKING:
@@ -225,6 +225,10 @@ class Decode:
             if words[STATUS] != NO_ROOM:
                 return n
             n += step(self._address, words[POS], chunk.hi, chunk.ts, chunk.number, self._table.size + n)
+
+    def in_force(self, symbol: int) -> Flag:
+        """Flags that the symbol's next row will carry, whether or not one comes."""
+        return Flag(int(self._book["marks"][symbol]) & book.FLAGS)
 
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks: whose frames are ours, and flags of the rows that follow (design contract 7).

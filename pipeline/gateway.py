@@ -84,7 +84,6 @@ class Gateway:
             client.MaxRequests = 0  # pacing counts market time there
         if simulated:
             client.setConnectOptions("+LOCKSTEP" if lock_step else "+END")
-        self.simulated = simulated
         self.contracts: list[Any] = [ib_async.Stock(i.symbol, "SMART", "USD") for i in universe]
         self.orders: Orders | None = None
         self.sent: tuple[int, int, int] | None = None  # messages, updates, trades, as the simulator says
@@ -93,6 +92,7 @@ class Gateway:
         self._market_speed = conf.speed if conf.kind == "simulator" and conf.speed > 0 else 1.0
         self._looking: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._first_id = 0  # no id below it is used again: a gateway that restarts rolls its ids back
         self._issue, client.getReqId = client.getReqId, self._next_id  # ib_async takes ids for orders and requests there too
         client.apiStart += lambda: client.updateReqId(self._first_id)
@@ -175,7 +175,7 @@ class Gateway:
             if not found:
                 raise GatewayError(f"{self.where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
             contract.conId = found[0].contract.conId
-        self.orders = Orders(self.ib, self.contracts, self.tag, self._controls.append)
+        self.orders = Orders(self.ib, self.contracts, self.tag, self._controls.append, self.seconds)
         if left_out := self.watch.table.degraded:
             self.tell(f"tick-by-tick data of {', '.join(left_out)}: the account has {self.conf.tick_by_tick} streams, L1 is asked for in their place.")
         if self.conf.market_data_type != 1:
@@ -250,18 +250,9 @@ class Gateway:
             )
             self._check_accounts()
             assert self.orders is not None
-            if self.orders.read_again():
-                await asyncio.sleep(RETRIED_S / self._market_speed)
-                await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
-                await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
-                for key in self.orders.read_again(last=True):
-                    self.tell(f"order {self.tag}-{key} is not known to the gateway after the reconnect: taken as cancelled. Look at it in TWS.")
+            await self._settle_orders(self.orders, timeout)
         except GatewayError as e:
             self._fail(e)
-        except ConnectionRefusedError as e:
-            if self.simulated:
-                self._fail(GatewayError(f"{self.where} is gone: the simulated gateway refuses the connection."))
-            self.watch.down(self.seconds(), str(e))
         except (TimeoutError, OSError, ConnectionError, asyncio.CancelledError) as e:
             self._abort()
             self.watch.down(self.seconds(), self._refusal or str(e) or "no answer in time")
@@ -275,6 +266,32 @@ class Gateway:
                 self.tell(said)
             self.tell(f"{self.where}: connected again after {self.seconds() - self.watch.link.lost_at:.1f} s")
             self.watch.up(self.seconds())
+
+    async def _settle_orders(self, orders: Orders, timeout: float) -> None:
+        """Compare the orders with what the gateway has just said of them; ask once more for those that it does not know."""
+        if not orders.read_again():
+            return
+        await asyncio.sleep(RETRIED_S / self._market_speed)
+        await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
+        await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
+        for key in orders.read_again(last=True):
+            self.tell(f"order {self.tag}-{key} is not known to the gateway: taken as cancelled. Look at it in TWS.")
+
+    def ask_for_orders(self, now: float) -> None:
+        """Ask what became of orders that were never acknowledged."""
+        if self.orders is not None and self.orders.unacknowledged(now) and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.ensure_future(self._ask_for_orders(self.orders))
+
+    async def _ask_for_orders(self, orders: Orders) -> None:
+        timeout = self.conf.timeout_s or GatewayConf.timeout_s
+        try:
+            await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
+            await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
+            await self._settle_orders(orders, timeout)
+        except (TimeoutError, ConnectionError):
+            pass  # asked again, or read after the reconnect
+        except Exception as e:
+            self._fail(e)
 
     def _abort(self) -> None:
         """Close the socket without waiting for the other side: it may be gone."""
@@ -373,7 +390,7 @@ class Gateway:
 
     def disconnect(self) -> None:
         self._done.set()
-        for task in (self._looking, self._reconnecting):
+        for task in (self._looking, self._reconnecting, self._asking):
             if task is not None:
                 task.cancel()
         with contextlib.suppress(ConnectionError):  # the socket may be half gone

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from tickarrow.pipeline.calendar import Hours
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.link import Action, Link, LinkState
-from tickarrow.pipeline.schemas import ControlKind, Feed, Health
+from tickarrow.pipeline.schemas import ControlKind, Feed, Flag, Health
 from tickarrow.pipeline.subscriptions import Subscription, Subscriptions
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.gateway import Gateway
 
+RESTING = Flag.HALTED | Flag.FROZEN  # a symbol that is silent for a reason
 PERIOD_S = 0.25  # market time between two looks
 SHORTEST_S = 0.01  # wall time between two looks
 
@@ -127,10 +128,13 @@ class Watch:
             self._reads, self._read_at = self.gateway.tap.reads, now
         self.act(self.link.look(now, self._read_at), now)
         up = self.link.state == LinkState.UP
-        for said in self.table.look(now, up and self.hours.is_open(time.time_ns()), self.gateway.pipeline.decode.heard):
+        decode = self.gateway.pipeline.decode
+        watched = up and self.hours.is_open(time.time_ns())
+        for said in self.table.look(now, watched, decode.heard, lambda row: bool(decode.in_force(row) & RESTING)):
             self.gateway.tell(said)
         if up:
             self.ask(now)
+            self.gateway.ask_for_orders(now)
         self.report()
 
     def act(self, action: Action, now: float) -> None:

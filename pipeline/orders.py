@@ -7,6 +7,7 @@ applied between chunks only, so that a replay sees the same (design contract 7).
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ STATES = {
     "ApiCancelled": OrderState.CANCELLED,
     "Inactive": OrderState.REJECTED,
 }  # not ib_async's ValidationError: it marks a warning (399: held until the open), and the order lives on
+ACKNOWLEDGE_S = 10.0  # an order without an answer for so long is asked for
 UNSET = 1e300  # an amount above this is IBKR's 1.79e308: not known
 
 
@@ -41,10 +43,14 @@ class Orders:
     contracts : contract of each row of the universe
     tag : first part of `orderRef`, unique per run
     report : called with each control event
+    seconds : the clock of acknowledgements
     """
 
-    def __init__(self, ib: ib_async.IB, contracts: list[Any], tag: str, report: Callable[[Control], None]) -> None:
-        self.ib, self.contracts, self.tag, self.report = ib, contracts, tag, report
+    def __init__(
+        self, ib: ib_async.IB, contracts: list[Any], tag: str, report: Callable[[Control], None], seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.ib, self.contracts, self.tag, self.report, self.seconds = ib, contracts, tag, report, seconds
+        self._unanswered: dict[int, float] = {}  # own key -> when it was sent
         self.sent = 0
         self._trades: dict[int, Any] = {}  # own key -> Trade
         self._states: dict[int, OrderState] = {}
@@ -71,11 +77,16 @@ class Orders:
                 action = "BUY" if intents.side[i] == Side.BUY else "SELL"
                 order = ib_async.LimitOrder(action, float(intents.quantity[i]), float(intents.limit[i]), orderRef=f"{self.tag}-{key}", tif="DAY")
                 self._trades[key] = self.ib.placeOrder(self.contracts[int(intents.symbol[i])], order)
+                self._unanswered[key] = self.seconds()
                 self.sent += 1
 
     def _cancel(self, trade: Any) -> None:
         if trade is not None and self.ib.client.isReady() and not trade.isDone() and trade.orderStatus.status != "PendingCancel":
             self.ib.cancelOrder(trade.order)
+
+    def unacknowledged(self, now: float) -> bool:
+        """Whether an order was sent and never answered: it may be lost, or work unseen."""
+        return any(now - sent > ACKNOWLEDGE_S for sent in self._unanswered.values())
 
     def read_again(self, last: bool = False) -> list[int]:
         """Compare with what a new session says of orders and executions, and report what happened meanwhile.
@@ -96,7 +107,7 @@ class Orders:
         found = set()
         for trade in self.ib.trades():
             key, row = self._find(trade)
-            if row >= 0:
+            if row >= 0 and (trade.order.permId or trade.orderStatus.permId):  # else it is what we have sent, not what the gateway says
                 found.add(key)
                 self._trades[key] = trade
                 self._on_status(trade)
@@ -167,6 +178,7 @@ class Orders:
 
     def _report_state(self, key: int, row: int, state: OrderState, perm_id: int) -> None:
         self._states[key] = state
+        self._unanswered.pop(key, None)
         self.report(Control(kind=ControlKind.ORDER_STATE, symbol=row, key=key, state=state, perm_id=perm_id))
 
     def _on_execution(self, trade: Any, fill: Any) -> None:
@@ -186,6 +198,7 @@ class Orders:
             self.report(
                 Control(kind=ControlKind.EXECUTION, symbol=row, side=-old, quantity=shares, price=paid, perm_id=e.permId, exec_id=exec_number(f"-{before[0]}"))
             )
+        self._unanswered.pop(key, None)
         self._executed[base] = (e.execId, row, side, quantity, price, key)
         self.report(
             Control(

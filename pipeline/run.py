@@ -36,6 +36,7 @@ from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.universe import Universe
 
 START_TIMEOUT_S = 60.0
+GONE_S = 600.0  # market time without a connection after which our simulator is gone
 
 
 def main(conf: RunConf) -> dict[str, Any]:
@@ -98,8 +99,9 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     lock_step = simulated and conf.gateway.speed == 0
     journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
     tag = f"ta{conf.gateway.client_id}" if simulated else f"ta{time.time_ns() // 1_000_000_000}"
-    # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, the connection does.
-    answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
+    # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, the connection does, and nobody starts it again.
+    patience = conf.gateway.reconnect_give_up_s or GONE_S
+    answers = dataclasses.replace(conf.gateway, timeout_s=0.0, reconnect_give_up_s=patience) if simulated else conf.gateway
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
     ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:

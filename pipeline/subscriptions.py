@@ -18,6 +18,7 @@ from tickarrow.pipeline.universe import Universe
 
 NEVER = -math.inf
 MEMORY_S = 300.0  # gaps are forgotten in so long
+ANSWER = {feed: int(feed == Feed.L1) for feed in Feed}  # frames of the answer that are no data: the market data type
 SETTLE_S = 2.0  # what comes so soon after asking is the answer, not the feed
 TICK_BY_TICK = (Feed.TBT_LAST, Feed.TBT_BIDASK)
 QUOTES = {Feed.L1, Feed.TBT_BIDASK}  # a symbol's health is that of its quotes
@@ -125,7 +126,7 @@ class Subscriptions:
         self._by_id[req_id] = s
         if s.generation == 0:
             s.health = Health.LIVE  # nothing was lost yet
-        s.dead |= s.generation > 0 and s.frames == 0
+        s.dead |= s.generation > 0 and s.heard <= s.asked
         s.req_id, s.asked, s.due, s.frames = req_id, now, math.inf, 0
         s.generation += 1
         s.tries += 1
@@ -161,13 +162,14 @@ class Subscriptions:
 
     # --- listening
 
-    def look(self, now: float, watched: bool, heard: Callable[[int], tuple[int, int]]) -> list[str]:
+    def look(self, now: float, watched: bool, heard: Callable[[int], tuple[int, int]], resting: Callable[[int], bool]) -> list[str]:
         """Read what came since the last look, and find the silent.
 
         Parameters
         ----------
         watched : whether silence means anything now: link up, exchange open
         heard : `Decode.heard`
+        resting : whether a symbol (its row) is halted or frozen: its silence is natural, and asked about at most every `retry_max_s`
 
         Returns
         -------
@@ -175,23 +177,33 @@ class Subscriptions:
         """
         if not watched:
             self._watched_from = now
-        said = []
+        silent: dict[tuple[Feed, int], list[Subscription]] = {}
         for s in self.all:
             if s.req_id < 0:
                 continue
             _, frames = heard(s.req_id)
-            if frames != s.frames:
+            if frames <= ANSWER[s.feed] and now - s.asked <= SETTLE_S:
+                s.frames = frames
+            if frames > s.frames:
                 self._flows(s, frames, now)
             elif watched and s.due == math.inf:
                 since = max(s.heard, s.asked, self._watched_from)
-                if s.health == Health.LIVE and now - since > self.bound(s):
+                rest = self.conf.retry_max_s if s.feed != Feed.BAR_5S and resting(s.symbol) else 0.0
+                if s.health == Health.LIVE and now - since > max(rest, self.bound(s)):
                     s.health = Health.STALE
-                if s.health != Health.LIVE and now - max(since, self._verified_from) > self._patience(s):
+                if s.health != Health.LIVE and now - max(since, self._verified_from) > max(rest, self._patience(s)):
                     s.due = now
-                    again = f", {_ordinal(s.tries)} time" if s.tries > 1 else ""
-                    silent = f"silent for {now - s.heard:.1f} s" if s.heard > NEVER else f"not answered for {now - s.asked:.1f} s"
-                    said.append(f"{self.name(s)} {silent} (expected every {s.gap:.1f} s): asked again{again}")
-        return said
+                    silent.setdefault((s.feed, s.tries), []).append(s)
+        return [self._silent(group, now) for group in silent.values()]
+
+    def _silent(self, group: list[Subscription], now: float) -> str:
+        """One sentence for those that fell silent together."""
+        names = [self.universe.symbols[s.symbol] for s in group]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        first = group[0]
+        again = f", {_ordinal(first.tries)} time" if first.tries > 1 else ""
+        since = f"silent for {now - first.heard:.1f} s" if first.heard > NEVER else f"not answered for {now - first.asked:.1f} s"
+        return f"{NAMES[first.feed]} of {', '.join(names[:5])}{more} {since} (expected every {first.gap:.1f} s): asked again{again}"
 
     def _flows(self, s: Subscription, frames: int, now: float) -> None:
         if now - s.asked > SETTLE_S:

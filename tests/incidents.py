@@ -36,6 +36,7 @@ class _Selector(selectors.DefaultSelector):
     now = 1000.0
 
     def select(self, timeout=None):
+        self.now += 1e-6  # ib_async waits until more than a second has passed, by the clock
         ready = super().select(0)
         if not ready and timeout != 0:
             ready = super().select(0.0005)  # what is on its way through loopback
@@ -184,7 +185,7 @@ def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, during=None, **c
         simulator.open(MemorySource(market(seconds + 60.0, symbols) if rows is None else rows, symbols))
         loop = asyncio.get_running_loop()
         desk = Desk(symbols)
-        gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=True, tag="t")
+        gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, tag="t")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             desk.now = lambda: loop.time() - (simulator.feed._anchor or loop.time())

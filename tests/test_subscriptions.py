@@ -25,14 +25,14 @@ class Wire:
     def __init__(self, symbols=("AAA",), **conf):
         self.table = Subscriptions(GatewayConf(**conf), Universe.of(symbols))
         self.frames, self.asked, self.said, self.now, self.alive = {}, [], [], 0.0, True
-        self.ids = itertools.count(100)
+        self.ids, self.resting = itertools.count(100), set()
         self.ask()
 
     def ask(self):
         while (s := self.table.due(self.now)) is not None:
             request = next(self.ids)
             self.asked.append((self.now, s.symbol, s.feed, request))
-            self.frames[request] = int(self.alive)  # the answer: a line that lives shows its quote at once
+            self.frames[request] = 3 if self.alive else 1  # the answer: the data type, and from a line that lives its quote
             self.table.asked(s, request, self.now)
 
     def run(self, seconds, every=None, watched=True, row=None):
@@ -44,7 +44,7 @@ class Wire:
                 for s in self.table.all:
                     if row in (None, s.symbol) and s.req_id >= 0:
                         self.frames[s.req_id] += 1
-            self.said += self.table.look(self.now, watched, lambda r: (0, self.frames[r]))
+            self.said += self.table.look(self.now, watched, lambda r: (0, self.frames[r]), lambda row: row in self.resting)
             self.ask()
 
     def one(self, row=0):
@@ -95,7 +95,7 @@ def test_the_expected_gap_is_the_gap_that_a_random_moment_falls_into():
         t += rng.expovariate(1 / 0.7)
         w.frames[w.one().req_id] += 1
         w.now = t
-        w.table.look(t, True, lambda r: (0, w.frames[r]))
+        w.table.look(t, True, lambda r: (0, w.frames[r]), lambda row: False)
         seen.append(w.one().gap)
     assert sum(seen[2000:]) / len(seen[2000:]) == pytest.approx(1.4, rel=0.05)
 
@@ -121,6 +121,32 @@ def test_silence_out_of_hours_or_with_the_link_down_is_none():
     w.run(0.5)
     assert w.one().health == Health.STALE
     assert w.one().gap < 2  # the night was no gap
+
+
+def test_a_halted_symbol_may_be_silent():
+    w = Wire(["AAA", "BBB"])
+    w.run(20, every=1.0)
+    w.resting = {0}
+    w.run(59)
+    assert w.one(0).health == Health.LIVE
+    assert w.one(1).health == Health.STALE
+    w.run(2)
+    assert [symbol for _, symbol, *_ in w.asked[2:]].count(0) == 1  # the end of the halt may have been lost
+
+
+def test_many_that_fall_silent_together_are_told_in_one_line():
+    w = Wire([f"S{i}" for i in range(9)])
+    w.run(20, every=1.0)
+    w.run(6)
+    assert w.said == ["market data of S0, S1, S2, S3, S4 and 4 more silent for 5.2 s (expected every 1.0 s): asked again"]
+
+
+def test_the_market_data_type_alone_is_no_sign_of_life():
+    w = Wire()
+    w.run(10, every=1.0)
+    w.run(8)
+    assert w.frames[w.one().req_id] == 1
+    assert w.one().health == Health.STALE
 
 
 def test_a_tick_makes_it_live_again():
@@ -243,7 +269,7 @@ def test_quiet_trades_are_no_reason_to_distrust_the_quotes():
         w.now += LOOK_S
         quotes = next(s for s in w.table.all if s.feed == Feed.TBT_BIDASK)
         w.frames[quotes.req_id] += 1
-        w.table.look(w.now, True, lambda r: (0, w.frames[r]))
+        w.table.look(w.now, True, lambda r: (0, w.frames[r]), lambda row: False)
     assert {s.feed: s.health for s in w.table.all} == {Feed.TBT_LAST: Health.STALE, Feed.TBT_BIDASK: Health.LIVE}
     assert w.table.health() == [Health.LIVE]
 
