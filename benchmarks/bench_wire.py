@@ -47,12 +47,12 @@ def padded(data):
     return np.frombuffer(data + bytes(PADDING), np.uint8)
 
 
-def stage(table=None):
-    """A decode stage with three requests per symbol."""
+def stage(table=None, owned=SYMBOLS):
+    """A decode stage with three requests per symbol of the first `owned` ones."""
     _kernel.warm()
     decode = Decode(SYMBOLS, Table(TICKS) if table is None else table)
     for first, feed in ((L1, Feed.L1), (LAST, Feed.TBT_ALL), (BIDASK, Feed.TBT_BIDASK)):
-        for s in range(SYMBOLS):
+        for s in range(owned):
             decode.subscribe(first + s, s, feed)
     return decode
 

@@ -19,25 +19,30 @@ VERSION = "2.1."
 ROUNDS = 9
 OURS, PEER = 20_000, 3_000  # messages of a round
 CHECKED = 3_000
-WORKS = {"mix,packet=1460": ("mix", 1460), "mix,packet=64KiB": ("mix", 65_536), "mix,packet=1msg": ("mix", 0), "bidask,packet=1460": ("bidask", 1460)}
+IBAPI = "9.81.1"  # the newest on PyPI; at server version 157
+WORKS = {
+    "mix,packet=1460": ("mix", 1460), "mix,packet=64KiB": ("mix", 65_536), "mix,packet=1msg": ("mix", 0), "bidask,packet=1460": ("bidask", 1460),
+    "bidask,packet=64KiB": ("bidask", 65_536),
+}  # fmt: skip
 
 
 def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int = CHECKED) -> Iterator[str]:
     """One line a work: `wire ib_async WORK peer_median ours_median ratio`; RuntimeError if anything is not as it must be."""
     from benchmarks import bench_wire as bench
-    from benchmarks import common
+    from benchmarks import common, peers_wire_socket
 
     _check_version()
     _check_values(bench, checked)
     for work, (kind, packet) in WORKS.items():
         frames = bench.frames(kind, rounds * ours, seed=11)
-        times: dict[str, list[float]] = {"peer": [], "call": [], "stage": []}
+        times: dict[str, list[float]] = {"peer": [], "ibapi": [], "call": [], "stage": []}
         with common.pinned():
             receive, counted = _peer(bench)
             call, stage = bench.stage(), bench.stage()
             for r in range(rounds):
                 block = frames[r * ours : (r + 1) * ours]
                 times["peer"].append(_peer_ns(receive, block[:peer], packet))
+                times["ibapi"].append(_ibapi_ns(block[: peer // 2], packet))
                 times["call"].append(_call_ns(call, bench.padded(b"".join(block)), _ends(block, packet)))
                 times["stage"].append(_stage_ns(stage, bench.padded(b"".join(block)), _ends(block, packet)))
         for decode in (call, stage):
@@ -48,6 +53,9 @@ def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int =
         median = {name: statistics.median(t) for name, t in times.items()}
         for suffix, name in (("", "call"), (",stage", "stage")):
             yield f"wire ib_async {work}{suffix} {median['peer']:.0f}ns {median[name]:.0f}ns {median['peer'] / median[name]:.0f}"
+        yield f"wire ibapi {work} {median['ibapi']:.0f}ns {median['call']:.0f}ns {median['ibapi'] / median['call']:.0f}"
+    yield _replay(bench, 2_000_000 if ours == OURS else 10 * ours)
+    yield from peers_wire_socket.run(bench, _peer)
 
 
 def _check_version() -> None:
@@ -56,6 +64,8 @@ def _check_version() -> None:
     found = ib_async.__version__
     if not found.startswith(VERSION) or found != version("ib_async"):
         raise RuntimeError(f"wire: peer ib_async is {found} (installed {version('ib_async')}), expected {VERSION}x. Install that version.")
+    if not version("ibapi").startswith(IBAPI):
+        raise RuntimeError(f"wire: peer ibapi is {version('ibapi')}, expected {IBAPI}.x. Install that version.")
 
 
 def _ends(block: list[bytes], packet: int) -> list[int]:
@@ -100,6 +110,77 @@ def _peer_ns(receive: Callable[[bytes], None], block: list[bytes], packet: int) 
     for p in packets:
         receive(p)
     return (time.thread_time_ns() - t) / len(block)
+
+
+def _ibapi_ns(block: list[bytes], packet: int) -> float:
+    """The official client's own way: length split, queue, field split, decoder, a wrapper that does nothing but count."""
+    import queue
+
+    from ibapi import comm
+    from ibapi.decoder import Decoder as Peer
+    from ibapi.wrapper import EWrapper
+
+    said = [0]
+
+    def count(*args: Any) -> None:
+        said[0] += 1
+
+    wrapper = EWrapper()
+    for name in ("tickPrice", "tickSize", "tickString", "tickByTickAllLast", "tickByTickBidAsk"):
+        setattr(wrapper, name, count)
+    peer, messages = Peer(wrapper, 157), queue.Queue[bytes]()
+    data, begin, packets = b"".join(block), 0, []
+    for end in _ends(block, packet):
+        packets.append(data[begin:end])
+        begin = end
+    rest = b""
+    t = time.thread_time_ns()
+    for p in packets:
+        rest += p
+        while rest:
+            _, message, rest = comm.read_msg(rest)
+            if not message:
+                break
+            messages.put(message)
+        while not messages.empty():
+            peer.interpret(comm.read_fields(messages.get()))
+    spent = time.thread_time_ns() - t
+    if said[0] < len(block):
+        raise RuntimeError(f"wire: ibapi {version('ibapi')} said {said[0]} of {len(block)} messages")
+    return spent / len(block)
+
+
+def _replay(bench: Any, n: int) -> str:
+    """A journal of 1,460-byte chunks back into columns, wall time from the first file read to the last row; no peer replays."""
+    import tempfile
+    from pathlib import Path
+
+    from benchmarks import common
+    from tickarrow.pipeline.batch import Chunk
+    from tickarrow.pipeline.recorder import Journal, read_journal
+
+    block = bench.frames("mix", min(n, 200_000), seed=13)
+    data = b"".join(block)
+    decode, step_of = bench.stage(), bench.stage()
+    with tempfile.TemporaryDirectory() as folder, common.pinned():
+        journal, lo, number = Journal(Path(folder)), 0, 0
+        padded = bench.padded(data)
+        for _ in range(max(n // len(block), 1)):
+            lo = 0
+            for end in _ends(block, 1460):
+                chunk = Chunk(padded, lo, end, 1, number)
+                journal.append(chunk)
+                step_of.step(chunk)  # says where the last whole frame ends
+                lo, number = chunk.lo, number + 1
+        journal.close()
+        t = time.perf_counter_ns()
+        for number, ts, piece in read_journal(Path(folder)):
+            decode.step(Chunk(bench.padded(piece), 0, len(piece), ts, number))
+        spent = time.perf_counter_ns() - t
+    counted = decode.counts()["decoded"]
+    if counted != step_of.counts()["decoded"] or counted < len(block):
+        raise RuntimeError(f"wire: {counted} messages came back from the journal of {step_of.counts()['decoded']}")
+    return f"wire - replay,journal - {spent / counted:.0f}ns {1e3 * counted / spent:.1f}M/s"
 
 
 def _call_ns(decode: Any, data: Any, ends: list[int]) -> float:

@@ -181,10 +181,11 @@ def _candidate(data, pos, hi, version, most):
         i = start
         while data[i] != 0:
             i += 1
-        i += 1
+        first = i + 1
+        i = first
         while i < end and 48 <= np.int64(data[i]) <= 57:
             i += 1
-        if i >= end or data[i] != 0:
+        if i >= end or i == first or data[i] != 0:
             return np.int64(-1)
     return length + np.int64(4)
 

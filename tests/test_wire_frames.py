@@ -6,12 +6,12 @@ import logging
 import random
 import struct
 
-import naive_frames
 import naive_wire as naive
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mutate_wire import compare
 from test_wire import decode, mixed, split
 
 from tickarrow.jit import wire, wire_frames, wire_message
@@ -140,30 +140,7 @@ def damaged(seed: int, n: int, damages: int) -> bytes:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_damaged_stream_is_walked_as_the_rules_say(seed):
-    data = damaged(seed, 60, 1 + seed % 6)
-    walked = naive_frames.walk(data)
-    messages, outcomes, skipped = [], [], 0
-    for verdict, payload in walked:
-        if verdict == "skipped":
-            outcomes.append("framing lost")
-            skipped += len(payload)
-        elif naive.req_id(payload) in OURS:
-            said, outcome = naive.decode([payload], OURS)
-            messages, outcomes = messages + said, outcomes + outcome
-        elif verdict == "sound" and payload[:2] == b"90" and payload[4:5] == b"\0":
-            outcomes.append("private")
-        elif verdict == "sound" or (payload[-1] == 0 and naive_frames.number(payload) is not None):
-            outcomes.append("forwarded")
-        else:
-            outcomes.append("no final NUL" if payload[-1] else "no message id")
-    _, got, status, counts, _ = decode(data, OURS)
-    assert status == wire.MORE
-    assert counts[wire.SKIPPED] == skipped
-    assert counts[wire_message.DECODED] == outcomes.count("decoded")
-    assert counts[wire_message.FORWARDED] == outcomes.count("forwarded")
-    for k, reason in enumerate(wire_message.REASONS[1:], 1):
-        assert counts[wire.N_OUTCOMES + k] == outcomes.count(reason), reason
-    assert np.count_nonzero(got["role"] != wire_message.RESYNC) == sum(bool(m.what) for m in messages)
+    compare(damaged(seed, 60, 1 + seed % 6), 178)
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 3_000), max_size=4))
