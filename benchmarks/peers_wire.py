@@ -54,7 +54,8 @@ def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int =
         for suffix, name in (("", "call"), (",stage", "stage")):
             yield f"wire ib_async {work}{suffix} {median['peer']:.0f}ns {median[name]:.0f}ns {median['peer'] / median[name]:.0f}"
         yield f"wire ibapi {work} {median['ibapi']:.0f}ns {median['call']:.0f}ns {median['ibapi'] / median['call']:.0f}"
-    yield _replay(bench, 2_000_000 if ours == OURS else 10 * ours)
+    for name, packet in (("1460", 1460), ("64KiB", 65_536)):
+        yield _replay(bench, 2_000_000 if ours == OURS else 10 * ours, name, packet)
     yield from peers_wire_socket.run(bench, _peer)
 
 
@@ -150,14 +151,15 @@ def _ibapi_ns(block: list[bytes], packet: int) -> float:
     return spent / len(block)
 
 
-def _replay(bench: Any, n: int) -> str:
-    """A journal of 1,460-byte chunks back into columns, wall time from the first file read to the last row; no peer replays."""
+def _replay(bench: Any, n: int, name: str, packet: int) -> str:
+    """A journal back into columns, CPU time from the first file read to the last row; no peer replays."""
     import tempfile
     from pathlib import Path
 
     from benchmarks import common
     from tickarrow.pipeline.batch import Chunk
-    from tickarrow.pipeline.recorder import Journal, read_journal
+    from tickarrow.pipeline.recorder_read import read_journal
+    from tickarrow.pipeline.recorder import Journal
 
     block = bench.frames("mix", min(n, 200_000), seed=13)
     data = b"".join(block)
@@ -167,20 +169,20 @@ def _replay(bench: Any, n: int) -> str:
         padded = bench.padded(data)
         for _ in range(max(n // len(block), 1)):
             lo = 0
-            for end in _ends(block, 1460):
+            for end in _ends(block, packet):
                 chunk = Chunk(padded, lo, end, 1, number)
                 journal.append(chunk)
                 step_of.step(chunk)  # says where the last whole frame ends
                 lo, number = chunk.lo, number + 1
         journal.close()
-        t = time.perf_counter_ns()
+        t = time.thread_time_ns()
         for number, ts, piece in read_journal(Path(folder)):
             decode.step(Chunk(bench.padded(piece), 0, len(piece), ts, number))
-        spent = time.perf_counter_ns() - t
+        spent = time.thread_time_ns() - t
     counted = decode.counts()["decoded"]
     if counted != step_of.counts()["decoded"] or counted < len(block):
         raise RuntimeError(f"wire: {counted} messages came back from the journal of {step_of.counts()['decoded']}")
-    return f"wire - replay,journal - {spent / counted:.0f}ns {1e3 * counted / spent:.1f}M/s"
+    return f"wire - replay,chunk={name} - {spent / counted:.0f}ns {1e3 * counted / spent:.1f}M/s"
 
 
 def _call_ns(decode: Any, data: Any, ends: list[int]) -> float:
