@@ -158,8 +158,8 @@ def _replay(bench: Any, n: int, name: str, packet: int) -> str:
 
     from benchmarks import common
     from tickarrow.pipeline.batch import Chunk
-    from tickarrow.pipeline.recorder_read import read_journal
     from tickarrow.pipeline.recorder import Journal
+    from tickarrow.pipeline.recorder_read import read_journal
 
     block = bench.frames("mix", min(n, 200_000), seed=13)
     data = b"".join(block)
