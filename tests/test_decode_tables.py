@@ -124,6 +124,22 @@ def test_option_computations_are_rows_without_sentinels():
     )
 
 
+@pytest.mark.parametrize("garbage", [b"\xff" * 8, bytes(3) + b"\x01" + b"1", b"\x36\x00\x00\x05" + frame(1, 6, 0, 1, "9", 5, 0)[:11]])
+def test_framing_that_is_lost_inside_a_chunk_leaves_a_gap_and_doubt(garbage):
+    stage = Stage(2)
+    ask = frame(1, 6, 0, 2, "11", 5, 0)
+    books = [depth(1, 0, 0, 0, "9", 1), depth(1, 0, 0, 1, "10", 1)]
+    stage.say(bid(0, "10"), ask, *books)
+    stage.say(garbage, bid(0, "10"), bid(1, "5"), depth(1, 0, 1, 0, "9", 2), *[bid(0, "10.5")] * 2)
+    stage.say(ask, bid(1, "5"), depth(1, 0, 1, 1, "10", 2))
+    f = Flag
+    assert [(s, Flag(x)) for s, x in zip(stage.ticks.column("symbol").tolist(), stage.ticks.column("flags").tolist())] == [
+        (0, 0), (0, f.GAP | f.UNCERTAIN), (1, f.GAP), (0, f.UNCERTAIN), (0, 0), (1, 0),
+    ]  # fmt: skip
+    assert [Flag(x) for x in stage.depth.column("flags").tolist()] == [0, 0, f.UNCERTAIN, 0]
+    assert stage.decode.counts()["resyncs"] == 1
+
+
 def stream(n: int, seed: int) -> list[bytes]:
     r, out = random.Random(seed), []
     for _ in range(n):
