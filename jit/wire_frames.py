@@ -148,10 +148,12 @@ def hopeless(data, start, end, hi, id_, version):
     """True if a frame that has come up to `hi` < end cannot become sound."""
     if id_ == UNSEEN:
         return False
-    if id_ >= IDS:
-        return id_ >= CLOCK and end - start > 100
     if id_ < 0:
         return True
+    if id_ >= CLOCK:
+        return end - start > 100
+    if id_ >= IDS:
+        return not plain_text(data, start, hi)
     most = MOST_FIELDS[version, id_]
     if most == 0:
         return not plain_text(data, start, hi)

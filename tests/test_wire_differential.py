@@ -75,7 +75,8 @@ def pairs(m, name: str, a: tuple) -> list[tuple[float, float, tuple[float, ...]]
         said = [(m["time"], position, ()), (m["attributes"], operation | smart, ()), (m["side"], 1 - side, ())]  # their side 0 is the ask
         return [*said, (m["price"], price, nq), (m["quantity"], size, (0.0,))]
     if name == "realtimeBar":
-        return [(g, t, ()) for g, t in zip([m["time"], m["price"], m["quantity"], m["ask"], m["ask_size"], *m["more"][:3]], a[1:])]
+        got = [m["time"], m["price"], m["quantity"], m["ask"], m["ask_size"], *m["more"][:3]]
+        return [(g, t, (-1.0,) if k > 4 else ()) for k, (g, t) in enumerate(zip(got, a[1:]))]  # of a bar without trades
     if name == "tickByTickAllLast":
         assert int(m["code"]).to_bytes(8, "little").rstrip(b"\0").decode() == a[6][:8]
         assert int(m["code2"]).to_bytes(8, "little").rstrip(b"\0").decode() == a[7][:8]

@@ -110,6 +110,9 @@ def test_what_cannot_be_told_yet_waits():
 
     assert weigh(GOOD[0][:-1]) == (wire_frames.WAIT, 0)
     assert weigh(b"\0\0\0\x10") == (wire_frames.WAIT, 0)
+    unknown = b"\0\0\3\0" + b"500\0text"  # an id of a later version, perhaps, until prefixes show that it swallows frames
+    assert weigh(unknown) == (wire_frames.WAIT, 0)
+    assert weigh(unknown + GOOD[0] + GOOD[1]) == (wire_frames.SKIP, len(unknown))
     assert weigh(b"\xff\xff\xff\xff" + GOOD[0]) == (wire_frames.ADRIFT, 0)  # one sound frame is no proof
     assert weigh(b"\xff\xff\xff\xff" + GOOD[0] + GOOD[1]) == (wire_frames.SKIP, 4)
     assert weigh(b"\xff\xff\xff\xff" + naive.frame(9001, 5, 6)) == (wire_frames.SKIP, 4)  # a clock frame is
