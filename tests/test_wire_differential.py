@@ -104,8 +104,9 @@ def test_every_message_equals_ib_async_s_decoder_field_by_field(version):
     compared, kinds, refused = 0, set(), 0
     for f, m in zip(frames, messages):
         heard = theirs(peer, f[4:])
-        if m["outcome"] == wire_message.BAD:  # below 163 sizes are whole; ib_async reads a fraction at every version
-            assert version == 157
+        if m["outcome"] == wire_message.BAD:  # ib_async reads fractions of sizes below version 163 too, and bars with trades but a count of -1
+            assert version == 157 or f[4:].startswith(b"50\0")
+            assert naive.decode([f[4:]], OURS, version)[1] != ["decoded"]
             refused += 1
             continue
         if heard is None:  # a tickPrice without a price is dropped by ib_async
@@ -118,7 +119,7 @@ def test_every_message_equals_ib_async_s_decoder_field_by_field(version):
         kinds.add(int(m["id"]))
     assert kinds == {1, 2, 12, 13, 21, 45, 46, 50, 58, 99}
     assert compared > 15_000
-    assert (refused > 0) == (version == 157)
+    assert (refused > 500) == (version == 157)
 
 
 def test_every_kind_of_decimal_equals_ib_async_s():
