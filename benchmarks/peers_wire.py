@@ -29,7 +29,7 @@ WORKS = {
 def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int = CHECKED) -> Iterator[str]:
     """One line a work: `wire ib_async WORK peer_median ours_median ratio`; RuntimeError if anything is not as it must be."""
     from benchmarks import bench_wire as bench
-    from benchmarks import common, peers_wire_socket
+    from benchmarks import common, peers_wire_load, peers_wire_socket
 
     _check_version()
     _check_values(bench, checked)
@@ -57,6 +57,7 @@ def run(rounds: int = ROUNDS, ours: int = OURS, peer: int = PEER, checked: int =
     for name, packet in (("1460", 1460), ("64KiB", 65_536)):
         yield _replay(bench, 2_000_000 if ours == OURS else 10 * ours, name, packet)
     yield from peers_wire_socket.run(bench, _peer)
+    yield from peers_wire_load.run(bench)
 
 
 def _check_version() -> None:
