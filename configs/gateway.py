@@ -24,6 +24,7 @@ class SimulatorConf:
     """The simulated gateway: clock, feed and matching rules. Used when `kind` is `simulator`."""
 
     speed: float = 0.0  # market seconds per second: 0 = as fast as possible, 1 = real time
+    skip_s: float = 0.0  # market time in which nothing happens is skipped if it is longer than this, as the nights of a week; 0 = none is
     latency_ms: float = 50.0  # market time from a decision to the moment its order or cancel takes effect
     conflation_ms: float = 0.0  # 0 = every row is sent, 250.3 = as IBKR samples reqMktData; not for clients in lock step
     quote_slots: int = 3  # conflation slots that a change of sizes alone waits: 3 as recorded, 1 is the harder load

@@ -169,7 +169,7 @@ async def _stream(
                 journal.close()
     finally:
         session.manifest |= {"lock_step": lock_step, "chunks": journal.chunks, "chunk_bytes": journal.bytes, "reads": gateway.tap.reads,
-                             "sent": list(gateway.sent) if gateway.sent else None}  # fmt: skip
+                             "sent": list(gateway.sent) if gateway.sent else None, "simulated": ended}  # fmt: skip
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 

@@ -78,7 +78,7 @@ def main(conf: RunConf) -> dict[str, Any]:
         "sent_messages": outcome["sent"][0] if outcome["sent"] else None,
         "sent_updates": outcome["sent"][1] if outcome["sent"] else None,
         "sent_trades": outcome["sent"][2] if outcome["sent"] else None,
-        "left_out": sum(outcome["left_out"].values()),
+        "left_out": sum(outcome["simulated"].get("left_out", {}).values()),
         "model_set_path": str(model_set.path),
         "latency_us": summary.latencies(pipeline),
         "rss_mb": summary.peak_rss_mb(),
@@ -86,7 +86,7 @@ def main(conf: RunConf) -> dict[str, Any]:
     }
     summary.write(out / "summary.json", said)
     summary.show(Console(), said, out)
-    if left_out := summary.left_out(outcome["left_out"]):
+    if left_out := summary.left_out(outcome["simulated"].get("left_out", {})):
         console.print(left_out, style="yellow")
     for reason, sample in pipeline.decode.bad_samples():
         console.print(f"bad frame ({reason}): {sample!r}", style="yellow")
@@ -122,7 +122,7 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     return {
         "lock_step": lock_step, "chunks": journal.chunks,
         "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
-        "left_out": ended.get("left_out", {}), "faults": ended.get("faults", {}),
+        "simulated": ended,
     }  # fmt: skip
 
 

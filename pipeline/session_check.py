@@ -124,6 +124,7 @@ def check(directory: Path) -> Found:
     if manifest["state"] != "open" and report["chunks"] != manifest["chunks"]:
         raise SessionError(f"session {directory} is damaged: it has {report['chunks']:,} chunks, its manifest says {manifest['chunks']:,}. Restore the rest.")
     report["cut_bytes"] = manifest["cut"]["journal_bytes"] if "cut" in manifest else cut.torn
+    report["sent"] = session_quality.sent(manifest)
     return Found(report, again.quality, cut)
 
 

@@ -128,6 +128,17 @@ class Quality:
         }  # fmt: skip
 
 
+def sent(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What the simulated gateway says it sent to this session, and which fault kept back how much; None = it was another gateway, or is not known."""
+    simulated = manifest.get("simulated", {})
+    clients = simulated.get("clients", {})
+    if not clients:
+        return None
+    to_us = clients[str(manifest["config"]["gateway"]["client_id"])]
+    withheld = {kind: counts["messages"] for kind, counts in simulated["faults"].items() if counts.get("messages")}
+    return {"messages": to_us["messages"] + to_us["data_types"], "withheld": withheld}
+
+
 def write(directory: Path, report: dict[str, Any], quality: Quality) -> list[str]:
     """`quality.json`, `quality.parquet` (a row a symbol) and, where plotly is installed, `quality.html`; names of what was written."""
     (directory / "quality.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -161,6 +172,13 @@ def show(console: Console, report: dict[str, Any], most: int = 20) -> None:
         f"{report['forwarded']:,} forwarded + {report['late']:,} late + {report['bad']:,} bad{f' ({said})' if said else ''}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
+    if report["sent"] is not None:
+        missing = report["sent"]["messages"] - report["decoded"] - report["late"] - report["bad"]
+        kept = ", ".join(f"{kind} {n:,}" for kind, n in report["sent"]["withheld"].items())
+        console.print(
+            f"the simulated gateway sent {report['sent']['messages']:,} messages of market data: {f'{missing:,} more than came' if missing else 'all came'}"
+            f"{f'; faults kept back {kept}' if kept else ''}", soft_wrap=True, highlight=False,
+        )  # fmt: skip
     if report["clock_steps_back"]:
         console.print(f"the clock stepped back {report['clock_steps_back']} times", style="yellow")
     grid = Grid("symbol", *LABELS, box=None, pad_edge=False, header_style="bold")

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tickarrow.configs.gateway import FaultConf
-from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_faults_bytes import Piece, Pipe, changed, fields_of, request_of
 from tickarrow.pipeline.simulator_gate import HALTED, Gate
 from tickarrow.pipeline.simulator_rules import Request, instrument
@@ -158,7 +157,7 @@ def frozen(f: Faults, c: FaultConf, name: str) -> None:
 def _data_type(f: Faults, rows: set[int] | None, kind: int) -> None:
     for s in f.sessions:
         for req in f.requests(s, rows):
-            s.send(frames.frame(58, 1, req, kind))
+            s.tell_data_type(req, kind)
         s.flush()  # before the frames that follow are changed
 
 

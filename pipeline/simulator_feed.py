@@ -187,7 +187,10 @@ class Feed:
             fault = self.fault_ts
             due = min(ts, effect, fault, end if self._dirty else FAR)
             if due > now:
-                await self._sleep(due - now)
+                if self.conf.skip_s and due - now > self.conf.skip_s * 1e9:
+                    self._skip(due - now)
+                else:
+                    await self._sleep(due - now)
                 continue
             if self._dirty and end == due:
                 await self._send_slot()
@@ -243,6 +246,11 @@ class Feed:
         self.changed.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.changed.wait(), min(market_ns / 1e9 / self.conf.speed, 0.5))
+
+    def _skip(self, market_ns: int) -> None:
+        """Put the market's clock forward."""
+        assert self._anchor is not None
+        self._anchor -= market_ns / 1e9 / self.conf.speed
 
     async def _drain(self) -> None:
         for s in list(self.clients.values()):

@@ -32,7 +32,8 @@ def market_data(s: Session, request: Request) -> None:
     if refused(s, req, rules.new_id(s, req), None if i else NO_CONTRACT, None if snapshot else rules.line()):
         return
     assert i is not None
-    s.send(frame(81, req, i.tick_size, "9c0001", 3) + frame(58, 1, req, 1))
+    s.send(frame(81, req, i.tick_size, "9c0001", 3))
+    s.tell_data_type(req, 1)
     if snapshot:
         s.snapshots.append((req, i.row))
         serve_snapshots(s, patient=s.lock is None and not s.feed.over)

@@ -54,7 +54,7 @@ def test_a_market_is_recorded_and_reported_with_nothing_left_out(tmp_path):
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["asked to end", "killed"])
 def test_a_recording_that_is_ended_from_outside_is_whole(tmp_path, sent):
     session = tmp_path / "session"
-    args = ["record", f"record.path={session}", "gateway.speed=200", "source.duration_s=100000", "source.max_rows=0", "record.segment_mb=1"]
+    args = ["record", f"record.path={session}", "gateway.speed=200", "source.duration_s=23400", "source.max_rows=0", "record.segment_mb=1"]
     child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 200
     while len(list(session.glob("chunks-*.bin"))) < 2 and time.monotonic() < end and child.poll() is None:
@@ -76,7 +76,7 @@ def test_a_recording_that_is_ended_from_outside_is_whole(tmp_path, sent):
 
 
 def test_the_time_ends_a_recording(tmp_path):
-    args = ["record.until=1s", "gateway.speed=50", "source.duration_s=100000", f"record.path={tmp_path / 'session'}"]
+    args = ["record.until=1s", "gateway.speed=50", "source.duration_s=23400", f"record.path={tmp_path / 'session'}"]
     done = tickarrow("record", *args, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert open_manifest(tmp_path / "session")["state"] == "closed"

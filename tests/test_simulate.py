@@ -149,7 +149,7 @@ def test_fault_scripts_are_faults(name, kinds):
 def test_a_run_in_lock_step_counts_what_a_halt_keeps_back(tmp_path):
     halt = "gateway.faults=[{kind: halt, at_s: 30, for_s: 20, symbols: [AAA,BBB]}]"
     summary, session = run(*SMALL, "source.max_rows=20000", halt, cwd=tmp_path)
-    kept = json.loads((session / "manifest.json").read_text())["faults"]["halt"]
+    kept = json.loads((session / "manifest.json").read_text())["simulated"]["faults"]["halt"]
     assert kept["times"] == 1
     assert kept["updates"] > 100
     # two quotes in force at the end of the halt, and a trade each of all that was missed
