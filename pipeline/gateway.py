@@ -234,7 +234,7 @@ class Gateway:
                     self._apply_controls()
                     self.watch.look(self.seconds())
         except Exception as e:
-            self._fail(e)
+            self.fail(e)
 
     def reconnect(self) -> None:
         """Try once to build the session up again."""
@@ -252,14 +252,14 @@ class Gateway:
             assert self.orders is not None
             await self._settle_orders(self.orders, timeout)
         except GatewayError as e:
-            self._fail(e)
+            self.fail(e)
         except (TimeoutError, OSError, ConnectionError, asyncio.CancelledError) as e:
             self._abort()
             self.watch.down(self.seconds(), self._refusal or str(e) or "no answer in time")
             if isinstance(e, asyncio.CancelledError):
                 raise
         except Exception as e:
-            self._fail(e)
+            self.fail(e)
         else:
             self._apply_controls()
             for said in self.orders.differences():
@@ -291,7 +291,7 @@ class Gateway:
         except (TimeoutError, ConnectionError):
             pass  # asked again, or read after the reconnect
         except Exception as e:
-            self._fail(e)
+            self.fail(e)
 
     def _abort(self) -> None:
         """Close the socket without waiting for the other side: it may be gone."""
@@ -305,7 +305,7 @@ class Gateway:
 
     def give_up(self, why: str) -> None:
         """There was no connection for too long."""
-        self._fail(GatewayError(f"{self.where} could not be reached again within {self.conf.reconnect_give_up_s:g} s: {why}"))
+        self.fail(GatewayError(f"{self.where} could not be reached again within {self.conf.reconnect_give_up_s:g} s: {why}"))
 
     def status(self) -> Status:
         """Link, budgets and every subscription at this moment."""
@@ -326,7 +326,7 @@ class Gateway:
                 self.orders.send(self.pipeline.intents)
             self._decided = chunk.number
         except BaseException as e:
-            self._fail(e)
+            self.fail(e)
 
     def _on_read(self) -> None:
         self._acknowledge(self._decided)
@@ -336,7 +336,7 @@ class Gateway:
                 if self.journal is not None:
                     self.journal.prepare()
             except OSError as e:  # no room for the next segment: the run must end with its own sentence
-                self._fail(e)
+                self.fail(e)
 
     def _acknowledge(self, number: int) -> None:
         if self.lock_step and self._ready and number > self._acknowledged:
@@ -354,7 +354,7 @@ class Gateway:
 
     def _on_lost(self, why: str) -> None:
         if self.lock_step or not self._ready:
-            self._fail(GatewayError(f"{self.where}: {why}. Reconnect; if it happens again, record the stream and report it."))
+            self.fail(GatewayError(f"{self.where}: {why}. Reconnect; if it happens again, record the stream and report it."))
         else:
             self.drop(why)
 
@@ -375,15 +375,16 @@ class Gateway:
         if self._done.is_set():
             return
         if not self._connected:
-            self._fail(self._refused("no answer in time, or it closed the connection"))
+            self.fail(self._refused("no answer in time, or it closed the connection"))
         elif self.lock_step or not self._ready:
-            self._fail(GatewayError(f"{self.where} closed the connection. {self._refusal or 'Restart it and run again.'}"))
+            self.fail(GatewayError(f"{self.where} closed the connection. {self._refusal or 'Restart it and run again.'}"))
         elif self.watch.link.state in (LinkState.UP, LinkState.LOST):  # else an attempt to connect has failed, and says so itself
             why = self._refusal or "it closed the connection"
             self.watch.down(self.seconds(), why)
             self.tell(f"{self.where}: {why}. Reconnecting; no orders until orders and positions are read again.")
 
-    def _fail(self, e: BaseException) -> None:
+    def fail(self, e: BaseException) -> None:
+        """End, and let `wait` and `connect` raise `e`; the first one counts."""
         if self._failure is None:
             self._failure = e
         self._done.set()

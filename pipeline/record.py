@@ -156,7 +156,7 @@ async def _stream(
     ended: dict[str, Any] = {}
     try:
         async with contextlib.AsyncExitStack() as stack:
-            port = await stack.enter_async_context(simulator_child(conf, ended)) if simulated else conf.gateway.port
+            port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail)) if simulated else conf.gateway.port
             try:
                 await gateway.connect(conf.gateway.host, port)
                 session.manifest["server_version"] = recording.decode.server_version

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.universe import Universe
 
 START_TIMEOUT_S = 60.0
-GONE_S = 600.0  # market time without a connection after which our simulator is gone
 
 
 def main(conf: RunConf) -> dict[str, Any]:
@@ -99,15 +98,14 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     lock_step = simulated and conf.gateway.speed == 0
     journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
     tag = f"ta{conf.gateway.client_id}" if simulated else f"ta{time.time_ns() // 1_000_000_000}"
-    # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, the connection does, and nobody starts it again.
-    patience = conf.gateway.reconnect_give_up_s or GONE_S
-    answers = dataclasses.replace(conf.gateway, timeout_s=0.0, reconnect_give_up_s=patience) if simulated else conf.gateway
+    # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, simulator_child says so.
+    answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
     ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port
         if simulated:
-            port = await stack.enter_async_context(simulator_child(conf, ended))
+            port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail))
         try:
             await gateway.connect(conf.gateway.host, port)
             session.manifest["server_version"] = pipeline.decode.server_version
@@ -151,21 +149,27 @@ async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, 
 
 
 @contextlib.asynccontextmanager
-async def simulator_child(conf: RunConf | RecordCommandConf, ended: dict[str, Any]) -> AsyncIterator[int]:
-    """The simulated gateway as a child process; yields its port, and fills `ended` with what it counted."""
+async def simulator_child(conf: RunConf | RecordCommandConf, ended: dict[str, Any], fail: Callable[[BaseException], None]) -> AsyncIterator[int]:
+    """The simulated gateway as a child process; yields its port, and fills `ended` with what it counted. If it ends too early, `fail` is told:
+    nobody starts it again, and a gateway would try to reach it for ever."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simulator.json"
         path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")}))
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tickarrow.pipeline.simulator", str(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 20
         )
+        watch = None
         try:
-            yield await asyncio.wait_for(_port(child), START_TIMEOUT_S)
+            port = await asyncio.wait_for(_port(child), START_TIMEOUT_S)
+            watch = asyncio.ensure_future(_gone(child, fail))
+            yield port
         except TimeoutError:
             raise GatewayError(f"the simulated gateway did not listen within {START_TIMEOUT_S:g} s. Is the machine very busy? Run it again.") from None
         except GatewayError as e:
             raise GatewayError(await _last_words(child) or str(e)) from None
         finally:
+            if watch is not None:
+                watch.cancel()
             with contextlib.suppress(ProcessLookupError):
                 if child.stdin is not None:
                     child.stdin.close()
@@ -177,6 +181,12 @@ async def simulator_child(conf: RunConf | RecordCommandConf, ended: dict[str, An
             assert child.stdout is not None
             for line in (await child.stdout.read()).splitlines():
                 ended |= json.loads(line)
+
+
+async def _gone(child: asyncio.subprocess.Process, fail: Callable[[BaseException], None]) -> None:
+    """Wait for the end of the simulator while it is in use."""
+    code = await child.wait()
+    fail(GatewayError(f"the simulated gateway ended in mid-run with code {code}. Was it killed, or is the machine short of memory? Run it again."))
 
 
 async def _last_words(child: asyncio.subprocess.Process) -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
-from commands import COMMAND, output, tickarrow
+from commands import COMMAND, SMALL, output, tickarrow
 
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.record import deadline
@@ -80,3 +83,45 @@ def test_the_time_ends_a_recording(tmp_path):
     done = tickarrow("record", *args, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert open_manifest(tmp_path / "session")["state"] == "closed"
+
+
+def child_of(pid):
+    """Process id of the simulated gateway that a command has started; 0 = not yet."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid and b"simulator.json" in stat.with_name("cmdline").read_bytes():
+                return int(stat.parent.name)
+    return 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["record", "gateway.speed=2"], ["record", "gateway.speed=2", "faults=night"], ["run", "gateway.speed=2", *SMALL], ["run", *SMALL]],
+    ids=["record", "record with faults", "run", "run in lock step"],
+)
+def test_a_simulator_that_dies_ends_the_command_at_once(tmp_path, args):
+    session = tmp_path / "session"
+    args = [*args, f"record.path={session}", "source.duration_s=20000", "source.max_rows=0"]
+    process = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 200
+        while not b"".join(p.read_bytes()[:8192] for p in session.glob("chunks-*.bin")).strip(b"\0") and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(child_of(process.pid), signal.SIGKILL)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    assert re.search(r"^tickarrow: (the simulated gateway ended in mid-run with code -9|gateway 127.0.0.1:\d+ closed the connection)\. .*$", said, re.M), said
+    assert "Traceback" not in said
+    assert check(session).report["ticks"] > 0
+
+
+def test_what_the_simulator_does_wrong_is_recorded_and_reported(tmp_path):
+    session = tmp_path / "session"
+    done = tickarrow("record", "faults=night", "gateway.speed=50", "source.duration_s=150", "source.max_rows=0", f"record.path={session}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "connected again after" in done.stderr
+    assert all(s["resubscriptions"] >= 1 for s in check(session).report["symbols"])
