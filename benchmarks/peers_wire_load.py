@@ -103,7 +103,7 @@ async def _client(bench: Any, port: int) -> tuple[list[int], list[int]]:
         done.append(int(counts[wire_message.DECODED]))
 
     old = Connection()
-    tap = Tap(old, decode, on_chunk, lambda: None, lambda end: None, lambda why: None, False)
+    tap = Tap(old, decode, on_chunk, lambda: None, lambda end: None, lambda why: None, False, lambda version: None)
     tap.disconnected += (on_closed := lambda *_: closed.set())
     transport, _ = await asyncio.get_running_loop().create_connection(lambda: tap, "127.0.0.1", port)
     transport.write(b"go")

@@ -86,7 +86,7 @@ async def _behind(bench: Any, peer: Any, port: int, n_bytes: int, n: int, foreig
     client.conn.disconnected.clear()
     decode, lost = bench.stage(owned=bench.SYMBOLS - foreign), []
     client.decoder.handlers[178] = lambda fields: None  # the handshake's answer, which the client has had
-    tap = Tap(client.conn, decode, lambda chunk, arrival: decode.step(chunk), lambda: None, lambda end: None, lost.append, False)
+    tap = Tap(client.conn, decode, lambda chunk, arrival: decode.step(chunk), lambda: None, lambda end: None, lost.append, False, lambda version: None)
     spent = await _read(tap, port, n_bytes)
     counts = decode.counts()
     if lost or counts["messages"] != n or (counts["forwarded"] > 0) != (foreign > 0) or (foreign > 0 and not counted[0]):

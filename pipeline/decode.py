@@ -246,6 +246,8 @@ class Decode:
             self._lost(0, len(self._book))
         elif event.kind == ControlKind.HEALTH:
             self._apply_health(event.symbol, Health(int(event.value)))
+        elif event.kind == ControlKind.SERVER_VERSION:
+            self.server_version = int(event.value)
 
     def _apply_health(self, symbol: int, health: Health) -> None:
         why, lo, hi = (book.LINK, 0, len(self._book)) if symbol < 0 else (book.SUBSCRIPTION, symbol, symbol + 1)
@@ -307,10 +309,10 @@ class Decode:
         return self._table.empty()
 
     def snapshot(self) -> Snapshot:
-        """State of the symbols, depth books, subscriptions, counters and the next row number."""
+        """State of the symbols, depth books, subscriptions, counters, the next row number and the server version."""
         return {
             "book": self._book.copy(), "subscriptions": self._subscriptions.copy(), "counts": self._counts.copy(),
-            "seq": self._control[wire_step.SEQ : wire_step.SEQ + 1].copy(),
+            "seq": self._control[wire_step.SEQ : wire_step.SEQ + 1].copy(), "server_version": np.array([self._server_version]),
         } | self.side.snapshot()  # fmt: skip
 
     def restore(self, saved: Snapshot) -> None:
@@ -319,6 +321,7 @@ class Decode:
         self._subscriptions = saved["subscriptions"].copy()
         self._counts[:] = saved["counts"]
         self._control[wire_step.SEQ] = saved["seq"][0]
+        self.server_version = int(saved["server_version"][0])
         self.side.restore(saved)
         self._bind_subscriptions()
 

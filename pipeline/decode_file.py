@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +15,14 @@ from rich.console import Console
 
 from tickarrow.configs.pipeline import DecodeConf
 from tickarrow.jit import _kernel, wire, wire_fields, wire_message
+from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import SERVER_VERSION, counts_of, subscription_table
-from tickarrow.pipeline.errors import DataError
+from tickarrow.pipeline.errors import DataError, SessionError
 from tickarrow.pipeline.messages import MESSAGES, rows
 from tickarrow.pipeline.recorder_read import read_journal
+from tickarrow.pipeline.schemas import ControlKind
+from tickarrow.pipeline.session import read_manifest
+from tickarrow.pipeline.session_feed import read_control
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +70,7 @@ def decode_file(path: str | Path, out: str | Path, req_ids: Iterable[int] | None
     walk = _Walk(path, req_ids)
     try:
         with pq.ParquetWriter(part, MESSAGES) as writer:
-            for data, hi, whole in _journal(path) if path.is_dir() else _file(path):
+            for data, hi, whole in _journal(path, walk) if path.is_dir() else _file(path):
                 walk.feed(data, hi, whole, writer)
             walk.finish(writer)
         os.replace(part, out)
@@ -83,9 +88,16 @@ def _file(path: Path) -> Iterator[tuple[Array, int, bool]]:
         raise DataError(f"{path} cannot be read: {e.strerror}. Name a readable file (path=...).") from None
 
 
-def _journal(path: Path) -> Iterator[tuple[Array, int, bool]]:
-    """Chunks of a session. A frame that is torn at the end of a chunk comes again, whole, in the next one."""
-    for _, _, data in read_journal(path):
+def _journal(path: Path, walk: _Walk) -> Iterator[tuple[Array, int, bool]]:
+    """Chunks of a session, each at its server version. A frame that is torn at the end of a chunk comes again, whole, in the next one."""
+    changes: list[Control] = []
+    if (path / "manifest.json").is_file():
+        walk.version = wire_message.version_row(read_manifest(path).get("server_version", SERVER_VERSION))
+        with contextlib.suppress(SessionError):  # its tables may be damaged: the journal is read all the same
+            changes = [e for e in read_control(path) if e.kind == ControlKind.SERVER_VERSION]
+    for number, _, data in read_journal(path):
+        while changes and changes[0].chunk < number:
+            walk.version = wire_message.version_row(int(changes.pop(0).value))
         yield np.frombuffer(data, np.uint8), len(data), True
 
 

@@ -78,8 +78,11 @@ class Gateway:
     ) -> None:
         self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self.tag = conf, universe, pipeline, journal, lock_step, tag
         self.ib = ib_async.IB()
+        self.watch = Watch(self, Subscriptions(conf, universe))
         client = self.ib.client
-        client.conn = self.tap = Tap(client.conn, pipeline.decode, self._on_chunk, self._on_read, self._on_end, self._on_lost, lock_step, self._on_resync)
+        client.conn = self.tap = Tap(
+            client.conn, pipeline.decode, self._on_chunk, self._on_read, self._on_end, self._on_lost, lock_step, self.watch.version, self._on_resync
+        )
         if lock_step:
             client.MaxRequests = 0  # pacing counts market time there
         if simulated:
@@ -87,7 +90,6 @@ class Gateway:
         self.contracts: list[Any] = [ib_async.Stock(i.symbol, "SMART", "USD") for i in universe]
         self.orders: Orders | None = None
         self.sent: tuple[int, int, int] | None = None  # messages, updates, trades, as the simulator says
-        self.watch = Watch(self, Subscriptions(conf, universe))
         self.loop_time: Callable[[], float] = time.monotonic
         self._market_speed = conf.speed if conf.kind == "simulator" and conf.speed > 0 else 1.0
         self._looking: asyncio.Task[None] | None = None

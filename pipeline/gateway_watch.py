@@ -169,6 +169,11 @@ class Watch:
         self.table.ask_all(now)
         self.look(now)
 
+    def version(self, version: int) -> None:
+        """A session begins, at this server version: a replay must read its frames with the same tables."""
+        if version != self.gateway.pipeline.decode.server_version:
+            self.gateway.apply(Control(kind=ControlKind.SERVER_VERSION, value=version))
+
     def report(self) -> None:
         """Tell the pipeline what has changed."""
         link = Health.LIVE if self.link.state == LinkState.UP else Health.LOST

@@ -159,8 +159,6 @@ async def _stream(
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail)) if simulated else conf.gateway.port
             try:
                 await gateway.connect(conf.gateway.host, port)
-                session.manifest["server_version"] = recording.decode.server_version
-                session.write_manifest()
                 gc.collect()
                 gc.freeze()
                 await _until_the_end(gateway, recording, universe, stop, seconds, console)

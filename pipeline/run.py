@@ -108,8 +108,6 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail))
         try:
             await gateway.connect(conf.gateway.host, port)
-            session.manifest["server_version"] = pipeline.decode.server_version
-            session.write_manifest()
             gc.collect()
             gc.freeze()
             gc.disable()  # the loop makes no cycles; a collection would stall a tick

@@ -103,6 +103,7 @@ class ControlKind(IntEnum):
     RESYNC = 9  # framing was lost and found again outside the decoder; value = bytes skipped
     SUBSCRIBE = 10  # frames of reqId `key` are of the symbol from now on; value = Feed
     UNSUBSCRIBE = 11  # later frames of reqId `key` are late and dropped
+    SERVER_VERSION = 12  # the gateway speaks version `value` from now on: another one after its restart, or other than the manifest says
 
 
 class Health(IntEnum):

@@ -145,7 +145,7 @@ class _Walk:
                 text = Feed(int(event.value)).name.lower()
         elif kind == ControlKind.HEALTH:
             text = Health(int(event.value)).name.lower()
-        of_symbol = kind not in (ControlKind.KILL, ControlKind.TIMER, ControlKind.RESYNC, ControlKind.MODEL_SWAP, ControlKind.LIMIT)
+        of_symbol = kind not in (ControlKind.KILL, ControlKind.TIMER, ControlKind.RESYNC, ControlKind.MODEL_SWAP, ControlKind.LIMIT, ControlKind.SERVER_VERSION)
         symbol = self.requests.get(request, (event.symbol, None))[0] if request is not None else event.symbol if of_symbol else NOBODY
         self.control.append({
             "seq": self.decode.rows, "ts": ts, "chunk": event.chunk, "kind": kind.name.lower(), "symbol": symbol, "req": request,

@@ -34,6 +34,7 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
     on_end : called with the three counters of the simulator's end frame
     on_lost : called with one sentence when the framing of the stream is lost for good: the connection must be made anew
     lock_step : chunks end at clock frames
+    on_version : called with the server version that the gateway offers, before any of its messages
     on_resync : called with the number of bytes that were dropped because no frame became complete in them for a second. What the decoder
         skips by itself is not told here: it is in its rows
 
@@ -45,10 +46,10 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
 
     def __init__(
         self, old: Connection, decode: Decode, on_chunk: Callable[[Chunk, int], None], on_read: Callable[[], None],
-        on_end: Callable[[tuple[int, int, int]], None], on_lost: Callable[[str], None], lock_step: bool,
+        on_end: Callable[[tuple[int, int, int]], None], on_lost: Callable[[str], None], lock_step: bool, on_version: Callable[[int], None],
         on_resync: Callable[[int], None] = lambda skipped: None,
     ) -> None:  # fmt: skip
-        self.on_resync = on_resync
+        self.on_version, self.on_resync = on_version, on_resync
         self._timer: asyncio.TimerHandle | None = None
         self.decode, self.on_chunk, self.on_read, self.on_end, self.on_lost, self.lock_step = decode, on_chunk, on_read, on_end, on_lost, lock_step
         self._ring = np.zeros(RING_BYTES + PAD, np.uint8)
@@ -156,7 +157,7 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
         hello = bytes(self._view[:end])
         version = hello[4:].split(b"\0")[0]
         if version.isdigit():
-            self.decode.server_version = int(version)
+            self.on_version(int(version))
         self.hasData.emit(hello)
         self._greeted = True
         self._read = self._walked = end

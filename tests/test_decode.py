@@ -16,7 +16,8 @@ from tickarrow.pipeline.decode import CLOCK, END, LOST, MORE, Decode, FromRows
 from tickarrow.pipeline.decode_file import decode_file
 from tickarrow.pipeline.errors import DataError, SessionError
 from tickarrow.pipeline.recorder import Journal
-from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Flag, Health, Kind
+from tickarrow.pipeline.schemas import CONTROL, TICKS, ControlKind, Feed, Flag, Health, Kind
+from tickarrow.pipeline.session import Session
 from tickarrow.pipeline.source_rows import Rows
 
 T = 1_700_000_000
@@ -146,9 +147,12 @@ def test_the_server_version_says_what_a_size_may_be():
     decode.server_version = 157
     decode.step(Chunk(data, 0, len(data) - 64, 0, 0))
     assert (decode.server_version, ticks.rows) == (157, 0)
-    decode.server_version = 163
+    decode.apply(Control(kind=ControlKind.SERVER_VERSION, value=163))
+    saved = decode.snapshot()
+    decode.server_version = 157
+    decode.restore(saved)
     decode.step(Chunk(data, 0, len(data) - 64, 0, 0))
-    assert ticks.rows == 1
+    assert (decode.server_version, ticks.rows) == (163, 1)
 
 
 def test_many_and_large_requests_are_told_apart():
@@ -423,3 +427,18 @@ def test_a_session_s_journal_is_decoded_chunk_by_chunk(tmp_path):
     path.write_bytes(bytes(damaged))
     with pytest.raises(SessionError, match=r"chunk 1 in chunks-00000-19700101\.bin is damaged"):
         decode_file(tmp_path, tmp_path / "out.parquet")
+
+
+def test_a_session_s_journal_is_decoded_at_the_versions_it_was_received_at(tmp_path):
+    session = Session(tmp_path / "session")
+    session.manifest["server_version"] = 157
+    control, journal = session.table(CONTROL), Journal(session.directory, 4096)
+    half = padded(frame(2, 6, 0, 0, "0.5"))  # before version 163 a size is a whole number
+    for number in range(4):
+        journal.append(Chunk(half, 0, len(half) - 64, 0, number))
+        if number == 2:
+            Control(kind=ControlKind.SERVER_VERSION, value=163.0).write(control, number, 0)
+    journal.close()
+    session.close()
+    decode_file(session.directory, tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet")["outcome"].to_pylist() == ["bad", "bad", "bad", "decoded"]

@@ -62,7 +62,7 @@ def tap(lock_step):
 
     old = Connection()
     old.hasData += forward
-    made = Tap(old, decode, on_chunk, on_read, lambda end: setattr(said, "end", end), said.lost.append, lock_step)
+    made = Tap(old, decode, on_chunk, on_read, lambda end: setattr(said, "end", end), said.lost.append, lock_step, lambda version: None)
     return made, said, forward
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from incidents import ORDERED, SYMBOLS, fault, incident, market
 
+from tickarrow.pipeline import simulator_session
 from tickarrow.pipeline.link import LinkState
 from tickarrow.pipeline.schemas import DECISIONS, TICKS, ControlKind, Feed, Flag, Health, Reason
 
@@ -362,6 +363,16 @@ def test_what_happened_replays_bit_by_bit():
     for table, schema in (("ticks", TICKS), ("decisions", DECISIONS)):
         for name in schema.names:
             np.testing.assert_array_equal(getattr(again, table).column(name), getattr(i.desk, table).column(name))
+
+
+def test_a_gateway_that_comes_back_with_another_version_replays_too(monkeypatch):
+    async def during(gateway, simulator, port):
+        monkeypatch.setattr(simulator_session, "SERVER_VERSION", 157)  # for who connects from now on
+
+    i = incident(fault("cut", 10.0), seconds=40, during=during)
+    versions = [int(e.value) for _, e in i.desk.events if e.kind == ControlKind.SERVER_VERSION]
+    assert versions == [157] == [i.desk.replayed().decode.server_version]
+    assert len(i.rows(a=20.0)) > 50
 
 
 def test_many_symbols_are_asked_for_again_within_the_share_of_data__ib_insync_35():
