@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from tickarrow.pipeline import simulator_frames as frames
 Array = npt.NDArray[Any]
 Columns = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]  # of Rows, in order
 OUT_BYTES = 1 << 20
+HALTED = 49  # tick type: 1 = the exchange has halted trading, 0 = it goes on
 
 
 def new_quotes(n: int) -> Array:
@@ -54,13 +55,15 @@ class Encoder:
     append : takes the frames
     whole : sizes are whole numbers, for server versions below 163
     day : prices of the day and the time of the last trade are sent too
+    halted : rows of the symbols whose trading is halted, kept by the market
     """
 
     def __init__(
-        self, state: Array, conf: SimulatorConf, conflated: bool, append: Callable[[bytes], None], whole: bool = False, day: bool = False
-    ) -> None:
+        self, state: Array, conf: SimulatorConf, conflated: bool, append: Callable[[bytes], None], whole: bool = False, day: bool = False,
+        halted: Collection[int] = (),
+    ) -> None:  # fmt: skip
         self.state, self.conf, self.conflated, self.append = state.copy(), conf, conflated, append
-        self.whole, self.day = whole, day
+        self.whole, self.day, self.halted = whole, day, halted
         self.first = np.full(len(state), -1, np.int32)
         self.subs = np.zeros(64, SUBSCRIPTION)
         self.subs["req"] = -1
@@ -146,12 +149,24 @@ class Encoder:
         self.append(frames.frame(frames.CLOCK, ts, int(self.control[CLOCK])))
         self.control[CLOCK] += 1
 
+    def tell(self, reqs: Iterable[int], tick: int, value: float) -> None:
+        """A generic tick for these requests."""
+        for req in reqs:
+            self.append(frames.frame(45, 6, req, tick, f"{value:.1f}"))
+            self.control[MESSAGES] += 1
+
+    def halt(self, symbol: int, halted: bool) -> bool:
+        """Tell the L1 requests of a symbol that its trading is halted or goes on; whether there are such."""
+        told = [req for req, k in self.requests.items() if self.subs["symbol"][k] == symbol and self.subs["feed"][k] == L1]
+        self.tell(told, HALTED, float(halted))
+        return bool(told)
+
     def present(self, req: int, symbol: int) -> bool:
         """The volume so far, halted or not, the prices of the day and the quote in force; whether there is a quote."""
         s = self.state[symbol]
         volume = int(s["volume"])
         digits = f"{volume // VOLUME_UNIT}.{0 if self.whole else volume % VOLUME_UNIT:08d}".rstrip("0").rstrip(".")
-        out = [frames.frame(2, 6, req, 8, digits), frames.frame(45, 6, req, 49, "0.0")]
+        out = [frames.frame(2, 6, req, 8, digits), frames.frame(45, 6, req, HALTED, f"{symbol in self.halted:.1f}")]
         if self.day:
             out += self._day(req, s)
         for price, size, tick, size_tick in ("bid", "bid_size", 1, 0), ("ask", "ask_size", 2, 3), ("last", "last_size", 4, 5):

@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tickarrow.configs.gateway import FaultConf
+from tickarrow.pipeline.simulator_encoder import HALTED
 from tickarrow.pipeline.simulator_faults_bytes import Piece, Pipe, changed, fields_of, request_of
-from tickarrow.pipeline.simulator_gate import HALTED, Gate
+from tickarrow.pipeline.simulator_gate import Gate
 from tickarrow.pipeline.simulator_rules import Request, instrument
 
 if TYPE_CHECKING:

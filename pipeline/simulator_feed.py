@@ -11,6 +11,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,11 @@ class Feed:
         self._opens_at: float | None = None  # loop time
         self._anchor: float | None = None  # loop time of the source's start
         self._dirty = False  # something changed in the open conflation slot, or waits
+        self.halted: set[int] = set()  # rows of the symbols that are halted now
+        for row, begin, end in source.halts:
+            # Behind the row that takes the quote away and before those of the reopening, so that no row is decided on otherwise than without a wire.
+            self.at(begin + 1, partial(self._halt, row, True))
+            self.at(end, partial(self._halt, row, False))
 
     # rows
 
@@ -107,6 +113,13 @@ class Feed:
         heapq.heappush(self._timers, (ts, self._timed, action))
         self._timed += 1
         self.changed.set()
+
+    def _halt(self, row: int, halted: bool) -> None:
+        """The exchange halts a symbol, or lets it trade again."""
+        (self.halted.add if halted else self.halted.discard)(row)
+        for s in self.clients.values():
+            if s.encoder.halt(row, halted) and s.lock is not None:
+                s.lock.clock(self.now)
 
     def effect(self) -> int:
         """Market time of what takes effect next."""

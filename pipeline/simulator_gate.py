@@ -13,11 +13,8 @@ import numpy as np
 from tickarrow.jit.wire_encode import ALL_LAST, L1, LAST
 from tickarrow.jit.wire_encode_market import MESSAGES, TRADES
 from tickarrow.jit.wire_encode_slot import ALL
-from tickarrow.pipeline import simulator_frames as frames
-from tickarrow.pipeline.simulator_encoder import Array, Columns, Encoder
+from tickarrow.pipeline.simulator_encoder import HALTED, Array, Columns, Encoder
 from tickarrow.pipeline.simulator_faults_bytes import kind_of
-
-HALTED = 49  # tick type
 
 
 @dataclass(slots=True)
@@ -112,9 +109,14 @@ class Gate:
 
     def tell(self, reqs: Iterable[int], tick: int, value: float) -> None:
         """A generic tick for these requests, withheld or not."""
-        for req in reqs:
-            self.live.append(frames.frame(45, 6, req, tick, f"{value:.1f}"))
-            self.live.control[MESSAGES] += 1
+        self.live.tell(reqs, tick, value)
+
+    def halt(self, symbol: int, halted: bool) -> bool:
+        """As Encoder; those whose data are withheld are told when they go on."""
+        for reason, e in self._withheld.items():
+            e.halt(symbol, halted)
+            self._count(reason, e)
+        return self.live.halt(symbol, halted)
 
     def release(self, reason: str, slot: int) -> bool:
         """The data of the requests that only this fault kept back go on, with the quote in force; whether there are such."""

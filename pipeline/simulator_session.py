@@ -206,7 +206,7 @@ class Session(asyncio.Protocol):
             self.client_id = client_id
             self.feed = self.simulator.join(self, lock_step)
             whole, day = self.version < frames.FRACTIONAL_SIZES, conf.day_ticks and not lock_step
-            encoder = partial(Encoder, self.feed.state, conf, conf.conflation_ms > 0, whole=whole, day=day)
+            encoder = partial(Encoder, self.feed.state, conf, conf.conflation_ms > 0, whole=whole, day=day, halted=self.feed.halted)
             if faults is None:
                 self.encoder = encoder(self.send)
             else:

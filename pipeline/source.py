@@ -3,7 +3,7 @@ sends the rows of a source over the wire; a backtest takes them directly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
@@ -49,6 +49,7 @@ class Source(Protocol):
     start_ns: int  # ns UTC
     end_ns: int
     bad: dict[str, int]  # rows left out by the latest `blocks`, by reason
+    halts: Sequence[tuple[int, int, int]]  # row of the universe, begin and end in ns UTC, as far as the source knows of any
 
     def blocks(self) -> Iterator[Rows]:
         """All rows from the beginning, in blocks of at most 8,192."""
@@ -98,9 +99,12 @@ class GeneratedSource:
             if a[0] == b[0] and b[1] <= a[2]:
                 name = self.universe.symbols[a[0]]
                 raise ConfigError(f"source.halts: two halts of {name} touch each other. Move one, or set source.halt_rate=0.")
-        # (row of the universe, begin, end) in ns UTC
-        self.halts = [(row, *(self._opens[t // SESSION_NS] + t % SESSION_NS for t in (begin, end))) for row, begin, end in self._halts]
+        self.halts: Sequence[tuple[int, int, int]] = [(row, self._utc(begin), self._utc(end)) for row, begin, end in self._halts]
         self.bad: dict[str, int] = {}
+
+    def _utc(self, t: int) -> int:
+        """ns UTC of a time on the market's clock."""
+        return self._opens[t // SESSION_NS] + t % SESSION_NS
 
     def _configured(self, conf: SourceConf) -> list[Halt]:
         """The halts of the configuration on the market's clock."""
@@ -161,6 +165,8 @@ class ParquetSource:
     ----------
     part : the file is one of several: it need not have every symbol nor the day; `empty` says that it has no row of them
     """
+
+    halts: Sequence[tuple[int, int, int]] = ()
 
     def __init__(self, conf: SourceConf, universe: UniverseConf, *, part: bool = False) -> None:
         self._part = part

@@ -40,6 +40,7 @@ class ImportedSource:
     """A source over the files of another program: `tables` of the subclass, mapped as any table of ticks."""
 
     key = "ts_event"
+    halts: Sequence[tuple[int, int, int]] = ()
 
     def __init__(self, conf: SourceConf, universe: UniverseConf, symbols: Sequence[str]) -> None:
         tick_size = universe.tick_size if conf.tick_size is None else conf.tick_size

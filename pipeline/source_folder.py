@@ -3,7 +3,7 @@ Files are opened when their time comes; at the same time the rows of the file wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tickarrow.pipeline.universe import Universe
 
 class FolderSource:
     """All Parquet files below a folder as one source; opening scans each of them as `ParquetSource` does."""
+
+    halts: Sequence[tuple[int, int, int]] = ()
 
     def __init__(self, conf: SourceConf, universe: UniverseConf) -> None:
         path = Path(conf.path)

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from commands import SMALL, run, tickarrow
 
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decode import FromRows
 from tickarrow.pipeline.prepare import compose, load
-from tickarrow.pipeline.schemas import TICKS
+from tickarrow.pipeline.schemas import TICKS, Reason
 from tickarrow.pipeline.session import open_manifest, read_table
 from tickarrow.pipeline.source import open_source
 
@@ -73,6 +74,20 @@ def assert_same_ticks(session, table):
 
 def test_the_wire_gives_the_ticks_of_the_source_row_for_row(recorded):
     assert_same_ticks(recorded[1], direct(MARKET))
+
+
+def test_a_halt_changes_no_decision_between_the_wire_and_the_source(tmp_path):
+    halted = [*MARKET, "source.max_rows=3000", "source.halts=[{symbol: BBB, at_s: 20, for_s: 20}]", "risk.hurdle=1e9"]  # no order, so no fill differs
+    _, session = run(*halted, cwd=tmp_path)
+    assert_same_ticks(session, direct(halted))
+    pipeline, conf = load(*halted), compose("run", halted)
+    source = open_source(conf.source, conf.universe)
+    for rows in source.blocks():
+        pipeline.push(rows)
+    recorded, (_, begin, end) = read_table(session, "decisions"), source.halts[0]
+    assert recorded.filter((pc.field("ts") >= begin) & (pc.field("symbol") == 1) & (pc.field("ts") < end))["reason"].to_pylist() == [Reason.NO_QUOTE]
+    for name in recorded.schema.names:
+        np.testing.assert_array_equal(recorded[name].to_numpy(), pipeline.tables.decisions.column(name), err_msg=name)
 
 
 def test_a_replay_is_identical_and_a_changed_byte_is_found(recorded, tmp_path):

@@ -42,7 +42,7 @@ class MemorySource:
         self.universe = Universe.of(symbols)
         self.start_ns = START
         self.end_ns = rows[-1][0] if rows else START
-        self.bad = {}
+        self.bad, self.halts = {}, []
 
     def blocks(self):
         for a in range(0, len(self.rows), self.block):

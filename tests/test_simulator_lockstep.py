@@ -22,6 +22,49 @@ async def stepper(port, symbols=("BAC", "IBM")):
     return c
 
 
+def test_a_halt_of_the_source_is_told_behind_its_last_row_and_before_the_first_one_after_it():
+    bac = [quote(100 * k, 0, 9.99, 10.01) for k in range(5)]
+    halt = (START + 450 * MS, 0, 0, 15, NAN, NAN, NAN, NAN, NAN, NAN)
+    after = [trade(900, 0, 10.0, 500.0), quote(900, 0, 9.99, 10.01), quote(1000, 0, 9.98, 10.0)]
+    source = MemorySource(sorted([*bac, halt, *[quote(100 * k + 1, 1, 15.0, 15.01) for k in range(12)]], key=lambda r: r[0]) + after)
+    source.rows.sort(key=lambda r: r[0])
+    source.halts = [(0, START + 450 * MS, START + 900 * MS)]
+
+    async def once():
+        async with gateway(source) as (_, port):
+            c = await stepper(port)
+            c.send(9002, 0)
+            late = False
+            while (f := await c.next())[0] != "9003":
+                if f[0] == "9001":
+                    if not late and int(f[1]) >= START + 600 * MS:
+                        late = True
+                        c.subscribe(20, "BAC")  # it hears at once that the symbol is halted
+                    c.send(9002, f[2])
+            c.close()
+            return bytes(c.received), f
+
+    async def main():
+        (first, end), (second, _) = await once(), await once()
+        assert first == second
+        chunks, open_ = [], []
+        for f in naive.frames(first)[0]:
+            open_.append(f)
+            if f[0] == "9001":
+                chunks.append(((int(f[1]) - START) / MS, open_))
+                open_ = []
+        told = [(ms, f[2], f[4]) for ms, frames in chunks if ms for f in frames if f[0] == "45"]
+        at = next(ms for ms, req, _ in told if req == "20")
+        assert told == [(450.000001, "10", "1.0"), (at, "20", "1.0"), (900.0, "10", "0.0"), (900.0, "20", "0.0")]
+        assert 600 <= at < 800
+        gone, back = (next(k for k, (_, frames) in enumerate(chunks) if ["45", "6", "10", "49", x] in frames and k > 2) for x in ("1.0", "0.0"))
+        assert ["1", "6", "10", "1", "-1", "0", "0"] in chunks[gone - 1][1]  # the row that takes the quote away is before it
+        assert [f[0] for f in chunks[back][1]] == ["45", "45", "9001"]
+        assert sum(f[0] in ("1", "2", "45", "46") for f in naive.frames(first)[0]) == int(end[1])
+
+    asyncio.run(main())
+
+
 class Trader:
     """Decides by its own seed and the number of the clock frame alone."""
 
