@@ -45,7 +45,7 @@ class SimulatorConf:
     commission_min: float = 1.0  # currency an order
     commission_max_share: float = 0.01  # of the order's value; also caps the minimum
     cash: float = 1_000_000.0  # currency, of the simulated account
-    once: bool = True  # end when the served client has disconnected; with faults when the program that started it says so
+    once: bool = field(default=True, metadata={"digest": False})  # end when its client has disconnected; with faults when its starter says so
     faults: list[FaultConf] = field(default_factory=list)  # what goes wrong, and when
     fault_seed: int = 1  # of everything that the faults draw
 
@@ -58,8 +58,8 @@ class GatewayConf(SimulatorConf):
     host: str = field(default="127.0.0.1", metadata={"digest": False})
     port: int = field(default=0, metadata={"digest": False})  # simulator: 0 = any free port
     client_id: int = field(default=1, metadata={"digest": False})  # unique per connection
-    live_account: str = ""  # a real-money account must be named here too, or the run refuses it; paper accounts begin with D
-    account: str = ""  # "" = the only one of the login; the simulator calls its own DU0000001
+    live_account: str = field(default="", metadata={"digest": False})  # a real-money account must be named here too; paper accounts begin with D
+    account: str = field(default="", metadata={"digest": False})  # "" = the only one of the login; the simulator calls its own DU0000001
     timeout_s: float = field(default=10.0, metadata={"digest": False})  # of connecting and of each request
     market_data_type: int = 1  # 1 live, 2 frozen, 3 delayed where live is not subscribed, 4 delayed and frozen
     generic_ticks: str = ""  # more tick types of L1, with commas between: 233 = RTVolume

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -55,6 +56,39 @@ class ImportedSource:
         self.bad = {}
         for table in self.tables():
             yield from map_rows(table, self.key, self.universe.symbols, self.bad).pieces()
+
+
+class DailySource(ImportedSource):
+    """A source with files of their own for each day: `read_day` of the subclass. The day read last is kept."""
+
+    days: list[str]
+    _held: tuple[str, pa.Table, dict[str, int]] = "", TICK_FILE.empty_table(), {}
+
+    def read_day(self, day: str, bad: dict[str, int]) -> list[pa.Table]:
+        """Tables of a day's files; lines left out are counted in `bad`."""
+        raise NotImplementedError
+
+    def _day(self, day: str) -> tuple[pa.Table, dict[str, int]]:
+        """All rows of a day in order, and the lines left out."""
+        if self._held[0] != day:
+            bad: dict[str, int] = {}
+            self._held = day, merged(self.read_day(day, bad)), bad
+        return self._held[1:]
+
+    def _find_ends(self, where: Path) -> None:
+        """`start_ns` and `end_ns` from the first and last day; DataError if one of them has no row."""
+        ends = {day: self._day(day)[0]["ts_event"] for day in (self.days[-1], self.days[0])}  # the first day is read last and kept
+        for day, ts in ends.items():
+            if not len(ts):
+                raise DataError(f"{where}: the files of {day} hold no row that can be read. Choose another day (source.day).")
+        self.start_ns, self.end_ns = ends[self.days[0]][0].as_py(), ends[self.days[-1]][-1].as_py()
+
+    def tables(self) -> Iterator[pa.Table]:
+        for day in self.days:
+            table, bad = self._day(day)
+            for reason, n in bad.items():
+                self.bad[reason] = self.bad.get(reason, 0) + n
+            yield from slices(table)
 
 
 def ticks(ts: Array, symbol: str, kind: str, exchange: pa.Array | str | None = None, conditions: pa.Array | str | None = None, **values: Array) -> pa.Table:

@@ -8,7 +8,6 @@ A bar of a second or a minute becomes one row at its end: its close, of trades w
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
 from tickarrow.pipeline.errors import ConfigError, DataError
-from tickarrow.pipeline.source_files import SECOND, TICK_FILE, ImportedSource, chosen, day_text, listed, merged, near, read_csv, slices, ticks
+from tickarrow.pipeline.source_files import SECOND, TICK_FILE, DailySource, chosen, day_text, listed, merged, near, read_csv, ticks
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +36,7 @@ QUOTE_BAR = ["ms", "bid_open", "bid_high", "bid_low", "bid", "bid_size", "ask_op
 TEXTS = ("exchange", "conditions", "suspicious")
 
 
-class LeanSource(ImportedSource):
+class LeanSource(DailySource):
     """Trades and quotes of some symbols and days of a Lean data folder, a day at a time."""
 
     def __init__(self, conf: SourceConf, universe: UniverseConf) -> None:
@@ -57,12 +56,7 @@ class LeanSource(ImportedSource):
             raise DataError(f"source.resolution: {root} has no folder of symbols in {conf.resolution!r}. It has {listed(there)}.")
         super().__init__(conf, universe, chosen(conf, known, str(root)))
         self.days = self._days(day_text(conf))
-        self._held: tuple[str, pa.Table, dict[str, int]] = ("", TICK_FILE.empty_table(), {})
-        ends = {day: self._day(day)[0]["ts_event"] for day in (self.days[-1], self.days[0])}  # the first day is read last and kept
-        for day, ts in ends.items():
-            if not len(ts):
-                raise DataError(f"{root}: the files of {day} hold no row that can be read. Choose another day (source.day).")
-        self.start_ns, self.end_ns = ends[self.days[0]][0].as_py(), ends[self.days[-1]][-1].as_py()
+        self._find_ends(root)
 
     def _days(self, wanted: str | None) -> list[str]:
         """YYYYMMDD of the days with a file of any symbol."""
@@ -79,22 +73,8 @@ class LeanSource(ImportedSource):
             raise DataError(f"source.day: {self.folders['trade']} has no file of {symbols} on {wanted}. It has {listed(shown)}.")
         return [day]
 
-    def tables(self) -> Iterator[pa.Table]:
-        for day in self.days:
-            table, bad = self._day(day)
-            for reason, n in bad.items():
-                self.bad[reason] = self.bad.get(reason, 0) + n
-            yield from slices(table)
-
-    def _day(self, day: str) -> tuple[pa.Table, dict[str, int]]:
-        """All rows of a day in order, and the lines left out."""
-        if self._held[0] != day:
-            bad: dict[str, int] = {}
-            tables = []
-            for symbol in self.universe.symbols:
-                tables += [merged([self._file(kind, symbol, day, bad) for kind in ("quote", "trade")])]
-            self._held = day, merged(tables), bad
-        return self._held[1:]
+    def read_day(self, day: str, bad: dict[str, int]) -> list[pa.Table]:
+        return [merged([self._file(kind, symbol, day, bad) for kind in ("quote", "trade")]) for symbol in self.universe.symbols]
 
     def _file(self, kind: str, symbol: str, day: str, bad: dict[str, int]) -> pa.Table:
         path = self.folders[kind] / symbol.lower() / f"{day}_{kind}.zip"

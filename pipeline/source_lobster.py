@@ -8,7 +8,6 @@ A halt (7 with price -1) is a quote without prices; with 0 (quoting) or 1 (tradi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
 from tickarrow.pipeline.errors import ConfigError, DataError
 from tickarrow.pipeline.source import day_span, zone_of
-from tickarrow.pipeline.source_files import SECOND, ImportedSource, chosen, day_text, listed, merged, read_csv, slices, ticks
+from tickarrow.pipeline.source_files import SECOND, DailySource, chosen, day_text, listed, read_csv, ticks
 from tickarrow.pipeline.source_rows import check_order
 
 Array = npt.NDArray[Any]
@@ -34,7 +33,7 @@ VISIBLE, HIDDEN, CROSS, HALT = 4, 5, 6, 7
 TRADES = np.array([VISIBLE, HIDDEN, CROSS])
 
 
-class LobsterSource(ImportedSource):
+class LobsterSource(DailySource):
     """Quotes and trades of the pairs of files of some symbols and days, a day at a time."""
 
     def __init__(self, conf: SourceConf, universe: UniverseConf) -> None:
@@ -55,27 +54,10 @@ class LobsterSource(ImportedSource):
             raise DataError(f"source.day: {path} has no file of {listed(symbols)} on {day}. It has {listed(days)}.")
         self.days = sorted({d for d, _ in self.files})
         self.zone = zone_of(conf.timezone)
-        self._held: tuple[str, pa.Table, dict[str, int]] | None = None
-        ends = {d: self._day(d)[0]["ts_event"] for d in (self.days[-1], self.days[0])}  # the first day is read last and kept
-        for d, ts in ends.items():
-            if not len(ts):
-                raise DataError(f"{path}: the files of {d} hold no event that can be read. Choose another day (source.day).")
-        self.start_ns, self.end_ns = ends[self.days[0]][0].as_py(), ends[self.days[-1]][-1].as_py()
+        self._find_ends(path)
 
-    def tables(self) -> Iterator[pa.Table]:
-        for day in self.days:
-            table, bad = self._day(day)
-            for reason, n in bad.items():
-                self.bad[reason] = self.bad.get(reason, 0) + n
-            yield from slices(table)
-
-    def _day(self, day: str) -> tuple[pa.Table, dict[str, int]]:
-        """All rows of a day in order, and the lines left out."""
-        if self._held is None or self._held[0] != day:
-            bad: dict[str, int] = {}
-            tables = [self._pair(symbol, day, self.files[day, symbol], bad) for symbol in self.universe.symbols if (day, symbol) in self.files]
-            self._held = day, merged(tables), bad
-        return self._held[1], self._held[2]
+    def read_day(self, day: str, bad: dict[str, int]) -> list[pa.Table]:
+        return [self._pair(symbol, day, self.files[day, symbol], bad) for symbol in self.universe.symbols if (day, symbol) in self.files]
 
     def _pair(self, symbol: str, day: str, path: Path, bad: dict[str, int]) -> pa.Table:
         """Rows of a message file and its order book."""
