@@ -26,6 +26,15 @@ Array = npt.NDArray[Any]
 SEGMENT_ROWS = 65_536
 PAGE = 4096
 SECOND = ThreadPoolExecutor(1, "segments")  # makes mapped segments ahead of use: writing their zeros takes some ms
+
+
+def _after_fork() -> None:
+    """A fork has no threads: with the old executor it would wait for its next segment for ever."""
+    global SECOND
+    SECOND = ThreadPoolExecutor(1, "segments")
+
+
+os.register_at_fork(after_in_child=_after_fork)
 PAD = 64  # bytes behind a chunk that may be read: the wire kernel loads 8 at a time
 
 

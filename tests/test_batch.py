@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -143,3 +147,26 @@ def test_a_lazy_table_that_stayed_empty_closes_as_an_empty_file(tmp_path):
     Table(TICKS, tmp_path, lazy=True).close()
     with pa.memory_map(str(tmp_path / "ticks.arrow")) as source:
         assert pa.ipc.open_file(source).read_all().num_rows == 0
+
+
+def test_a_forked_process_makes_segments_too(tmp_path):
+    def record(folder):
+        table = Table(TIMING, folder, capacity=8)
+        for _ in range(3):
+            fill(table, 5, 1)
+            table.prepare()
+
+    (tmp_path / "parent").mkdir()
+    record(tmp_path / "parent")  # its second thread is running now
+    (tmp_path / "child").mkdir()
+    child = os.fork()
+    if child == 0:
+        record(tmp_path / "child")
+        os._exit(0)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
