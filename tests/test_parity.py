@@ -16,7 +16,7 @@ from commands import SMALL, run, tickarrow
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decode import FromRows
 from tickarrow.pipeline.prepare import compose, load
-from tickarrow.pipeline.schemas import TICKS, Reason
+from tickarrow.pipeline.schemas import TICKS, Feed, Reason
 from tickarrow.pipeline.session import open_manifest, read_table
 from tickarrow.pipeline.source import open_source
 
@@ -88,6 +88,24 @@ def test_a_halt_changes_no_decision_between_the_wire_and_the_source(tmp_path):
     assert recorded.filter((pc.field("ts") >= begin) & (pc.field("symbol") == 1) & (pc.field("ts") < end))["reason"].to_pylist() == [Reason.NO_QUOTE]
     for name in recorded.schema.names:
         np.testing.assert_array_equal(recorded[name].to_numpy(), pipeline.tables.decisions.column(name), err_msg=name)
+
+
+def test_depth_bars_and_tick_by_tick_replay_too(tmp_path):
+    feeds = ["gateway.depth_symbols=[AAA]", "gateway.bar_symbols=[BBB]", "gateway.tick_by_tick_symbols=[CCC]", "source.max_rows=2500"]
+    said, session = run(*MARKET, *feeds, "source.halts=[{symbol: DDD, at_s: 20, for_s: 20}]", cwd=tmp_path)
+    rows = open_manifest(session)["rows"]
+    assert min(rows["depth"], said["trades"]) > 100
+    assert rows["bars"] > 5
+    assert set(np.unique(read_table(session, "ticks")["feed"])) == {Feed.L1, Feed.TBT_LAST, Feed.TBT_BIDASK}
+    done = tickarrow("replay", f"session={session}", "engine=xgboost", cwd=tmp_path)
+    assert done.stdout == f"identical {said['decision_digest']}\n", done.stderr
+    depth = read_table(session, "depth")
+    price = depth["price"].to_numpy().copy()
+    price[5] += 0.01
+    with pa.OSFile(str(tmp_path / "depth.arrow"), "wb") as sink, pa.ipc.new_file(sink, depth.schema) as writer:
+        writer.write_table(depth.set_column(depth.schema.get_field_index("price"), depth.schema.field("price"), [price]).cast(depth.schema))
+    (tmp_path / "depth.arrow").replace(session / "depth.arrow")
+    assert "differs: depth row 5, column price: " in tickarrow("replay", f"session={session}", cwd=tmp_path).stderr
 
 
 def test_a_replay_is_identical_and_a_changed_byte_is_found(recorded, tmp_path):
