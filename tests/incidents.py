@@ -174,7 +174,7 @@ def fault(kind, at_s=20.0, **more):
     return FaultConf(kind=kind, at_s=at_s, **more)
 
 
-def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, during=None, **conf):
+def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, halts=(), during=None, **conf):
     """Run a gateway against the simulated one with these faults, as many market seconds after the market has opened."""
     settings = {"speed": 1.0, "settle_ms": 30.0, "once": False, "pacing": 0, "latency_ms": 20.0, "timeout_s": 5.0, "faults": list(faults)} | conf
     made = GatewayConf(**settings)
@@ -182,7 +182,9 @@ def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, during=None, **c
     async def main():
         simulator = Simulator(made)
         port = await simulator.start()
-        simulator.open(MemorySource(market(seconds + 60.0, symbols) if rows is None else rows, symbols))
+        source = MemorySource(market(seconds + 60.0, symbols) if rows is None else rows, symbols)
+        source.halts = halts
+        simulator.open(source)
         loop = asyncio.get_running_loop()
         desk = Desk(symbols)
         gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, tag="t")

@@ -11,6 +11,7 @@ import ib_async
 import numpy as np
 import pytest
 from incidents import ORDERED, SYMBOLS, fault, incident, market
+from test_simulator import MS, START
 
 from tickarrow.pipeline import simulator_session
 from tickarrow.pipeline.link import LinkState
@@ -324,6 +325,16 @@ def test_a_halt_stops_orders_and_is_no_silence():
     assert len(i.rows(1, a=AT, b=AT + 30)) == pytest.approx(60, abs=3)
     assert len(i.asked) == len(SYMBOLS)
     check_alive(i, a=80)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_halt_of_the_market_itself_is_no_silence_either(told):
+    gone = (START + 20_000 * MS, 0, 0, 15, *[float("nan")] * 6)
+    rows = sorted([*market(120, silent=[(0, 20.0, 50.0)]), gone], key=lambda r: r[0])
+    i = incident(seconds=75, rows=rows, halts=[(0, START + 20_000 * MS, START + 50_000 * MS)] if told else [], conflation_ms=250.3)
+    assert (len(i.asked) == len(SYMBOLS)) == told
+    assert (i.said == []) == told
+    check_alive(i, a=52)
 
 
 # --- orders
