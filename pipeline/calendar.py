@@ -44,11 +44,6 @@ class Hours:
         """Whether the exchange trades at this moment (ns UTC); it does at the open, no more at the close."""
         return not self.name or bisect_right(self._edges, ts_ns) % 2 == 1
 
-    def opened_ns(self, ts_ns: int) -> int:
-        """Start of the period of trading that holds this moment, ns UTC; 0 = it has always been open, or is closed."""
-        i = bisect_right(self._edges, ts_ns)
-        return self._edges[i - 1] if i % 2 == 1 else 0
-
     def open_s(self, ts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Seconds that the exchange has been open up to each moment (ns UTC); only differences mean something."""
         if not self.name:

@@ -65,7 +65,6 @@ class Watch:
         self.gateway, self.table, self.conf = gateway, table, gateway.conf
         self.link = Link(gateway.conf)
         self.hours = Hours(gateway.conf.calendar, time.time_ns())
-        self.late_base = 0
         self._asked_as: dict[int, Feed] = {}  # every reqId of this session
         self._health = [Health.LIVE] * len(gateway.universe)  # as the pipeline knows it
         self._link_health = Health.LIVE

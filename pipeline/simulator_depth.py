@@ -47,7 +47,7 @@ def ladder(price: float, size: float, side: int, tick: float, rows: int) -> list
     return out
 
 
-def changes(old: list[Level], new: list[Level], side: int) -> list[tuple[int, int, Level]]:
+def changes(old: list[Level], new: list[Level]) -> list[tuple[int, int, Level]]:
     """Operations (position, operation, level) that turn one ladder into the other: deletes from behind, then inserts and updates."""
     prices = {p for p, _ in new}
     out: list[tuple[int, int, Level]] = []
@@ -89,7 +89,7 @@ class Depth:
         out = []
         for side, price, size in (BID, "bid", "bid_size"), (ASK, "ask", "ask_size"):
             new = ladder(float(quote[price]), float(quote[size]), side, tick, d.rows)
-            for position, operation, (p, z) in changes(d.levels[side], new, side):
+            for position, operation, (p, z) in changes(d.levels[side], new):
                 shares = size_text(z, s.version)
                 if d.smart:
                     maker = MAKERS[round(p / tick) % len(MAKERS)]

@@ -36,14 +36,8 @@ def test_hong_kong_has_a_lunch_break():
     assert found == [True, True, False, False, True, True, False]
 
 
-def test_the_start_of_the_period_that_holds_a_moment(new_york):
-    assert new_york.opened_ns(ns("2025-11-20 15:00")) == ns("2025-11-20 09:30")
-    assert new_york.opened_ns(ns("2025-11-20 17:00")) == 0
-
-
 def test_without_a_calendar_the_market_is_always_open():
     assert Hours("", 0).is_open(ns("2025-11-22 12:00"))
-    assert Hours("", 0).opened_ns(1) == 0
 
 
 def test_an_unknown_exchange_is_told():

@@ -21,7 +21,7 @@ def test_operations_turn_one_ladder_into_the_next(path, side, rows):
     for p, z in path:
         new = ladder(p, z, side, 0.01, rows)
         done = list(book)
-        for at, operation, level in changes(book, new, side):
+        for at, operation, level in changes(book, new):
             if operation == 0:
                 done.insert(at, level)
             elif operation == 1:
@@ -44,10 +44,10 @@ def test_operations_turn_one_ladder_into_the_next(path, side, rows):
 def test_a_quote_that_moves_a_tick_is_one_insert_and_one_delete():
     old, new = ladder(10.0, 300.0, BID, 0.01, 3), ladder(10.01, 200.0, BID, 0.01, 3)
     assert [p for p, _ in old] == [10.0, 9.99, 9.98]
-    operations = changes(old, new, BID)
+    operations = changes(old, new)
     assert operations[:2] == [(2, 2, (9.98, 0.0)), (0, 0, (10.01, 200.0))]
     assert [(k, what, level[0]) for k, what, level in operations[2:]] == [(1, 1, 10.0)]  # it shows another size behind the best
-    assert changes(new, new, BID) == []
+    assert changes(new, new) == []
 
 
 @pytest.mark.parametrize("version", [157, 163, 166, 178])
