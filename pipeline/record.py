@@ -132,6 +132,8 @@ def main(conf: RecordCommandConf) -> dict[str, Any]:
         session.close()
     except OSError:
         raise failure or OSError from None  # no room to close it: it is recovered when it is opened next
+    if failure is not None and not any(session.directory.glob("chunks-*.bin")):
+        raise failure  # it did not begin: there is nothing to report
     found = check(session.directory)
     written = session_quality.write(session.directory, found.report, found.quality)
     session_quality.show(session_quality.wide(), found.report)

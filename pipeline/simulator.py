@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import math
 import os
 import signal
 import sys
@@ -227,12 +228,14 @@ def _check(conf: GatewayConf) -> None:
         loopback = False
     if not loopback:
         raise ConfigError(f"gateway.host is {conf.host!r}: the simulated gateway listens on this machine only. Use 127.0.0.1.")
+    if not 0 <= conf.port <= 65535:
+        raise ConfigError(f"gateway.port is {conf.port}: a port is a number from 1 to 65535, or 0 for any free one.")
     limits = {name: getattr(conf, name) for name in LIMITS if getattr(conf, name) < 0}
     if limits or not 0 <= conf.split_packets <= 1:
         name, value = next(iter(limits.items()), ("split_packets", conf.split_packets))
         raise ConfigError(f"gateway.{name} is {value:g}. Use 0 for no limit or a number above it; gateway.split_packets is a share from 0 to 1.")
-    if conf.speed < 0 or conf.latency_ms < 0:
-        raise ConfigError(f"gateway.speed is {conf.speed:g}, gateway.latency_ms {conf.latency_ms:g}: neither may be negative. 0 = at once.")
+    if not (0 <= conf.speed < math.inf and 0 <= conf.latency_ms < math.inf):
+        raise ConfigError(f"gateway.speed is {conf.speed:g}, gateway.latency_ms {conf.latency_ms:g}: both are numbers from 0 on. 0 = at once.")
     if conf.conflation_ms < 0 or conf.quote_slots < 1:
         raise ConfigError(
             f"gateway.conflation_ms is {conf.conflation_ms:g} and gateway.quote_slots {conf.quote_slots}: "

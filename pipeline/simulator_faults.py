@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import heapq
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -256,8 +257,8 @@ def _check(c: FaultConf) -> None:
         near = difflib.get_close_matches(c.kind, KINDS, 3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Choose one of {', '.join(KINDS)}."
         raise ConfigError(f"gateway.faults: there is no fault {c.kind!r}. {hint}")
-    if min(c.at_s, c.for_s, c.every_s) < 0 or not 0 <= c.probability <= 1 or c.count < 1:
-        raise ConfigError(f"gateway.faults: {c.kind} has at_s, for_s or every_s below 0, probability outside 0..1 or count below 1. Correct it.")
+    if not all(0 <= s < math.inf for s in (c.at_s, c.for_s, c.every_s)) or not 0 <= c.probability <= 1 or c.count < 1:
+        raise ConfigError(f"gateway.faults: {c.kind} has at_s, for_s or every_s below 0 or not finite, probability outside 0..1 or count below 1. Correct it.")
     if c.probability and (c.kind not in FRAME_FAULTS or c.at_s or c.every_s or c.for_s):
         raise ConfigError(f"gateway.faults: {c.kind} cannot come with a probability here. Use it for faults of single frames, without at_s, every_s and for_s.")
     if c.every_s and c.for_s >= c.every_s:

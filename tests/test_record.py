@@ -125,3 +125,16 @@ def test_what_the_simulator_does_wrong_is_recorded_and_reported(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "connected again after" in done.stderr
     assert all(s["resubscriptions"] >= 1 for s in check(session).report["symbols"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("gateway.depth_symbols=[NOPE]", "gateway.depth_symbols names 'NOPE', which is not in the universe"),
+     ("gateway.lines=5", "20 market data lines, the account has 5"),
+     ("record.segment_mb=0", "record.segment_mb is 0: a segment of the journal has at least 1 MB")],
+)  # fmt: skip
+def test_what_keeps_a_recording_from_beginning_is_told(tmp_path, wrong, said):
+    done = tickarrow("record", wrong, cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "nothing was recorded" not in done.stderr

@@ -133,6 +133,9 @@ def test_a_port_in_use_is_one_sentence(tmp_path):
 
 def test_mistakes_are_one_sentence(tmp_path):
     assert fails("gateway.kind=ib", cwd=tmp_path).endswith("gateway.kind is 'ib': tickarrow simulate is a gateway itself. Choose gateway=simulator.")
+    assert "gateway.port is 99999: a port is a number from 1 to 65535" in fails("gateway.port=99999", cwd=tmp_path)
+    assert "gateway.speed is nan, gateway.latency_ms 50: both are numbers from 0 on" in fails("gateway.speed=nan", cwd=tmp_path)
+    assert "cut has at_s, for_s or every_s below 0 or not finite" in fails("gateway.faults=[{kind: cut, at_s: nan}]", cwd=tmp_path)
     assert "there is no fault 'cutt'. Did you mean cut" in fails("gateway.faults=[{kind: cutt}]", cwd=tmp_path)
 
 

@@ -392,7 +392,7 @@ def test_a_port_in_use_is_said():
 def test_settings_out_of_range_are_said():
     with pytest.raises(ConfigError, match=r"gateway.host is '0.0.0.0': the simulated gateway listens on this machine only"):
         Simulator(GatewayConf(host="0.0.0.0"))
-    with pytest.raises(ConfigError, match="neither may be negative"):
+    with pytest.raises(ConfigError, match="both are numbers from 0 on"):
         Simulator(GatewayConf(speed=-1))
     with pytest.raises(ConfigError, match=r"gateway.lines is -1. Use 0 for no limit or a number above it"):
         Simulator(GatewayConf(lines=-1))
