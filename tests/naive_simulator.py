@@ -332,6 +332,21 @@ class Client:
                 return out
         raise AssertionError(f"closed before any of {ids}; got {out[-5:]}")
 
+    async def follow(self, at_clock=lambda number: None, pause=0.0):
+        """In lock step, once all is asked for: every frame to the market's end, each clock frame acknowledged after `at_clock(number)`."""
+        self.send(49, 1)
+        await self.until("49")
+        self.send(9002, 0)
+        seen = []
+        while not seen or seen[-1][0] != "9003":
+            seen.append(await self.next())
+            if seen[-1][0] == "9001":
+                if pause:
+                    await asyncio.sleep(pause)
+                at_clock(int(seen[-1][2]))
+                self.send(9002, seen[-1][2])
+        return seen
+
     async def error(self, code):
         """Text of the next error with this code."""
         return (await self.until("4", matching=lambda f: f[3] == str(code)))[-1][4]

@@ -60,15 +60,7 @@ def test_the_book_follows_every_row_in_lock_step(version):
             c.subscribe(1, "BAC")
             c.depth(5, "BAC", rows=4)
             c.depth(6, "BAC", rows=7, smart=1)
-            c.send(49, 1)
-            await c.until("49")
-            c.send(9002, 0)
-            seen = []
-            while not seen or seen[-1][0] != "9003":
-                seen.append(await c.next())
-                if seen[-1][0] == "9001":
-                    c.send(9002, seen[-1][2])
-            return seen
+            return await c.follow()
 
     seen = asyncio.run(main())
     quotes = [r for r in rows if r[1] == 0 and r[2] == 0]

@@ -215,16 +215,7 @@ def test_real_time_bars_follow_the_clock():
             for req, what in (5, "TRADES"), (6, "MIDPOINT"):
                 c.send(50, 3, req, *stock("BAC"), 5, what, 0, "")
             c.bars(7, "BAC", "60 S", "1 min", kept=1)
-            c.send(49, 1)
-            await c.until("49")
-            c.send(9002, 0)
-            seen = []
-            while not seen or seen[-1][0] != "9003":
-                seen.append(await c.next())
-                if seen[-1][0] == "9001":
-                    await asyncio.sleep(manner)
-                    c.send(9002, seen[-1][2])
-            return seen
+            return await c.follow(pause=manner)
 
     seen, again = asyncio.run(run(0.0)), asyncio.run(run(0.004))
     assert seen == again

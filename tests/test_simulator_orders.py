@@ -19,16 +19,7 @@ async def traded(rows, actions, version=178, **conf):
         c = await Client.connect(port, "+LOCKSTEP", version=version)
         c.subscribe(10, "BAC")
         c.subscribe(11, "IBM")
-        c.send(49, 1)
-        await c.until("49")
-        c.send(9002, 0)
-        seen = []
-        while not seen or seen[-1][0] != "9003":
-            seen.append(await c.next())
-            if seen[-1][0] == "9001":
-                actions.get(int(seen[-1][2]), lambda c: None)(c)
-                c.send(9002, seen[-1][2])
-        return seen, simulator
+        return await c.follow(lambda number: actions.get(number, lambda c: None)(c)), simulator
 
 
 def run(*args, **kwargs):
