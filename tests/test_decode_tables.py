@@ -208,4 +208,4 @@ def test_a_stage_without_such_messages_has_no_memory_for_them():
     data = np.frombuffer(bid(0, "10") + bytes(64), np.uint8)
     decode.step(Chunk(data, 0, len(data) - 64, 0, 0))
     assert (decode.side.depth.capacity, decode.side.bars.capacity, decode.side.greeks.capacity) == (0, 0, 0)
-    assert set(decode.snapshot()) == {"book", "subscriptions", "counts", "seq"}
+    assert set(decode.snapshot()) == {"book", "subscriptions", "counts", "seq", "server_version"}
