@@ -299,7 +299,8 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path, how):
     ticks = {("AAA", "TRADES"): seconds(6000, 3), ("AAA", "BID_ASK"): seconds(500, 3, 2)}
     with served(slow := Fake(ticks, delay=0.1)) as port:
         settings = ["gateway.kind=simulator", f"gateway.port={port}", f"gateway.speed={SPEED}", "symbols=[AAA]", f"first={DAY}", f"out={tmp_path / 'h'}"]
-        command = subprocess.Popen([COMMAND, "fetch", *settings], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = subprocess.Popen([COMMAND, "fetch", *settings], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip  # a background job ignores it
         deadline = time.monotonic() + 120
         while len(slow.asked) < 3 and time.monotonic() < deadline and command.poll() is None:
             time.sleep(0.01)
