@@ -109,13 +109,18 @@ class History:
             trade = r.kind[mine] == TRADE
             mask = r.mask[mine]
             filled = []
+            gone = np.zeros(len(mask), bool)
             for k, (name, bit) in enumerate(COLUMNS):
-                values = getattr(r, name)[mine]
-                at = np.maximum.accumulate(np.where((mask & bit != 0) & ~trade, np.arange(len(values)), -1))
+                values, given = getattr(r, name)[mine], (mask & bit != 0) & ~trade
+                if bit in (GIVEN_BID_SIZE, GIVEN_ASK_SIZE):  # a missing price takes its size with it
+                    values, given = np.where(gone, np.nan, values), given | gone
+                else:
+                    gone = given & np.isnan(values)
+                at = np.maximum.accumulate(np.where(given, np.arange(len(values)), -1))
                 filled.append(np.where(at >= 0, values[at], self._last[symbol, k]))
-            for price, size in (0, 1), (2, 3):
-                filled[size] = np.where(np.isnan(filled[price]), np.nan, filled[size])
             self._last[symbol] = [f[-1] for f in filled]
+            for price, size in (0, 1), (2, 3):  # a size that came before its price is kept for it, but not shown without it
+                filled[size] = np.where(np.isnan(filled[price]), np.nan, filled[size])
             ts, trades = r.ts[mine], (c[mine][trade] for c in (r.ts, r.price, r.size))
             self._parts[symbol].append(Past(*(c[~trade] for c in (ts, *filled)), *trades))
 

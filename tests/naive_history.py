@@ -15,6 +15,9 @@ def quotes_of(rows, symbol):
     for ts, s, kind, mask, *values in rows:
         if s == symbol and kind == 0:
             q = [v if mask >> k & 1 else old for k, (v, old) in enumerate(zip(values, q))]
+            for price in 0, 2:
+                if mask >> price & 1 and missing(values[price]):
+                    q[price + 1] = values[price]
             shown = [q[0], float("nan") if missing(q[0]) else q[1], q[2], float("nan") if missing(q[2]) else q[3]]
             out.append((ts, *shown))
     return out

@@ -2,15 +2,18 @@
 
 import asyncio
 
+import naive_book
 import naive_history as naive
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from naive_simulator import Client, stock
 from test_simulator import MS, NAMES, NAN, SECOND, START, TYPES, MemorySource, eventually, gateway, quote, trade, walk
 
+from tickarrow.jit.wire_encode_market import CONTROL_SLOTS, market_update
 from tickarrow.pipeline.simulator_bars import time_ns
+from tickarrow.pipeline.simulator_encoder import new_quotes
 from tickarrow.pipeline.simulator_history import History, after, begin, make_bars
 
 OPEN = {"historical_identical_s": 0, "historical_per_2s": 0, "pacing": 0}
@@ -48,7 +51,14 @@ def test_bars_equal_their_definition(parts, what, seconds, first, length):
     np.testing.assert_allclose([g[6] for g in got], [e[6] for e in expected], rtol=1e-8)
 
 
+A_TRADE = (0, 0, (1, 0, NAN, NAN, NAN, NAN, NAN, 100.0))
+SIZE_BEFORE_PRICE = [*[A_TRADE] * 3, (0, 0, (0, 8, 9.0, 100.0, NAN, 100.0, NAN, NAN)), A_TRADE, (0, 0, (0, 4, NAN, 100.0, 9.0, 100.0, NAN, NAN))]
+PRICE_GOES = [(0, 0, (0, 12, NAN, NAN, 9.0, 100.0, NAN, NAN)), (0, 0, (0, 4, *[NAN] * 6)), (0, 0, (0, 4, NAN, NAN, 9.0, NAN, NAN, NAN))]
+
+
 @given(some_rows, st.lists(st.integers(0, 60), max_size=5))
+@example(SIZE_BEFORE_PRICE, [0])  # the size is in one block of rows, its price in the next
+@example(PRICE_GOES, [0])
 def test_the_past_is_the_same_however_it_is_asked_for(parts, times):
     rows = rows_of(parts)
     h = history(rows)
@@ -59,6 +69,22 @@ def test_the_past_is_the_same_however_it_is_asked_for(parts, times):
         got = np.array([past.quote_ts, past.bid, past.bid_size, past.ask, past.ask_size]).T
         np.testing.assert_array_equal(got, np.array(expected, float).reshape(-1, 5))
         assert past.trade_ts.tolist() == [r[0] for r in rows if r[1] == 0 and r[2] == 1 and r[0] <= until]
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_the_past_is_what_the_market_and_a_file_of_the_same_rows_show(block):
+    asks = [(8, NAN, 100.0), (4, 9.0, NAN), (15, NAN, NAN), (4, 9.5, NAN)]  # a size alone, its price, no quote, a price alone
+    rows = [(START + k * MS, 0, 0, mask, NAN, NAN, ask, size, NAN, NAN) for k, (mask, ask, size) in enumerate(asks)]
+    past = history(rows, block).past(0, START + SECOND)
+    np.testing.assert_array_equal(past.ask, [NAN, 9.0, NAN, 9.5])
+    np.testing.assert_array_equal(past.ask_size, [NAN, 100.0, NAN, NAN])
+    market, columns = new_quotes(1), [np.array(c, t) for c, t in zip(zip(*rows), TYPES)]
+    for k in range(4):
+        market_update(market, *columns, k, k + 1, START + SECOND, np.zeros(CONTROL_SLOTS, np.int64))
+        np.testing.assert_array_equal([market["ask"][0], market["ask_size"][0] if k else NAN], [past.ask[k], past.ask_size[k]])
+    of_file = naive_book.rows([dict(zip(NAMES, r)) for r in rows])
+    np.testing.assert_array_equal([r[4] for r in of_file], past.ask)
+    np.testing.assert_array_equal([r[5] for r in of_file][1:], past.ask_size[1:])
 
 
 def test_a_hand_computed_bar_of_bid_and_ask():
