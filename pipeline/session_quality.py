@@ -136,7 +136,7 @@ def sent(manifest: dict[str, Any]) -> dict[str, Any] | None:
         return None
     to_us = clients[str(manifest["config"]["gateway"]["client_id"])]
     withheld = {kind: counts["messages"] for kind, counts in simulated["faults"].items() if counts.get("messages")}
-    return {"messages": to_us["messages"] + to_us["data_types"], "withheld": withheld}
+    return {"messages": to_us["messages"] + to_us["side_frames"], "withheld": withheld}
 
 
 def write(directory: Path, report: dict[str, Any], quality: Quality) -> list[str]:

@@ -218,7 +218,7 @@ def _got(s: Session) -> Counter[str]:
     """What a connection was sent, and what faults have kept back from it."""
     sent = dict(zip(("messages", "updates", "trades"), s.encoder.sent))
     kept = {f"withheld_{name}": sum(t[name] for t in s.tally.values()) for name in sent}
-    return Counter({"connections": 1, "data_types": s.data_types} | sent | kept)
+    return Counter({"connections": 1, "side_frames": s.side_frames} | sent | kept)
 
 
 def _check(conf: GatewayConf) -> None:

@@ -92,12 +92,12 @@ class Bars:
             elif stream.kept:
                 s.send(_update(self.feed, s.version, req, stream))
             else:
-                s.send(_five_seconds(self.feed, s.version, req, stream))
+                s.send_data(_five_seconds(self.feed, s.version, req, stream))
         if self.requests:
             self._arm()
 
 
-def _five_seconds(feed: Feed, version: int, req: int, stream: Stream) -> bytes:
+def _five_seconds(feed: Feed, version: int, req: int, stream: Stream) -> list[bytes]:
     """The bar of the five seconds that are over; without a trade the price before them. Nothing before the first price."""
     lo, hi = feed.now - STEP, feed.now
     past = feed.history.past(stream.symbol, hi - 1).between(lo, hi, before=1)
@@ -107,10 +107,10 @@ def _five_seconds(feed: Feed, version: int, req: int, stream: Stream) -> bytes:
     else:
         _, prices = past.line(stream.what)
         if not len(prices):
-            return b""
+            return []
         p = float(prices[-1])
         b = Bar(lo, p, p, p, p, 0.0, p, 0)
-    return frame(50, 3, req, lo // SECOND, b.open, b.high, b.low, b.close, size_text(b.volume, version), b.average, b.count)
+    return [frame(50, 3, req, lo // SECOND, b.open, b.high, b.low, b.close, size_text(b.volume, version), b.average, b.count)]
 
 
 def _update(feed: Feed, version: int, req: int, stream: Stream) -> bytes:

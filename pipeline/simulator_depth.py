@@ -81,9 +81,9 @@ class Depth:
             if s.closed:
                 del self.requests[s, req]
             elif d.symbol == symbol and not s.silent(symbol):
-                s.send(self.frames(s, req, d))
+                s.send_data(self.frames(s, req, d))
 
-    def frames(self, s: Session, req: int, d: Ladder) -> bytes:
+    def frames(self, s: Session, req: int, d: Ladder) -> list[bytes]:
         quote: Any = self.feed.state[d.symbol]
         tick = self.feed.source.universe.instruments[d.symbol].tick_size
         out = []
@@ -97,7 +97,7 @@ class Depth:
                 else:
                     out.append(frame(12, 1, req, position, operation, side, p, shares))
             d.levels[side] = new
-        return b"".join(out)
+        return out
 
 
 def market_depth(s: Session, request: Request) -> None:
@@ -110,7 +110,7 @@ def market_depth(s: Session, request: Request) -> None:
     assert i is not None
     depth = s.feed.depth
     depth.requests[s, req] = d = Ladder(i.row, rows, smart)
-    s.send(depth.frames(s, req, d))
+    s.send_data(depth.frames(s, req, d))
     s.feed.open_soon()
 
 

@@ -51,7 +51,7 @@ class Session(asyncio.Protocol):
         self.data_type = 1  # what the client accepts: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen
         self.closed = False
         self.ready = False  # startApi is answered
-        self.data_types = 0  # messages that say what the data are
+        self.side_frames = 0  # messages of market data that the encoder does not write: depth, 5-second bars, what the data are
         self._options: set[str] = set()
         self._data = bytearray()
         self._out: list[bytes] = []
@@ -147,8 +147,12 @@ class Session(asyncio.Protocol):
 
     def tell_data_type(self, request: int, kind: int) -> None:
         """Say what the data of a request are: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen."""
-        self.data_types += 1
-        self.send(frame(58, 1, request, kind))
+        self.send_data([frame(58, 1, request, kind)])
+
+    def send_data(self, messages: list[bytes]) -> None:
+        """Send market data that the encoder does not write."""
+        self.side_frames += len(messages)
+        self._out += messages
 
     def error(self, request: int, code: int, message: str) -> None:
         self.send(frames.error(request, code, message, self.version))

@@ -76,7 +76,7 @@ def record(folder: Path, days: int, symbols: int, speed: float, session_s: int =
 def account(found: dict[str, Any]) -> dict[str, int]:
     """Messages sent and received; `missing` has to be 0."""
     sent, got = found["simulated"]["clients"]["1"], found["quality"]
-    out = {"sent": sent["messages"] + sent["data_types"], "decoded": got["decoded"], "late": got["late"], "bad": got["bad"]}
+    out = {"sent": sent["messages"] + sent["side_frames"], "decoded": got["decoded"], "late": got["late"], "bad": got["bad"]}
     out["missing"] = out["sent"] - out["decoded"] - out["late"] - out["bad"]
     kept = sum(fault.get("messages", 0) for fault in found["simulated"]["faults"].values())
     return out | {"withheld": sent["withheld_messages"], "withheld_without_cause": sent["withheld_messages"] - kept}

@@ -54,6 +54,22 @@ def test_a_market_is_recorded_and_reported_with_nothing_left_out(tmp_path):
     assert "was recorded without decisions (tickarrow record): there is nothing to replay. Try: tickarrow session check" in refused.stderr
 
 
+def test_depth_bars_and_tick_by_tick_are_accounted_for_too(tmp_path):
+    session = tmp_path / "session"
+    args = ["gateway.depth_symbols=[BAC,IBM]", "gateway.bar_symbols=[BAC,IBM]", "gateway.tick_by_tick_symbols=[BAC]", "universe.symbols=[BAC,IBM,AAPL]"]
+    args += ["gateway.speed=60", "source.duration_s=120", "source.max_rows=0", f"record.path={session}"]
+    done = tickarrow("record", *args, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report, rows = json.loads((session / "quality.json").read_text()), open_manifest(session)["rows"]
+    assert report["bad"] == 0
+    assert report["sent"]["messages"] == report["decoded"] + report["late"]
+    assert "messages of market data: all came" in done.stdout
+    # 24 bars each, less those before the first trade and at the end; every row of depth is a message
+    assert 2 * 20 <= rows["bars"] <= 2 * 24
+    assert rows["depth"] > 100
+    assert report["sent"]["messages"] > rows["bars"] + rows["depth"] + rows["ticks"] / 2
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["asked to end", "killed"])
 def test_a_recording_that_is_ended_from_outside_is_whole(tmp_path, sent):
     session = tmp_path / "session"
