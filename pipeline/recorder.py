@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tickarrow.jit import journal
 from tickarrow.pipeline.batch import Chunk
 from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.settings import check_setting
 
 SEGMENT_BYTES = 64 << 20
 WRITE_BYTES = 4 << 20  # zeros written at a time
@@ -75,6 +76,7 @@ class Journal:
     def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES, sync_s: float = 0.0) -> None:
         if segment_bytes < 1:
             raise ConfigError(f"record.segment_mb is {segment_bytes >> 20}: a segment of the journal has at least 1 MB. The default is 64.")
+        check_setting("record.sync_s", sync_s)
         self.directory, self.segment_bytes, self.sync_s = directory, segment_bytes, sync_s
         self._control = np.zeros(journal.N_WORDS, np.int64)
         self._words = self._control.data

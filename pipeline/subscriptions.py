@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.schemas import Feed, Health
+from tickarrow.pipeline.settings import check_group
 from tickarrow.pipeline.universe import Universe
 
 NEVER = -math.inf
@@ -71,12 +72,11 @@ class Subscriptions:
     Raises
     ------
     ConfigError
-        more is wanted than the account's lines can give, too few requests are left to ask for it, or a symbol is not in the universe
+        a setting means nothing, more is wanted than the account's lines can give, or a symbol is not in the universe
     """
 
     def __init__(self, conf: GatewayConf, universe: Universe) -> None:
-        if conf.data_requests < 2:
-            raise ConfigError(f"gateway.data_requests is {conf.data_requests}: asking again takes two requests, so fewer than 2 a second ask for nothing.")
+        check_group("gateway", conf)
         self.conf, self.universe = conf, universe
         self.lines = conf.lines or 1 << 30
         self.tick_by_tick = conf.tick_by_tick or 1 << 30

@@ -301,8 +301,3 @@ def test_a_death_is_always_found_within_the_bound(every, lived):
     w.run(patience - (w.now - heard) + 2 * LOOK_S)
     assert s.health == Health.STALE
     assert len(w.asked) > asked
-
-
-def test_too_few_requests_to_ask_with_are_refused():
-    with pytest.raises(ConfigError, match="data_requests is 1: asking again takes two requests"):
-        Subscriptions(GatewayConf(data_requests=1), Universe(()))

@@ -1,0 +1,42 @@
+"""Settings whose type is right and whose value may still mean nothing: what each of them has to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tickarrow.pipeline.errors import ConfigError
+
+Rule = tuple[Callable[[Any], bool], str]  # whether a value is right; what is expected
+SECONDS: Rule = (lambda x: x >= 0, "expected seconds, from 0 on")  # NaN is not
+RULES: dict[str, Rule] = {
+    "gateway.data_requests": (lambda n: n >= 2, "asking again takes two requests, so fewer than 2 a second ask for nothing"),
+    "gateway.market_data_type": (lambda n: 1 <= n <= 4, "expected 1 live, 2 frozen, 3 delayed, or 4 delayed and frozen"),
+    "gateway.generic_ticks": (lambda text: re.fullmatch(r"([0-9]+(,[0-9]+)*)?", text) is not None, "expected numbers with commas between, as 233,236"),
+    "gateway.silent_s": SECONDS,
+    "gateway.silent_gaps": (lambda x: x >= 0, "expected a number of gaps, from 0 on"),
+    "gateway.retry_max_s": SECONDS,
+    "gateway.displaced_retry_s": SECONDS,
+    "gateway.ping_after_s": SECONDS,
+    "gateway.ping_timeout_s": SECONDS,
+    "gateway.reconnect_min_s": SECONDS,
+    "gateway.reconnect_max_s": SECONDS,
+    "gateway.reconnect_give_up_s": SECONDS,
+    "record.sync_s": SECONDS,
+}
+
+
+def check_setting(name: str, value: Any) -> None:
+    """ConfigError if a setting (its full name) may not have this value."""
+    right, expected = RULES[name]
+    if not right(value):
+        raise ConfigError(f"{name} is {value!r}: {expected}.")
+
+
+def check_group(group: str, conf: Any) -> None:
+    """ConfigError names the first setting of a group that may not have its value."""
+    for name in RULES:
+        of, _, key = name.partition(".")
+        if of == group:
+            check_setting(name, getattr(conf, key))
