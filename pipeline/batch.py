@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,6 +269,14 @@ class Table:
             if s.rows:
                 yield Batch(s, 0, s.rows)
 
+    def _released(self, tell: Callable[[int], None] | None) -> Iterator[pa.RecordBatch]:
+        """The batches of a table of files, each out of the memory when the next is asked for."""
+        for b in self.batches():
+            yield b.arrow()
+            b.segment.release()
+            if tell is not None:
+                tell(len(b))
+
     def column(self, name: str) -> Array:
         """One column of all rows held, as a copy."""
         parts = [b.view(name) for b in self.batches()]
@@ -278,11 +286,12 @@ class Table:
         """All rows held as an Arrow table over the same memory."""
         return pa.Table.from_batches([b.arrow() for b in self.batches()], schema=self.schema)
 
-    def close(self) -> None:
-        """Write the committed rows as one plain Arrow IPC file `<name>.arrow` and remove the segment files."""
+    def close(self, tell: Callable[[int], None] | None = None) -> None:
+        """Write the committed rows as one plain Arrow IPC file `<name>.arrow` and remove the segment files; `tell` gets the rows of each
+        segment when they are written."""
         if self.directory is None:
             return
-        write_table(self.directory, self.name, self.schema, (b.arrow() for b in self.batches()))
+        write_table(self.directory, self.name, self.schema, self._released(tell))
         spare = self._spare
         if isinstance(spare, Future):
             spare = spare.result() if spare.exception() is None else None

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress
 from rich.table import Table as Grid
 
 from tickarrow.configs.pipeline import RecordCommandConf
@@ -32,12 +33,12 @@ from tickarrow.pipeline.decode import SERVER_VERSION, Decode
 from tickarrow.pipeline.errors import ConfigError, TickarrowError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.pipeline import MakeTable
-from tickarrow.pipeline.prepare import output_directory, warm_kernels
+from tickarrow.pipeline.prepare import output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.run import simulator_child
 from tickarrow.pipeline.schemas import Health
 from tickarrow.pipeline.session import Session, config_digest
-from tickarrow.pipeline.session_check import check
+from tickarrow.pipeline.session_check import shown
 from tickarrow.pipeline.session_quality import Quality
 from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.universe import Universe
@@ -129,12 +130,14 @@ def main(conf: RecordCommandConf) -> dict[str, Any]:
     except (TickarrowError, OSError) as e:
         failure = e
     try:
-        session.close()
+        with Progress(*progress_columns(), console=console, transient=True) as progress:
+            bar = progress.add_task("closing tables", total=None)
+            session.close(lambda done, total: progress.update(bar, completed=done, total=total))
     except OSError:
         raise failure or OSError from None  # no room to close it: it is recovered when it is opened next
     if failure is not None and not any(session.directory.glob("chunks-*.bin")):
         raise failure  # it did not begin: there is nothing to report
-    found = check(session.directory)
+    found = shown(session.directory, console)
     written = session_quality.write(session.directory, found.report, found.quality)
     session_quality.show(session_quality.wide(), found.report)
     console.print(f"written to {session.directory}: {', '.join(written)}", soft_wrap=True, highlight=False)

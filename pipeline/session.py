@@ -6,9 +6,11 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import platform
 import warnings
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -86,10 +88,19 @@ class Session:
     def write_manifest(self) -> None:
         write_manifest(self.directory, self.manifest)
 
-    def close(self) -> None:
-        """Turn the tables into plain Arrow IPC files and say in the manifest that the session is complete."""
+    def close(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Turn the tables into plain Arrow IPC files and say in the manifest that the session is complete; `progress` is called with the
+        rows written and all of them."""
+        done, total = 0, sum(t.rows for t in self.tables)
+
+        def tell(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if progress is not None:
+                progress(done, total)
+
         for table in self.tables:
-            table.close()
+            table.close(tell)
         self.manifest["state"] = "closed"
         self.manifest["rows"] = {t.name: t.rows for t in self.tables}
         self.write_manifest()
@@ -229,6 +240,20 @@ def read_table(directory: Path, name: str) -> pa.Table:
     if not segment_path(directory, name, 0).is_file():  # lazy: nothing came to it
         return getattr(schemas, name.upper()).empty_table()
     return pa.Table.from_batches([open_segment(directory, name, k).slice(0, n) for k, n in enumerate(counts)])
+
+
+def table_batches(directory: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """What `read_table` gives, batch by batch; the pages of one leave the memory when the next is asked for."""
+    path = directory / f"{name}.arrow"
+    if not path.is_file():
+        yield from read_table(directory, name).to_batches()
+        return
+    with path.open("rb") as f:
+        file = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.open_file(pa.py_buffer(file))
+    for k in range(reader.num_record_batches):
+        yield reader.get_batch(k)
+        file.madvise(mmap.MADV_DONTNEED)
 
 
 def main(conf: CompactConf) -> None:

@@ -5,6 +5,7 @@ the chunks decode to now. A session that was killed is not damaged: the check sa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
+from rich.progress import Progress
 
 from tickarrow.configs.pipeline import SessionCheckConf
 from tickarrow.pipeline import schemas, session_quality
-from tickarrow.pipeline.batch import Batch, Chunk, Table
+from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.calendar import Hours
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import SERVER_VERSION, Decode
 from tickarrow.pipeline.errors import SessionError
-from tickarrow.pipeline.prepare import warm_kernels
+from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.recorder_read import Cut, read_journal
-from tickarrow.pipeline.session import cut_text, read_manifest, read_table, recover, state, uncommitted
-from tickarrow.pipeline.session_feed import feed_session, first_divergence
+from tickarrow.pipeline.session import cut_text, read_manifest, read_table, recover, state, table_batches, uncommitted
+from tickarrow.pipeline.session_feed import feed_session
 from tickarrow.pipeline.session_quality import Quality
 
 
@@ -37,7 +39,7 @@ def main(conf: SessionCheckConf) -> None:
     warm_kernels(Console(stderr=True))
     if now == "killed" and conf.repair:
         manifest, now = recover(directory), "recovered"
-    found = check(directory)
+    found = shown(directory, Console(stderr=True))
     if now == "killed":
         console.print(f"not closed: its run was killed. {_would_cut(directory, manifest, found.cut)} Recover it: repair=true", soft_wrap=True)
     elif now == "recovered":
@@ -57,51 +59,81 @@ class Found:
     cut: Cut
 
 
+class _Recorded:
+    """The rows of a recorded table, compared with those decoded again as they come."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory, self.name = directory, name
+        self.batches: Iterator[pa.RecordBatch] = table_batches(directory, name)
+        self.batch: pa.RecordBatch | None = next(self.batches, None)
+        self.row = self.offset = 0  # of the table and of the batch
+
+    def compare(self, now: Batch) -> None:
+        """The next rows, as far as they were recorded."""
+        at = now.lo
+        while at < now.hi and self.batch is not None:
+            n = min(now.hi - at, self.batch.num_rows - self.offset)
+            for k, name in enumerate(self.batch.schema.names):
+                a, b = self.batch.column(k).to_numpy()[self.offset : self.offset + n], now.segment.columns[name][at : at + n]
+                differs = a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")
+                if a.dtype.kind == "f" and differs.any():
+                    differs &= ~(np.isnan(a) & np.isnan(b))
+                if differs.any():
+                    i = int(np.argmax(differs))
+                    raise SessionError(
+                        f"session {self.directory} is damaged: {self.name} row {self.row + i:,}, column {name} is {a[i]}, its chunk says {b[i]}. "
+                        f"Restore {self.name}.arrow from a copy."
+                    )
+            at, self.row, self.offset = at + n, self.row + n, self.offset + n
+            if self.offset == self.batch.num_rows:
+                self.batch, self.offset = next(self.batches, None), 0
+
+
 class _Again:
-    """Decodes a session again and compares TICKS as they come."""
+    """Decodes a session again and compares its tables a full segment at a time: rows of one chunk cost more to compare than to decode."""
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         symbols, first = manifest["universe"], next(read_journal(directory), (0, 0, b""))
-        self.beside = [Table(schema, keep=True, lazy=True) for schema in (schemas.DEPTH, schemas.BARS, schemas.GREEKS)]
-        self.decode = Decode(len(symbols), Table(schemas.TICKS), *self.beside)
+        self.ticks = Table(schemas.TICKS, keep=True)
+        beside = [Table(schema, keep=True, lazy=True) for schema in (schemas.DEPTH, schemas.BARS, schemas.GREEKS)]
+        self.decode = Decode(len(symbols), self.ticks, *beside)
         self.decode.server_version = manifest.get("server_version", SERVER_VERSION)
         self.quality = Quality(symbols, Hours(manifest["config"]["gateway"]["calendar"], first[1]).open_s)
-        self.recorded = read_table(directory, "ticks").to_batches()
-        self.directory, self.row, self.place, self.offset = directory, 0, 0, 0
+        self.tables = [(table, _Recorded(directory, table.name)) for table in (self.ticks, *beside)]
 
     def feed(self, chunk: Chunk, arrival_ns: int = 0) -> Batch:
         self.quality.chunk(chunk.ts, chunk.hi - chunk.lo)
         ticks = self.decode.step(chunk)
-        self.quality.rows(ticks)
-        self._compare(ticks)
+        for table, recorded in self.tables:
+            if table.closed:
+                self._take(table, recorded, table.closed)
+                table.closed.clear()
         return ticks
 
     def apply(self, event: Control) -> None:
         self.quality.control(event)
         self.decode.apply(event)
 
-    def _compare(self, ticks: Batch) -> None:
-        """The next rows of TICKS, as far as they were recorded."""
-        at = ticks.lo
-        while at < ticks.hi and self.place < len(self.recorded):
-            batch = self.recorded[self.place]
-            n = min(ticks.hi - at, batch.num_rows - self.offset)
-            for k, name in enumerate(schemas.TICKS.names):
-                a, b = batch.column(k).to_numpy()[self.offset : self.offset + n], ticks.segment.columns[name][at : at + n]
-                differs = a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")
-                if differs.any() and not (a.dtype.kind == "f" and np.array_equal(a, b, equal_nan=True)):
-                    i = int(np.flatnonzero(differs)[0])
-                    raise SessionError(
-                        f"session {self.directory} is damaged: ticks row {self.row + i:,}, column {name} is {a[i]}, its chunk says {b[i]}. "
-                        "Restore ticks.arrow from a copy."
-                    )
-            at, self.row, self.offset = at + n, self.row + n, self.offset + n
-            if self.offset == batch.num_rows:
-                self.place, self.offset = self.place + 1, 0
+    def finish(self) -> None:
+        """Compare what is in the open segments."""
+        for table, recorded in self.tables:
+            self._take(table, recorded, [table.segment])
+
+    def _take(self, table: Table, recorded: _Recorded, segments: list[Segment]) -> None:
+        for segment in segments:
+            rows = Batch(segment, 0, segment.rows)
+            if table is self.ticks:
+                self.quality.rows(rows)
+            recorded.compare(rows)
 
 
-def check(directory: Path) -> Found:
+def check(directory: Path, progress: Callable[[int, int | None], None] | None = None) -> Found:
     """Check a session that nobody writes.
+
+    Parameters
+    ----------
+    directory : session
+    progress : called with the chunks done and all of them; None = it was not closed, nobody counted them
 
     Raises
     ------
@@ -112,20 +144,29 @@ def check(directory: Path) -> Found:
     for name in manifest["tables"]:
         _check_table(directory, manifest, name)
     again, cut = _Again(directory, manifest), Cut()
-    for _ in feed_session(again, directory, cut):
-        pass
-    for table in again.beside:
-        if said := first_divergence(read_table(directory, table.name), table, prefix=manifest["state"] != "closed"):
-            raise SessionError(f"session {directory} is damaged: {said}. Restore {table.name}.arrow from a copy.")
+    for chunk, _ in feed_session(again, directory, cut):
+        if progress is not None and chunk.number % 1024 == 0:
+            progress(chunk.number, manifest.get("chunks"))
+    again.finish()
+    for table, _ in again.tables:
+        rows = read_table(directory, table.name).num_rows
+        if rows > table.rows or (rows < table.rows and manifest["state"] == "closed"):
+            raise SessionError(
+                f"session {directory} is damaged: {table.name} has {rows:,} rows, its chunks give {table.rows:,}. Restore it from a copy."
+            )
     report = again.quality.report(again.decode)
-    rows, ticks = read_table(directory, "ticks").num_rows, report["ticks"]
-    if rows > ticks or (rows < ticks and manifest["state"] == "closed"):
-        raise SessionError(f"session {directory} is damaged: ticks has {rows:,} rows, its chunks give {ticks:,}. Restore it from a copy.")
     if manifest["state"] != "open" and report["chunks"] != manifest["chunks"]:
         raise SessionError(f"session {directory} is damaged: it has {report['chunks']:,} chunks, its manifest says {manifest['chunks']:,}. Restore the rest.")
     report["cut_bytes"] = manifest["cut"]["journal_bytes"] if "cut" in manifest else cut.torn
     report["sent"] = session_quality.sent(manifest)
     return Found(report, again.quality, cut)
+
+
+def shown(directory: Path, console: Console) -> Found:
+    """Check, and show how far it is."""
+    with Progress(*progress_columns(), console=console, transient=True) as progress:
+        bar = progress.add_task("checking", total=None)
+        return check(directory, lambda done, total: progress.update(bar, completed=done, total=total))
 
 
 def _check_table(directory: Path, manifest: dict[str, Any], name: str) -> None:
@@ -139,10 +180,15 @@ def _check_table(directory: Path, manifest: dict[str, Any], name: str) -> None:
     if manifest["state"] != "open" and table.num_rows != manifest["rows"][name]:
         raise SessionError(f"session {directory} is damaged: {name} has {table.num_rows:,} rows, its manifest says {manifest['rows'][name]:,}.")
     if "seq" in table.column_names:
-        steps = np.diff(table.column("seq").to_numpy().astype(np.int64))
-        wrong = steps != 1 if name == "ticks" else steps < 0
-        if wrong.any():
-            raise SessionError(f"session {directory} is damaged: {name} row {int(np.argmax(wrong)) + 1:,} does not follow in seq.")
+        row, before = 0, np.zeros(0, np.int64)
+        for batch in table_batches(directory, name):
+            seq = np.concatenate([before, batch.column("seq").to_numpy().astype(np.int64)])
+            steps = np.diff(seq)
+            wrong = steps != 1 if name == "ticks" else steps < 0
+            if wrong.any():
+                at = row + int(np.argmax(wrong)) + 1 - len(before)
+                raise SessionError(f"session {directory} is damaged: {name} row {at:,} does not follow in seq.")
+            row, before = row + batch.num_rows, seq[-1:]
 
 
 def _would_cut(directory: Path, manifest: dict[str, Any], cut: Cut) -> str:

@@ -72,7 +72,7 @@ class Quality:
             for name, flag in (("gaps", Flag.GAP), ("uncertain", Flag.UNCERTAIN), ("stale", Flag.STALE), ("delayed", Flag.DELAYED), ("halted", Flag.HALTED)):
                 count[name] += np.bincount(symbol[flags & flag != 0], minlength=n)
         minute = (ts - self.start) // MINUTE_NS
-        while minute[-1] >= self.minutes.shape[1]:
+        while minute.max() >= self.minutes.shape[1]:
             self.minutes = np.concatenate([self.minutes, np.zeros_like(self.minutes)], axis=1)
         np.add.at(self.minutes, (symbol, np.maximum(minute, 0)), 1)
         order = np.argsort(symbol, kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,14 +19,14 @@ from commands import tickarrow
 from naive_wire import frame
 
 from tickarrow.configs.pipeline import SessionCheckConf
-from tickarrow.pipeline.batch import Chunk, Table
+from tickarrow.pipeline.batch import Batch, Chunk, Table, write_table
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.record import Recording
 from tickarrow.pipeline.recorder import Journal
-from tickarrow.pipeline.schemas import ControlKind, Feed, Health
+from tickarrow.pipeline.schemas import GREEKS, ControlKind, Feed, Health
 from tickarrow.pipeline.session import Session, open_manifest, read_manifest, read_table, recover, state
-from tickarrow.pipeline.session_check import check, main
+from tickarrow.pipeline.session_check import _Recorded, check, main
 from tickarrow.pipeline.session_feed import feed_session
 
 START = 1_767_623_400_000_000_000  # 2026-01-05T14:30:00Z
@@ -126,6 +127,36 @@ def test_damage_is_one_sentence(session, damage, said):
     damage(session)
     with pytest.raises(SessionError, match=said):
         check(session)
+
+
+def test_rows_are_compared_wherever_batches_and_segments_end(tmp_path):
+    table = Table(GREEKS, keep=True, capacity=7)
+    for row in range(20):
+        table.reserve(1)
+        table.segment.columns["iv"][table.size] = np.nan if row == 3 else row
+        table.commit(1)
+    whole = table.arrow().combine_chunks()
+    write_table(tmp_path, "greeks", GREEKS, whole.slice(0, 18).to_batches(max_chunksize=5))  # two rows were not committed
+    recorded = _Recorded(tmp_path, "greeks")
+    for batch in table.batches():
+        recorded.compare(batch)
+    assert recorded.row == 18
+    table.closed[1].columns["iv"][4] = -1.0  # row 11
+    recorded = _Recorded(tmp_path, "greeks")
+    recorded.compare(Batch(table.closed[0], 0, 7))
+    with pytest.raises(SessionError, match=re.escape("greeks row 11, column iv is 11.0, its chunk says -1.0.")):
+        recorded.compare(Batch(table.closed[1], 0, 7))
+
+
+def test_progress_is_told_of_the_end_of_a_recording_and_of_its_check(tmp_path):
+    session, _ = record(tmp_path / "session", close=False)
+    told = []
+    session.manifest |= {"chunks": 200, "chunk_bytes": 0}
+    session.close(lambda *at: told.append(at))
+    assert told[-1] == (202 + 5, 202 + 5)  # TICKS and five control events
+    told.clear()
+    check(tmp_path / "session", lambda *at: told.append(at))
+    assert told == [(0, 200)]
 
 
 def test_damage_ends_the_command_with_1(session):
