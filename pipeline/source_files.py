@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -37,7 +38,7 @@ TICK_FILE = pa.schema(
 )
 
 
-class ImportedSource:
+class ImportedSource(ABC):
     """A source over the files of another program: `tables` of the subclass, mapped as any table of ticks."""
 
     key = "ts_event"
@@ -49,8 +50,9 @@ class ImportedSource:
         self.start_ns = self.end_ns = 0
         self.bad: dict[str, int] = {}
 
+    @abstractmethod
     def tables(self) -> Iterator[pa.Table]:
-        raise NotImplementedError
+        """Tables of ticks of the files, in order of time."""
 
     def blocks(self) -> Iterator[Rows]:
         self.bad = {}
@@ -64,9 +66,9 @@ class DailySource(ImportedSource):
     days: list[str]
     _held: tuple[str, pa.Table, dict[str, int]] = "", TICK_FILE.empty_table(), {}
 
+    @abstractmethod
     def read_day(self, day: str, bad: dict[str, int]) -> list[pa.Table]:
         """Tables of a day's files; lines left out are counted in `bad`."""
-        raise NotImplementedError
 
     def _day(self, day: str) -> tuple[pa.Table, dict[str, int]]:
         """All rows of a day in order, and the lines left out."""
