@@ -2,13 +2,15 @@
 cache folder; `warm` compiles or loads everything and then forbids further compilation.
 
 numba's disk cache does not notice when a callee in another file changes, and ignores variables such as NUMBA_BOUNDSCHECK.
-So the cache folder is named by a digest of every file and variable that can change the machine code (design contract 16)."""
+So each module has a cache folder named by a digest of every file and variable that can change its machine code: itself, the modules it
+imports, theirs, and the user's own files (design contract 16, docs/decisions/0015)."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +34,8 @@ CODE_VARIABLES = (
     "NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_LOOP_VECTORIZE",
     "NUMBA_SLP_VECTORIZE", "NUMBA_DEBUGINFO", "NUMBA_DISABLE_INTEL_SVML",
 )  # fmt: skip
-KEPT_CACHES = 6  # older cache folders are removed when a new one is made
+KEPT_CACHES = 6  # of a module: older cache folders are removed when a new one is made
+IMPORT = re.compile(r"^\s*from tickarrow\.jit(?:\.(\w+))? import (\([^)]*\)|.*)", re.MULTILINE)
 
 JIT_FOLDER = Path(__file__).resolve().parent
 _registry: list[tuple[str, Any, tuple[Any, ...]]] = []  # (name, dispatcher, argument types), callees first
@@ -61,26 +64,42 @@ def cache_home() -> Path:
 
 
 @functools.cache
-def cache_digest(user_files: frozenset[Path] = frozenset()) -> str:
-    """Name of the cache folder: every file, variable and version that can change a kernel's machine code."""
+def _text(path: Path) -> tuple[bytes, frozenset[Path]]:
+    """A source file and the modules of this folder that it imports."""
+    raw = path.read_bytes()
+    names: set[str] = set()
+    for module, listed in IMPORT.findall(raw.decode()):
+        names |= {module} if module else set(re.findall(r"\w+", listed))
+    return raw, frozenset(p for n in names if (p := JIT_FOLDER / f"{n}.py").is_file())
+
+
+@functools.cache
+def cache_digest(source: Path, user_files: frozenset[Path] = frozenset()) -> str:
+    """Name of the cache folder of a module: every file, variable and version that can change the machine code of its kernels."""
+    files, todo = set(user_files), {source}
+    while todo:
+        files |= todo
+        todo = {p for f in todo for p in _text(f)[1]} - files
     h = hashlib.blake2b(digest_size=16)
-    for path in [*sorted(JIT_FOLDER.glob("*.py")), *sorted(user_files)]:
-        h.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(files):
+        h.update(path.name.encode() + b"\0" + _text(path)[0] + b"\0")
     for name in CODE_VARIABLES:
         h.update(f"{name}={os.environ.get(name, '')}\0".encode())
     h.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__} {sys.version_info[:2]}".encode())
-    return h.hexdigest()
+    return f"{source.stem}-{h.hexdigest()}"
 
 
 @contextmanager
 def _cache_folder(source: Path) -> Iterator[None]:
     """Point numba's cache at our folder while a function of `source` is decorated."""
-    if source.parent != JIT_FOLDER:
+    own = source.parent == JIT_FOLDER
+    if not own:
         _user_files.add(source)
-    folder = cache_home() / "kernels" / cache_digest(frozenset(_user_files))
+    folder = cache_home() / "kernels" / cache_digest(source, frozenset() if own else frozenset(_user_files))
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.parent.iterdir(), key=lambda p: p.stat().st_mtime)[:-KEPT_CACHES]:
+        of_module = folder.parent.glob(f"{source.stem}-{'?' * 32}")
+        for old in sorted(of_module, key=lambda p: p.stat().st_mtime)[:-KEPT_CACHES]:
             shutil.rmtree(old, ignore_errors=True)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, SAME, decay_point, moved_point, ratio_point, store_point
+from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, decay_point, moved_point, ratio_point, sign_point, store_point
 from tickarrow.jit.trigger import QUOTE
 
 VERSION = 1
@@ -110,28 +110,6 @@ def ofi_point(bid0, bid_size0, ask0, ask_size0, bid, bid_size, ask, ask_size):
     if ask >= ask0:
         e += ask_size0
     return e
-
-
-@kernel("f8, f8, f8, f8, f8", inline=True)
-def sign_point(price, bid, ask, tick_size, tick_sign):
-    """Sign of a trade: +1 bought, -1 sold, 0 not known.
-
-    Parameters
-    ----------
-    price, bid, ask : float64, the trade and the quote in force; NaN = missing
-    tick_size : float64
-    tick_sign : float64, direction of the last change of the trade price, this trade included; 0 = none yet
-
-    References
-    ----------
-    Lee and Ready (1991), Inferring trade direction from intraday data: quote rule, tick rule at the mid or without a quote.
-    """
-    above = (price - bid) - (ask - price)  # twice the distance to the mid
-    if above > 2.0 * SAME * tick_size:
-        return 1.0
-    if above < -2.0 * SAME * tick_size:
-        return -1.0
-    return tick_sign
 
 
 @kernel("FLOW_STATE, f8, i8", inline=True)

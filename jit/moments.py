@@ -19,6 +19,28 @@ def moved_point(price, before, tick_size):
     return abs(price - before) > SAME * tick_size
 
 
+@kernel("f8, f8, f8, f8, f8", inline=True)
+def sign_point(price, bid, ask, tick_size, tick_sign):
+    """Sign of a trade: +1 bought, -1 sold, 0 not known.
+
+    Parameters
+    ----------
+    price, bid, ask : float64, the trade and the quote in force; NaN = missing
+    tick_size : float64
+    tick_sign : float64, direction of the last change of the trade price, this trade included; 0 = none yet
+
+    References
+    ----------
+    Lee and Ready (1991), Inferring trade direction from intraday data: quote rule, tick rule at the mid or without a quote.
+    """
+    above = (price - bid) - (ask - price)  # twice the distance to the mid
+    if above > 2.0 * SAME * tick_size:
+        return 1.0
+    if above < -2.0 * SAME * tick_size:
+        return -1.0
+    return tick_sign
+
+
 @kernel("i8, f8", inline=True)
 def decay_point(dt, rate):
     """exp(-dt/tau).

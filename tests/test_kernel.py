@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -127,15 +128,24 @@ def test_an_edited_callee_changes_the_result_of_its_cached_caller(tmp_path):
     assert result(3.0) == 6.0
     assert result(3.0) == 6.0
     assert result(5.0) == 10.0
-    assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
+    folders = sorted(p.name.split("-")[0] for p in (tmp_path / "cache" / "kernels").iterdir())
+    assert folders == ["probe_callee"] * 2 + ["probe_caller"] * 2
+
+
+def test_the_digest_of_a_module_covers_what_it_imports_and_no_more():
+    for path in _kernel.JIT_FOLDER.glob("*.py"):
+        nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("tickarrow.jit")]
+        named = {n.module.split(".")[2] for n in nodes if n.module != "tickarrow.jit"} | {a.name for n in nodes if n.module == "tickarrow.jit" for a in n.names}
+        assert {p.stem for p in _kernel._text(path)[1]} == named, path.name
 
 
 @jit_only
 @pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME"])
 def test_the_cache_folder_depends_on_variables_that_change_code(monkeypatch, variable):
-    before = _kernel.cache_digest.__wrapped__()
+    source = Path(_kernel.__file__)
+    before = _kernel.cache_digest.__wrapped__(source)
     monkeypatch.setenv(variable, "7")
-    assert _kernel.cache_digest.__wrapped__() != before
+    assert _kernel.cache_digest.__wrapped__(source) != before
 
 
 def test_tickarrow_cache_moves_everything_that_can_be_made_again(monkeypatch, tmp_path):

@@ -1,0 +1,95 @@
+"""Runs one feature family over ticks or bars by calling its kernels one by one: columns in float64, before they are rounded for a model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+from feature_ticks import START, TICK
+
+from tickarrow.jit import event
+
+DAY = 86_400_000_000_000
+MIDNIGHT = START // DAY * DAY + 5 * 3_600_000_000_000 - DAY  # of New York, in winter
+
+
+def sessions(days=30, first=MIDNIGHT):
+    """(days, 4) int64: a session from 9:30 to 16:00 New York time on every day, the first on the weekday it falls on."""
+    midnight = first + DAY * np.arange(days)
+    weekday = (midnight // DAY + 3) % 7  # 1970-01-01 was a Thursday
+    return np.ascontiguousarray(np.stack([midnight, midnight + DAY * 19 // 48, midnight + DAY * 2 // 3, weekday], axis=1), np.int64)
+
+
+def run(family, ticks, tau_s=(), symbols=2, days=None, feed=0):
+    """Columns of the tick clock at every quote row.
+
+    Parameters
+    ----------
+    family : Family
+    ticks : list of `naive_features.Tick`
+    tau_s : windows; empty = the family's own
+    days : sessions, (n, 4) int64
+
+    Returns
+    -------
+    indices of the quote rows; v (n, n_columns) float64; `state`, the records of the symbols
+    """
+    tau_s = tuple(tau_s) or family.tau_s
+    names = family.columns(tau_s)
+    days = sessions() if days is None else days
+    rate, w = np.array([-1e-9 / t for t in tau_s]), np.arange(len(tau_s))
+    clock, e = np.zeros(1, event.CLOCK)[0], np.zeros(1, event.EVENT)[0]
+    clock.session = -1
+    shared, state = np.zeros(symbols, event.EVENT_STATE), np.zeros(symbols, family.state)
+    rows, out = [], []
+    for i, t in enumerate(ticks):
+        e.ts, e.symbol, e.kind, e.feed, e.quality = t.ts, t.symbol, t.kind, feed, getattr(t, "flags", 0)
+        e.bid, e.bid_size, e.ask, e.ask_size, e.price, e.quantity, e.tick_size = *t[3:9], TICK
+        event.clock_step(clock, days, t.ts)
+        event.event_step(shared[t.symbol], e, clock, rate)
+        family.step(state[t.symbol], e, w)
+        if e.is_quote:
+            v = np.full(len(names), 77.0)
+            family.emit(state[t.symbol], e, w, v, 0)
+            rows.append(i)
+            out.append(v)
+    return rows, np.array(out).reshape(-1, len(names)), state
+
+
+def named(family, ticks, tau_s=(), **options):
+    """Values of the last quote row by column name."""
+    tau_s = tuple(tau_s) or family.tau_s
+    return SimpleNamespace(**dict(zip((c.name for c in family.columns(tau_s)), run(family, ticks, tau_s, **options)[1][-1].tolist())))
+
+
+def run_bars(family, price, flow, begin=None, every_ns=60_000_000_000, base=10_000 * 100, first=None):
+    """Columns of the bar clock after every bar, all lanes at once.
+
+    Parameters
+    ----------
+    family : Family
+    price : (n, 4, lanes) int64, units from `base`; flow : (n, 5, lanes) float64
+    first : (lanes,) number of the first bar of each lane, None = 0
+
+    Returns
+    -------
+    (n, lanes, n_columns) float64
+    """
+    n, _, lanes = price.shape
+    first = np.zeros(lanes, np.int64) if first is None else first
+    f, q = np.zeros((family.f_rows, lanes)), np.zeros((family.q_rows, lanes), np.int64)
+    out, result = np.full((lanes, len(family.bar_columns)), np.nan), []
+    clock = np.zeros(1, event.CLOCK)[0]
+    clock.session = -1
+    days = sessions()
+    begin = days[1, event.OPEN] if begin is None else begin
+    for i in range(n):
+        end = begin + (i + 1) * every_ns
+        event.clock_step(clock, days, end)
+        when = np.ascontiguousarray(np.broadcast_to(np.array([[end - every_ns], [end]]), (2, lanes)), np.int64)
+        family.bars(
+            f, q, np.ascontiguousarray(price[i]), np.ascontiguousarray(flow[i]), np.full(lanes, base), np.full(lanes, TICK / 100),
+            np.maximum(i - first, -1), when, clock, 0, lanes, i, out,
+        )  # fmt: skip
+        result.append(np.where((i >= first)[:, None], out, np.nan))
+    return np.array(result)
