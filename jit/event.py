@@ -10,7 +10,8 @@ from tickarrow.jit.trigger import QUOTE
 
 MAX_TAU = 16  # different windows of all families together
 
-# Columns of `sessions`, one row a trading day, in order. A row holds from its midnight to the next row's.
+# Columns of `sessions`, one row a trading day, in order. A row holds from its midnight, or from its open where the exchange opens the evening
+# before, until the next row does.
 MIDNIGHT, OPEN, CLOSE, WEEKDAY = range(4)  # ns UTC of local midnight, open and close; Monday = 0
 
 CLOCK = record(
@@ -33,7 +34,7 @@ EVENT_STATE = record(
         ("mid", "f8"),  # last known
         ("price", "f8"),  # of the last trade that had one
         ("tick_sign", "f8"),  # direction of its last change
-        ("session", "i8"),
+        ("midnight", "i8"),  # of the session of the last row: row numbers of `sessions` differ between runs
         ("rows", "i8"),  # counted to 1
         ("mids", "i8"),  # counted to 2
         ("priced", "?"),
@@ -68,6 +69,11 @@ EVENT = record(
         ("sign", "f8"),  # of the trade: +1 bought, -1 sold, 0 not known or no trade
         ("signed", "f8"),  # sign * quantity, 0 if there is none
         ("new_session", "?"),  # the symbol's first row of this session
+        ("session", "i8"),  # of the clock, as the next four; -1 = before the first, and they mean nothing
+        ("midnight", "i8"),
+        ("open", "i8"),
+        ("close", "i8"),
+        ("weekday", "i8"),
         ("decay", "f8", (MAX_TAU,)),  # exp(-dt / tau) of each window
     ]
 )
@@ -98,7 +104,7 @@ def clock_step(c, sessions, ts):
     sessions : (n, 4) int64, columns MIDNIGHT, OPEN, CLOSE, WEEKDAY, in order
     ts : int64, ns UTC
     """
-    while c.session + 1 < sessions.shape[0] and ts >= sessions[c.session + 1, MIDNIGHT]:
+    while c.session + 1 < sessions.shape[0] and ts >= min(sessions[c.session + 1, MIDNIGHT], sessions[c.session + 1, OPEN]):
         c.session += 1
         c.midnight = sessions[c.session, MIDNIGHT]
         c.open = sessions[c.session, OPEN]
@@ -126,8 +132,13 @@ def event_step(s, e, clock, rate):
     if e.first or e.ts > s.ts:
         s.ts = e.ts
     s.rows = 1
-    e.new_session = e.first or s.session != clock.session
-    s.session = clock.session
+    e.new_session = e.first or s.midnight != clock.midnight
+    s.midnight = clock.midnight
+    e.session = clock.session
+    e.midnight = clock.midnight
+    e.open = clock.open
+    e.close = clock.close
+    e.weekday = clock.weekday
     for k in range(rate.size):
         e.decay[k] = decay_point(e.dt, rate[k])
 
