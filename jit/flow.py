@@ -3,7 +3,7 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, decay_point, moved_point, ratio_point, sign_point, store_point
+from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, decay_point, moved_point, ofi_point, ratio_point, sign_point, store_point
 from tickarrow.jit.trigger import QUOTE
 
 VERSION = 1
@@ -85,31 +85,6 @@ def columns(tau_s):
         *(f"ofi_{n}" for n in names), *(f"signed_volume_{n}" for n in names), "trade_sign", f"sign_autocorr_{slow}", "sign_run", "vpin",
         *(f"kyle_{n}" for n in names[-2:]), f"hasbrouck_{slow}", "volume_delta", f"large_share_{slow}", f"odd_lot_share_{slow}",
     ]  # fmt: skip
-
-
-@kernel("f8, f8, f8, f8, f8, f8, f8, f8", inline=True)
-def ofi_point(bid0, bid_size0, ask0, ask_size0, bid, bid_size, ask, ask_size):
-    """Order-flow imbalance of a quote (without suffix) against the one before (suffix 0), shares.
-
-    Parameters
-    ----------
-    bid0, ask0, bid, ask : float64, currency
-    bid_size0, ask_size0, bid_size, ask_size : float64, shares; both quotes are complete
-
-    References
-    ----------
-    Cont, Kukanov and Stoikov (2014), The price impact of order book events: e_n. An unchanged quote gives 0.
-    """
-    e = 0.0
-    if bid >= bid0:
-        e += bid_size
-    if bid <= bid0:
-        e -= bid_size0
-    if ask <= ask0:
-        e -= ask_size
-    if ask >= ask0:
-        e += ask_size0
-    return e
 
 
 @kernel("FLOW_STATE, f8, i8", inline=True)

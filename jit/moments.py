@@ -41,6 +41,31 @@ def sign_point(price, bid, ask, tick_size, tick_sign):
     return tick_sign
 
 
+@kernel("f8, f8, f8, f8, f8, f8, f8, f8", inline=True)
+def ofi_point(bid0, bid_size0, ask0, ask_size0, bid, bid_size, ask, ask_size):
+    """Order-flow imbalance of a quote (without suffix) against the one before (suffix 0), shares.
+
+    Parameters
+    ----------
+    bid0, ask0, bid, ask : float64, currency
+    bid_size0, ask_size0, bid_size, ask_size : float64, shares; both quotes are complete
+
+    References
+    ----------
+    Cont, Kukanov and Stoikov (2014), The price impact of order book events: e_n. An unchanged quote gives 0.
+    """
+    e = 0.0
+    if bid >= bid0:
+        e += bid_size
+    if bid <= bid0:
+        e -= bid_size0
+    if ask <= ask0:
+        e -= ask_size
+    if ask >= ask0:
+        e += ask_size0
+    return e
+
+
 @kernel("i8, f8", inline=True)
 def decay_point(dt, rate):
     """exp(-dt/tau).
