@@ -30,14 +30,14 @@ from rich.table import Table as Grid
 
 from tickarrow.configs.fetch import FetchConf
 from tickarrow.jit import _kernel
-from tickarrow.pipeline.errors import ConfigError, DataError, GatewayError
+from tickarrow.pipeline.errors import ConfigError, DataError, GatewayError, listed
 from tickarrow.pipeline.fetch_files import IDS, Files, write_table
 from tickarrow.pipeline.fetch_gateway import TICKS, HistoryGateway, Refused
 from tickarrow.pipeline.fetch_pace import Pace
 from tickarrow.pipeline.history import HISTORY_SCHEMAS
 from tickarrow.pipeline.prepare import progress_columns
 from tickarrow.pipeline.source import day_span, zone_of
-from tickarrow.pipeline.source_files import SECOND, listed
+from tickarrow.pipeline.source_files import SECOND
 
 ATTEMPTS = 5
 PENALTY_S = 60.0  # wait after the gateway says that we were too fast

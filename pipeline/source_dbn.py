@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.pipeline.errors import ConfigError, DataError
+from tickarrow.pipeline.errors import ConfigError, DataError, listed
 from tickarrow.pipeline.source import day_span, zone_of
-from tickarrow.pipeline.source_files import TICK_FILE, ImportedSource, chosen, day_text, listed
+from tickarrow.pipeline.source_files import TICK_FILE, ImportedSource, chosen, day_text
 from tickarrow.pipeline.source_rows import check_order
 
 try:

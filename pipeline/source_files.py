@@ -3,7 +3,6 @@ What each format means is in the module named after it: source_lean.py, source_l
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import pyarrow.csv
 
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.pipeline.errors import ConfigError, DataError
+from tickarrow.pipeline.errors import ConfigError, DataError, near
 from tickarrow.pipeline.source_rows import VALUES, Rows, map_rows
 from tickarrow.pipeline.universe import Universe
 
@@ -26,7 +25,6 @@ Array = npt.NDArray[Any]
 
 SECOND = 1_000_000_000
 TABLE_ROWS = 65_536  # of a table that is handed on
-LISTED = 10  # names in an error
 DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 
 TICK_FILE = pa.schema(
@@ -159,18 +157,6 @@ def read_csv(file: IO[bytes], name: str, columns: Sequence[str], texts: Sequence
     if left := len(wrong) + len(table) - len(timed):
         bad["bad_line"] = bad.get("bad_line", 0) + left
     return timed
-
-
-def near(name: str, known: Sequence[str]) -> str:
-    """What to say of a name that is not there: the ones like it, or some of all."""
-    by_case = {k.upper(): k for k in known}
-    like = [by_case[k] for k in difflib.get_close_matches(name.upper(), list(by_case), 3, 0.6)]
-    return f"Did you mean {', '.join(like)}?" if like else f"There is {listed(known)}."
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "") if names else "nothing"
 
 
 def chosen(conf: SourceConf, known: Sequence[str], where: str) -> list[str]:

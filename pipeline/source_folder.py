@@ -11,9 +11,8 @@ import numpy as np
 
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.pipeline.errors import DataError
+from tickarrow.pipeline.errors import DataError, listed, near
 from tickarrow.pipeline.source import ParquetSource
-from tickarrow.pipeline.source_files import listed, near
 from tickarrow.pipeline.source_rows import Rows
 from tickarrow.pipeline.universe import Universe
 

@@ -15,10 +15,10 @@ from rich.progress import Progress
 
 from tickarrow.configs.source import ImportConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.pipeline.errors import ConfigError, DataError
+from tickarrow.pipeline.errors import ConfigError, DataError, listed
 from tickarrow.pipeline.prepare import progress_columns
 from tickarrow.pipeline.source import IMPORTERS, open_source
-from tickarrow.pipeline.source_files import SECOND, TABLE_ROWS, TICK_FILE, listed
+from tickarrow.pipeline.source_files import SECOND, TABLE_ROWS, TICK_FILE
 from tickarrow.pipeline.source_rows import good_rows
 from tickarrow.pipeline.summary import left_out
 from tickarrow.pipeline.universe import Universe

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.pipeline.errors import ConfigError, DataError
-from tickarrow.pipeline.source_files import SECOND, TICK_FILE, DailySource, chosen, day_text, listed, merged, near, read_csv, ticks
+from tickarrow.pipeline.errors import ConfigError, DataError, listed, near
+from tickarrow.pipeline.source_files import SECOND, TICK_FILE, DailySource, chosen, day_text, merged, read_csv, ticks
 
 Array = npt.NDArray[Any]
 

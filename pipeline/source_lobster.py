@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.pipeline.errors import ConfigError, DataError
+from tickarrow.pipeline.errors import ConfigError, DataError, listed
 from tickarrow.pipeline.source import day_span, zone_of
-from tickarrow.pipeline.source_files import SECOND, DailySource, chosen, day_text, listed, read_csv, ticks
+from tickarrow.pipeline.source_files import SECOND, DailySource, chosen, day_text, read_csv, ticks
 from tickarrow.pipeline.source_rows import check_order
 
 Array = npt.NDArray[Any]
