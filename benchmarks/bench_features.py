@@ -5,10 +5,11 @@ from time import perf_counter_ns
 import numpy as np
 
 from tickarrow.configs.features import FamilyConf, FeaturesConf
-from tickarrow.jit import _kernel, trigger
+from tickarrow.jit import _kernel
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.features import Features, features_table
+from tickarrow.pipeline.universe import Universe
 
 SYMBOLS = 100
 TICKS = 40_960
@@ -70,7 +71,7 @@ class FeaturesStep(_Stream):
     def setup(self, rows, throttle_ns):
         conf = FeaturesConf([FamilyConf(name) for name in self.families], throttle_ns)
         whole = self.begin(rows)
-        self.stage = Features(conf, SYMBOLS, np.full(SYMBOLS, 0.01), features_table(conf))
+        self.stage = Features(conf, Universe.of([f"S{i}" for i in range(SYMBOLS)]), features_table(conf))
         self.stage.step(whole)
         self.ts += self.span
         self.stage.step(self.batch())
@@ -88,24 +89,6 @@ class Family(FeaturesStep):
     def setup(self, rows, family):
         self.families = (family,)
         super().setup(rows, 0)
-
-
-class Trigger(_Stream):
-    """The kernel of the trigger."""
-
-    params = (1, 256)
-    param_names = ("rows",)
-
-    def setup(self, rows):
-        columns = self.begin(rows).segment.columns
-        self.inputs = [columns[name] for name in ("seq", "ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size")]
-        self.out = [np.zeros(rows, t) for t in (np.uint64, np.int64, np.int32)]
-        self.state = np.zeros(SYMBOLS, trigger.DUE_STATE)
-        self.time_due_update(rows)
-
-    def time_due_update(self, rows):
-        batch = self.batch()
-        trigger.due_update(self.state, *self.inputs, batch.lo, batch.hi, 0, 0, *self.out)
 
 
 def main():

@@ -15,8 +15,30 @@ class FamilyConf:
 
 
 @dataclass
+class BarsConf:
+    """When a bar closes."""
+
+    rule: str = "time"  # time | ticks (trades) | volume (shares) | dollar (currency)
+    every: float = 60.0  # seconds, trades, shares or currency, as the rule says
+    price: str = "trade"  # trade | mid (symbols without trades, such as currencies)
+
+
+@dataclass
+class CrossConf:
+    """The cross-section of the universe."""
+
+    every_s: float = 1.0  # seconds of market time between two passes
+    index: str = ""  # symbol that is the market; empty = equal-weighted mean of the universe
+    sectors: dict[str, str] = field(default_factory=dict)  # symbol: sector; symbols that are not named are one sector
+
+
+@dataclass
 class FeaturesConf:
     """Columns of FEATURES in order, and the trigger."""
 
     families: list[FamilyConf] = field(default_factory=list)
     throttle_ns: int = 250_000_000  # ns of event time between two rows of a symbol; 0 = every quote change
+    bars: BarsConf = field(default_factory=BarsConf)
+    cross: CrossConf = field(default_factory=CrossConf)
+    calendar: str = "XNYS"  # exchange whose sessions count, ISO code; empty = always open, UTC days
+    files: list[str] = field(default_factory=list)  # Python files with families of your own

@@ -35,6 +35,7 @@ CODE_VARIABLES = (
     "NUMBA_SLP_VECTORIZE", "NUMBA_DEBUGINFO", "NUMBA_DISABLE_INTEL_SVML",
 )  # fmt: skip
 KEPT_CACHES = 6  # of a module: older cache folders are removed when a new one is made
+DRIVER = "tickarrow_driver_"  # begin of the name of a generated module, see pipeline/features_driver.py
 IMPORT = re.compile(r"^\s*from tickarrow\.jit(?:\.(\w+))? import (\([^)]*\)|.*)", re.MULTILINE)
 
 JIT_FOLDER = Path(__file__).resolve().parent
@@ -89,16 +90,21 @@ def cache_digest(source: Path, user_files: frozenset[Path] = frozenset()) -> str
     return f"{source.stem}-{h.hexdigest()}"
 
 
+def user_digest(source: Path) -> str:
+    """The same of a user's file; it may import any other of them."""
+    return cache_digest(source, frozenset(_user_files))
+
+
 @contextmanager
 def _cache_folder(source: Path) -> Iterator[None]:
     """Point numba's cache at our folder while a function of `source` is decorated."""
-    own = source.parent == JIT_FOLDER
-    if not own:
+    ours = source.parent == JIT_FOLDER or source.stem.startswith(DRIVER)
+    if not ours:
         _user_files.add(source)
-    folder = cache_home() / "kernels" / cache_digest(source, frozenset() if own else frozenset(_user_files))
+    folder = cache_home() / "kernels" / (cache_digest(source) if ours else user_digest(source))
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        of_module = folder.parent.glob(f"{source.stem}-{'?' * 32}")
+        of_module = folder.parent.glob(f"{DRIVER}*" if source.stem.startswith(DRIVER) else f"{source.stem}-{'?' * 32}")
         for old in sorted(of_module, key=lambda p: p.stat().st_mtime)[:-KEPT_CACHES]:
             shutil.rmtree(old, ignore_errors=True)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)

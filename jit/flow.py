@@ -3,12 +3,11 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, decay_point, moved_point, ofi_point, ratio_point, sign_point, store_point
-from tickarrow.jit.trigger import QUOTE
+from tickarrow.jit.event import EVENT
+from tickarrow.jit.feature import Column, Family
+from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ROUNDING, moved_point, ofi_point, ratio_point
 
-VERSION = 1
 TAU_S = (1.0, 5.0, 30.0, 300.0)
-INPUTS = ("ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size")
 
 LOT = 100.0  # shares; a smaller trade is an odd lot
 STEP_UP = 1.0460278599087169  # exp(0.9 * 0.05), step of the streaming 0.9 quantile
@@ -22,15 +21,12 @@ BUCKETS = 50
 
 FLOW_STATE = record(
     [
-        ("ts", "i8"),
         # quotes
         ("bid", "f8"),
         ("bid_size", "f8"),
         ("ask", "f8"),
         ("ask_size", "f8"),
         # trade signs
-        ("price", "f8"),  # last known trade price
-        ("tick_sign", "f8"),  # direction of the last change of the trade price
         ("sign", "f8"),  # last known Lee-Ready sign
         ("run", "i8"),  # trades in a row with that sign
         # impact: the trade whose effect on the mid is not known yet
@@ -69,22 +65,10 @@ FLOW_STATE = record(
         ("ring", "i8", (BUCKETS,)),  # |buys less sells| of the last buckets
         ("slot", "i8"),
         ("buckets", "i8"),  # closed buckets, counted to BUCKETS
-        ("started", "?"),
         ("quoted", "?"),
-        ("priced", "?"),
         ("pending", "?"),  # mid, flow and root are known
     ]
 )
-
-
-def columns(tau_s):
-    """Names of the columns in the order of `flow_emit`."""
-    names = [f"{t:g}s" for t in tau_s]
-    slow = names[-1]
-    return [
-        *(f"ofi_{n}" for n in names), *(f"signed_volume_{n}" for n in names), "trade_sign", f"sign_autocorr_{slow}", "sign_run", "vpin",
-        *(f"kyle_{n}" for n in names[-2:]), f"hasbrouck_{slow}", "volume_delta", f"large_share_{slow}", f"odd_lot_share_{slow}",
-    ]  # fmt: skip
 
 
 @kernel("FLOW_STATE, f8, i8", inline=True)
@@ -126,19 +110,15 @@ def bucket_step(s, sign, size):
             s.tilt = 0
 
 
-@kernel("FLOW_STATE, f8[:], f8, i8, u1, f8, f8, f8, f8, f8, f8", inline=True)
-def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price, size):
+@kernel("FLOW_STATE, EVENT, i8[:]")
+def flow_step(s, e, w):
     """Bring the state of a symbol forward by one tick.
 
     Parameters
     ----------
     s : FLOW_STATE of the symbol, updated in place
-    rate : (n_tau,) float64, -1e-9 / tau_s, slowest last
-    tick_size : float64, currency
-    ts : int64, ns; a time before the last one counts as no time
-    kind : uint8, Kind
-    bid, bid_size, ask, ask_size : float64, the quote, of a trade the quote in force; NaN = missing
-    price, size : float64, of a trade; without a positive size the trade is left out, without a price it has volume only
+    e : EVENT; a trade without a positive size is left out, one without a price has volume only
+    w : (n_tau,) int64, windows, slowest last
 
     Notes
     -----
@@ -146,37 +126,29 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
     A trade without a known sign counts as volume, adds no signed volume, and is no part of runs, pairs and impact.
     The impact of trade i is the change of the mid in force from trade i to the next one, in bp.
     """
-    n = rate.size
-    dt = ts - s.ts if s.started else 0
-    if dt > 0 or not s.started:
-        s.ts = ts
-    s.started = True
-
-    e = q = signed = is_trade = before = after = large = odd = 0.0
+    n = w.size
+    if e.new_session:
+        s.total = 0
+        s.delta = 0
+    ofi = q = signed = is_trade = before = after = large = odd = 0.0
     y = flow = root = 0.0
     impact = False
-    if kind == QUOTE:
-        if bid == bid and ask == ask and bid_size == bid_size and ask_size == ask_size:
+    if e.is_quote:
+        if e.complete:
             if s.quoted:
-                e = ofi_point(s.bid, s.bid_size, s.ask, s.ask_size, bid, bid_size, ask, ask_size)
-            s.bid, s.bid_size = bid, bid_size
-            s.ask, s.ask_size = ask, ask_size
+                ofi = ofi_point(s.bid, s.bid_size, s.ask, s.ask_size, e.bid, e.bid_size, e.ask, e.ask_size)
+            s.bid, s.bid_size = e.bid, e.bid_size
+            s.ask, s.ask_size = e.ask, e.ask_size
             s.quoted = True
-    elif size > 0.0:
-        q = size
+    elif e.is_trade:
+        q = e.quantity
         is_trade = 1.0
-        sign = 0.0
-        if price == price:
-            if s.priced and price != s.price:
-                s.tick_sign = 1.0 if price > s.price else -1.0
-            s.price = price
-            s.priced = True
-            sign = sign_point(price, bid, ask, tick_size, s.tick_sign)
-        signed = sign * q
-        mid = 0.5 * (bid + ask)
+        sign = e.sign
+        signed = e.signed
+        mid = e.mid
         if s.pending and mid > 0.0:
             impact = True
-            y = 1e4 * (mid - s.mid) / s.mid if moved_point(mid, s.mid, tick_size) else 0.0
+            y = 1e4 * (mid - s.mid) / s.mid if moved_point(mid, s.mid, e.tick_size) else 0.0
             flow = s.flow
             root = s.root
         s.pending = mid > 0.0 and sign != 0.0
@@ -189,7 +161,7 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
         if s.pending:
             s.mid = mid
             s.flow = signed
-            s.root = sign * np.sqrt(max(price, 0.0) * q)
+            s.root = sign * np.sqrt(max(e.price, 0.0) * q)
         # streaming quantile in the log of the size (Tierney 1983 with a constant step): one step above it is large
         if s.quantile > 0.0:
             if q > s.quantile * STEP_UP:
@@ -209,8 +181,8 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
 
     d = 1.0
     for k in range(n):
-        d = decay_point(dt, rate[k])
-        s.ofi[k] = s.ofi[k] * d + e
+        d = e.decay[w[k]]
+        s.ofi[k] = s.ofi[k] * d + ofi
         s.signed[k] = s.signed[k] * d + signed
         s.volume[k] = s.volume[k] * d + q
         j = k - (n - 2) if n > 1 else 0
@@ -219,14 +191,14 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
             s.kyle_xx[j] *= d
             s.kyle_xy[j] *= d
             if impact:
-                w = s.kyle_w[j]
+                weight = s.kyle_w[j]
                 s.kyle_w[j] += 1.0
                 dx = flow - s.kyle_x[j]
                 dy = y - s.kyle_y[j]
                 s.kyle_x[j] += dx / s.kyle_w[j]
                 s.kyle_y[j] += dy / s.kyle_w[j]
-                s.kyle_xx[j] += dx * dx * (w / s.kyle_w[j])
-                s.kyle_xy[j] += dx * dy * (w / s.kyle_w[j])
+                s.kyle_xx[j] += dx * dx * (weight / s.kyle_w[j])
+                s.kyle_xy[j] += dx * dy * (weight / s.kyle_w[j])
     s.trades = s.trades * d + is_trade
     s.pairs_w = s.pairs_w * d + abs(after)
     s.pairs_x = s.pairs_x * d + before
@@ -238,17 +210,17 @@ def flow_step(s, rate, tick_size, ts, kind, bid, bid_size, ask, ask_size, price,
     s.odd = s.odd * d + odd
 
 
-@kernel("FLOW_STATE, i8, i4[:], i8, out f4[:,:]", inline=True)
-def flow_emit(s, n, where, row, x):
-    """Write the columns of a symbol as of its last tick.
+@kernel("FLOW_STATE, EVENT, i8[:], out f8[:], i8")
+def flow_emit(s, e, w, v, at):
+    """Write the columns of a symbol as of its last tick, as `columns` names them, to v[at:].
 
     Parameters
     ----------
     s : FLOW_STATE of the symbol
-    n : int64, number of windows
-    where : (n_columns of the family,) int32, column of x, -1 = not wanted
-    row : int64, row of x
-    x : (capacity, n_features) float32
+    e : EVENT, not used
+    w : (n_tau,) int64, windows, slowest last
+    v : (n_all,) float64
+    at : int64
 
     Notes
     -----
@@ -263,76 +235,73 @@ def flow_emit(s, n, where, row, x):
                      Easley, Lopez de Prado and O'Hara (2012), trades signed one by one
     kyle_*           cov(dm, g q) / var(g q), bp per share; Kyle (1985)
     hasbrouck        S(dm x) / S(x^2), x = g sqrt(p q), bp per sqrt(currency); Hasbrouck (2009), no intercept
-    volume_delta     sum(g q) / sum(q) since the start of the stream, exact in 1e-8 shares
+    volume_delta     sum(g q) / sum(q) since the start of the session, exact in 1e-8 shares
     large_share      S(q of trades above the running 0.9 quantile of sizes) / S(q)
     odd_lot_share    S(q of trades below 100 shares) / S(q)
 
     NaN: before the first trade that defines it, and where the denominator is 0 (signs all equal, one size only, ...).
     """
-    c = 0
+    n = w.size
+    c = at
     last = n - 1
     mean_trade = ratio_point(s.volume[last], s.trades)
     for k in range(n):
-        store_point(x, row, where, c, s.ofi[k] / (s.volume[k] + mean_trade))
+        v[c] = s.ofi[k] / (s.volume[k] + mean_trade)
         c += 1
     for k in range(n):
-        store_point(x, row, where, c, ratio_point(s.signed[k], s.volume[k]))
+        v[c] = ratio_point(s.signed[k], s.volume[k])
         c += 1
-    store_point(x, row, where, c, s.sign if s.run > 0 else np.nan)
+    v[c] = s.sign if s.run > 0 else np.nan
     x_mean = ratio_point(s.pairs_x, s.pairs_w)
     y_mean = ratio_point(s.pairs_y, s.pairs_w)
     variance = (1.0 - x_mean * x_mean) * (1.0 - y_mean * y_mean)
     autocorr = np.nan
     if variance > 1e-12:
         autocorr = (s.pairs_xy / s.pairs_w - x_mean * y_mean) / np.sqrt(variance)
-    store_point(x, row, where, c + 1, autocorr)
-    store_point(x, row, where, c + 2, float(s.run) if s.run > 0 else np.nan)
+    v[c + 1] = autocorr
+    v[c + 2] = float(s.run) if s.run > 0 else np.nan
     vpin = np.nan
     if s.buckets > 0:
         vpin = float(s.tilts) / (float(s.buckets) * float(s.bucket))
-    store_point(x, row, where, c + 3, vpin)
+    v[c + 3] = vpin
     c += 4
     for j in range(min(n, 2)):
         slope = np.nan
         if s.kyle_w[j] > FORGOTTEN and s.kyle_xx[j] > ROUNDING * s.kyle_w[j] * s.kyle_x[j] * s.kyle_x[j]:
             slope = ratio_point(s.kyle_xy[j], s.kyle_xx[j])
-        store_point(x, row, where, c, slope)
+        v[c] = slope
         c += 1
-    store_point(x, row, where, c, ratio_point(s.root_xy, s.root_xx))
-    store_point(x, row, where, c + 1, float(s.delta) / float(s.total) if s.total > 0 else np.nan)
-    store_point(x, row, where, c + 2, ratio_point(s.large, s.volume[last]))
-    store_point(x, row, where, c + 3, ratio_point(s.odd, s.volume[last]))
+    v[c] = ratio_point(s.root_xy, s.root_xx)
+    v[c + 1] = float(s.delta) / float(s.total) if s.total > 0 else np.nan
+    v[c + 2] = ratio_point(s.large, s.volume[last])
+    v[c + 3] = ratio_point(s.odd, s.volume[last])
 
 
-@kernel(
-    "FLOW_STATE[:], f8[:], i4[:], f8[:], i8[:], i4[:], u1[:], f8[:], f8[:], f8[:], f8[:], f8[:], f8[:], "
-    "i8, i8, i8, u8[:], i8, i8, out f4[:,:]"
-)
-def flow_update(
-    state, rate, where, tick_size, ts, symbol, kind, bid, bid_size, ask, ask_size, price, size, lo, hi, first, row_seq, row_lo, row_hi, x
-):
-    """Walk the ticks and write the family's columns of the due rows.
+def columns(tau_s):
+    """Columns in the order of `flow_emit`."""
+    names = [f"{t:g}s" for t in tau_s]
+    slow = names[-1]
+    first, both = "NaN before the first trade", "NaN until both signs have been seen"
+    return [
+        *(Column(f"ofi_{n}", "1", "S(e) / (S(q) + mean trade), e the order-flow imbalance", "Cont, Kukanov and Stoikov (2014)", n, first,
+                 "wickra OrderFlowImbalance", "trades") for n in names),
+        *(Column(f"signed_volume_{n}", "1", "S(g q) / S(q), g the sign of the trade", "Lee and Ready (1991)", n, first, "pandas", "trades")
+          for n in names),
+        Column("trade_sign", "1", "g of the last trade with a known sign", "Lee and Ready (1991)", "", first, "numpy", "every trade"),
+        Column(f"sign_autocorr_{slow}", "1", "corr(g, g before), decaying", "Lillo and Farmer (2004)", slow, both,
+               "wickra TradeSignAutocorrelation", "every trade"),
+        Column("sign_run", "trades", "trades in a row with the same sign", "", "", first, "numpy", "every trade"),
+        Column("vpin", "1", "mean |buys - sells| / V of closed buckets", "Easley, Lopez de Prado and O'Hara (2012)", "50 volume buckets",
+               "NaN before the first bucket closes; V is set by the first 50 trades", "wickra Vpin", "trades"),
+        *(Column(f"kyle_{n}", "bp per share", "cov(dm, g q) / var(g q)", "Kyle (1985)", n, "NaN before two trades that differ",
+                 "statsmodels WLS", "trades") for n in names[-2:]),
+        Column(f"hasbrouck_{slow}", "bp per sqrt(currency)", "S(dm x) / S(x^2), x = g sqrt(p q)", "Hasbrouck (2009)", slow,
+               "NaN before the second trade", "statsmodels WLS", "trades"),
+        Column("volume_delta", "1", "sum(g q) / sum(q)", "", "session", first, "wickra CumulativeVolumeDelta", "trades"),
+        Column(f"large_share_{slow}", "1", "S(q of trades above the running 0.9 quantile) / S(q)", "Tierney (1983)", slow, first, "numpy",
+               "every trade"),
+        Column(f"odd_lot_share_{slow}", "1", "S(q of trades below 100 shares) / S(q)", "", slow, first, "numpy", "every trade"),
+    ]  # fmt: skip
 
-    Parameters
-    ----------
-    state : (n_symbols,) FLOW_STATE, updated in place
-    rate : (n_tau,) float64, -1e-9 / tau_s, slowest last
-    where : (n_columns of the family,) int32, column of x, -1 = not wanted
-    tick_size : (n_symbols,) float64, currency
-    ts, symbol, kind : (capacity,) int64 ns, int32 row of `state`, uint8 Kind; the caller guarantees the range of symbol
-    bid, bid_size, ask, ask_size, price, size : (capacity,) float64, NaN = missing
-    lo, hi : int, rows [lo, hi) of the columns
-    first : int, seq of row 0 of the columns' segment; row i is tick first + i
-    row_seq : (capacity of x,) uint64, seq of the due rows
-    row_lo, row_hi : int, due rows [row_lo, row_hi), all of ticks in [lo, hi)
-    x : (capacity, n_features) float32
-    """
-    j = row_lo
-    due = np.int64(row_seq[j]) - first if j < row_hi else hi
-    for i in range(lo, hi):
-        s = state[symbol[i]]
-        flow_step(s, rate, tick_size[symbol[i]], ts[i], kind[i], bid[i], bid_size[i], ask[i], ask_size[i], price[i], size[i])
-        if i == due:
-            flow_emit(s, rate.size, where, j, x)
-            j += 1
-            due = np.int64(row_seq[j]) - first if j < row_hi else hi
+
+FAMILY = Family("flow", 2, columns, TAU_S, 0, FLOW_STATE, flow_step, flow_emit)

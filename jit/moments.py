@@ -86,20 +86,3 @@ def ratio_point(numerator, denominator):
     if denominator > FORGOTTEN:
         return numerator / denominator
     return np.nan
-
-
-@kernel("out f4[:,:], i8, i4[:], i8, f8", inline=True)
-def store_point(x, row, where, column, value):
-    """Write one feature into row `row` of x as float32, if the column is wanted.
-
-    Parameters
-    ----------
-    x : (capacity, n_features) float32
-    row : int64
-    where : (n_columns of the family,) int32, column of x, -1 = not wanted
-    column : int64, number of the column in its family
-    value : float64; what float32 cannot hold becomes NaN, so that no infinity reaches a model
-    """
-    c = where[column]
-    if c >= 0:
-        x[row, c] = value if abs(value) <= FLOAT32_MAX else np.nan

@@ -13,50 +13,41 @@ def differs_point(a, b):
     return a != b and not (a != a and b != b)
 
 
-@kernel("DUE_STATE[:], u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], f8[:], f8[:], i8, i8, i8, i8, out u8[:], out i8[:], out i4[:]")
-def due_update(state, seq, ts, symbol, kind, bid, bid_size, ask, ask_size, lo, hi, throttle_ns, row, row_seq, row_ts, row_symbol):
-    """Find the due ticks and write seq, ts and symbol of their rows.
+@kernel("DUE_STATE, i8, u1, f8, f8, f8, f8, i8", inline=True)
+def due_step(s, ts, kind, bid, bid_size, ask, ask_size, throttle_ns):
+    """Whether a tick is due.
 
-    A tick is due if it is a quote that differs from the symbol's previous quote (or is its first), and the symbol's last
-    due tick is at least `throttle_ns` ago. A change inside the throttle is not made up for later.
+    It is if it is a quote that differs from the symbol's previous quote (or is its first), and the symbol's last due tick is at least
+    `throttle_ns` ago. A change inside the throttle is not made up for later.
 
     Parameters
     ----------
-    state : (n_symbols,) DUE_STATE, updated in place
-    seq, ts, symbol, kind : (capacity,) uint64, int64 ns, int32 row of `state`, uint8 Kind; the caller guarantees the range of symbol
-    bid, bid_size, ask, ask_size : (capacity,) float64, NaN = missing; NaN equals NaN
-    lo, hi : int, rows [lo, hi) of the columns
-    throttle_ns : int, ns of event time; 0 = every change
-    row : int, first row to write
-    row_seq, row_ts, row_symbol : (capacity,) uint64, int64, int32, written from `row` on
+    s : DUE_STATE of the symbol, updated in place
+    ts : int64, ns
+    kind : uint8, Kind
+    bid, bid_size, ask, ask_size : float64, NaN = missing; NaN equals NaN
+    throttle_ns : int64, ns of event time; 0 = every change
 
     Returns
     -------
-    int, number of due ticks
+    bool
     """
-    n = 0
-    for i in range(lo, hi):
-        if kind[i] != QUOTE:
-            continue
-        s = state[symbol[i]]
-        changed = (
-            not s.quoted
-            or differs_point(bid[i], s.bid)
-            or differs_point(bid_size[i], s.bid_size)
-            or differs_point(ask[i], s.ask)
-            or differs_point(ask_size[i], s.ask_size)
-        )
-        if not changed:
-            continue
-        s.bid, s.bid_size = bid[i], bid_size[i]
-        s.ask, s.ask_size = ask[i], ask_size[i]
-        s.quoted = True
-        if s.due and ts[i] - s.due_ts < throttle_ns:
-            continue
-        s.due_ts = ts[i]
-        s.due = True
-        row_seq[row + n] = seq[i]
-        row_ts[row + n] = ts[i]
-        row_symbol[row + n] = symbol[i]
-        n += 1
-    return n
+    if kind != QUOTE:
+        return False
+    changed = (
+        not s.quoted
+        or differs_point(bid, s.bid)
+        or differs_point(bid_size, s.bid_size)
+        or differs_point(ask, s.ask)
+        or differs_point(ask_size, s.ask_size)
+    )
+    if not changed:
+        return False
+    s.bid, s.bid_size = bid, bid_size
+    s.ask, s.ask_size = ask, ask_size
+    s.quoted = True
+    if s.due and ts - s.due_ts < throttle_ns:
+        return False
+    s.due_ts = ts
+    s.due = True
+    return True

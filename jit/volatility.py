@@ -3,21 +3,17 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.math import log_point
-from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, decay_point, moved_point, ratio_point, store_point
-from tickarrow.jit.trigger import QUOTE
+from tickarrow.jit.event import EVENT
+from tickarrow.jit.feature import Column, Family
+from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ratio_point
 
-VERSION = 1
 TAU_S = (1.0, 5.0, 30.0, 300.0)
-INPUTS = ("ts", "symbol", "kind", "bid", "ask")
 
 HALF_PI = 1.5707963267948966
 GRIDS = 5.0  # sub-grids of the two-scale estimator
 
 VOLATILITY_STATE = record(
     [
-        ("ts", "i8"),  # of the last quote row
-        ("mid", "f8"),
         ("rv", "f8", (MAX_TAU,)),  # sum of r^2, bp^2, one per window
         ("bv", "f8", (2,)),  # sum of |r| |r'|, two slowest windows
         ("up", "f8"),  # slowest window: sums of r^2 by sign of r
@@ -30,54 +26,30 @@ VOLATILITY_STATE = record(
         ("r4", "f8"),
         ("quotes", "i8"),  # two-sided quote rows, counted to 2
         ("changes", "i8"),  # mid changes, counted to 5
-        ("started", "?"),
     ]
 )
 
 
-def columns(tau_s):
-    """Names of the columns in the order of `volatility_emit`."""
-    names = [f"{t:g}s" for t in tau_s]
-    slow = names[-1]
-    return [
-        *(f"rv_{n}" for n in names), *(f"bipower_{n}" for n in names[-2:]), f"jump_share_{slow}", f"semivar_up_{slow}",
-        f"semivar_down_{slow}", f"noise_{slow}", *(f"rv_ratio_{a}_{b}" for a, b in zip(names[-2:-1], names[-1:])),
-    ]  # fmt: skip
-
-
-@kernel("VOLATILITY_STATE, f8[:], f8, i8, u1, f8, f8", inline=True)
-def volatility_step(s, rate, tick_size, ts, kind, bid, ask):
-    """Bring the state of a symbol forward by one tick; trades change nothing.
+@kernel("VOLATILITY_STATE, EVENT, i8[:]")
+def volatility_step(s, e, w):
+    """Bring the state of a symbol forward by one tick; a trade lets time pass.
 
     Parameters
     ----------
     s : VOLATILITY_STATE of the symbol, updated in place
-    rate : (n_tau,) float64, -1e-9 / tau_s, slowest last
-    tick_size : float64, currency
-    ts : int64, ns; a time before the last one counts as no time
-    kind : uint8, Kind
-    bid, ask : float64, currency, NaN = missing
+    e : EVENT
+    w : (n_tau,) int64, windows, slowest last
 
     Notes
     -----
     The clock is the change of the mid: a quote row without a mid, or with the same one, only lets time pass. So repeated and
     size-only updates, of which a feed may send any number, change no estimate. r = 1e4 ln(mid / last mid).
     """
-    if kind != QUOTE:
-        return
-    dt = ts - s.ts if s.started else 0
-    if dt > 0 or not s.started:
-        s.ts = ts
-    s.started = True
-    r = r2 = pair = up = down = coarse = fine = 0.0
-    mid = 0.5 * (bid + ask)
-    if mid > 0.0:
-        if s.quotes == 0:
-            s.mid = mid
+    r2 = pair = up = down = coarse = fine = 0.0
+    if e.is_quote and e.mid > 0.0:
         s.quotes = min(s.quotes + 1, 2)
-    if mid > 0.0 and moved_point(mid, s.mid, tick_size):
-        r = 1e4 * log_point(mid / s.mid)
-        s.mid = mid
+    if e.moved:
+        r = e.r
         r2 = r * r
         if r > 0.0:
             up = r2
@@ -93,10 +65,10 @@ def volatility_step(s, rate, tick_size, ts, kind, bid, ask):
         s.r2 = s.r1
         s.r1 = r
         s.changes = min(s.changes + 1, 5)
-    n = rate.size
+    n = w.size
     d = 1.0
     for k in range(n):
-        d = decay_point(dt, rate[k])
+        d = e.decay[w[k]]
         s.rv[k] = s.rv[k] * d + r2
         j = k - (n - 2) if n > 1 else 0
         if j >= 0:
@@ -107,17 +79,17 @@ def volatility_step(s, rate, tick_size, ts, kind, bid, ask):
     s.fine = s.fine * d + fine
 
 
-@kernel("VOLATILITY_STATE, i8, i4[:], i8, out f4[:,:]", inline=True)
-def volatility_emit(s, n, where, row, x):
-    """Write the columns of a symbol as of its last tick.
+@kernel("VOLATILITY_STATE, EVENT, i8[:], out f8[:], i8")
+def volatility_emit(s, e, w, v, at):
+    """Write the columns of a symbol as of its last tick, as `columns` names them, to v[at:].
 
     Parameters
     ----------
     s : VOLATILITY_STATE of the symbol
-    n : int64, number of windows
-    where : (n_columns of the family,) int32, column of x, -1 = not wanted
-    row : int64, row of x
-    x : (capacity, n_features) float32
+    e : EVENT, not used
+    w : (n_tau,) int64, windows, slowest last
+    v : (n_all,) float64
+    at : int64
 
     Notes
     -----
@@ -136,53 +108,46 @@ def volatility_emit(s, n, where, row, x):
     noise before the fifth, and every ratio to a variance of 0.
     """
     nan = np.nan
+    n = w.size
     seen = s.quotes >= 2
     last = n - 1
     both = min(n, 2)
-    c = n
+    c = at + n
     for k in range(n):
-        store_point(x, row, where, k, np.sqrt(s.rv[k]) if seen else nan)
+        v[at + k] = np.sqrt(s.rv[k]) if seen else nan
     for j in range(both):
-        store_point(x, row, where, c, HALF_PI * s.bv[j] if s.changes >= 2 else nan)
+        v[c] = HALF_PI * s.bv[j] if s.changes >= 2 else nan
         c += 1
     jump = nan
     if s.changes >= 2 and s.rv[last] > FORGOTTEN:
         jump = max(0.0, 1.0 - HALF_PI * s.bv[both - 1] / s.rv[last])
-    store_point(x, row, where, c, jump)
-    store_point(x, row, where, c + 1, s.up if seen else nan)
-    store_point(x, row, where, c + 2, s.down if seen else nan)
+    v[c] = jump
+    v[c + 1] = s.up if seen else nan
+    v[c + 2] = s.down if seen else nan
     noise = nan
     if s.fine > FORGOTTEN:
         noise = 1.0 - (s.coarse / s.fine - 1.0 / GRIDS) / (1.0 - 1.0 / GRIDS)
-    store_point(x, row, where, c + 3, noise)
+    v[c + 3] = noise
     if n > 1:
-        store_point(x, row, where, c + 4, np.sqrt(ratio_point(s.rv[last - 1], s.rv[last])))
+        v[c + 4] = np.sqrt(ratio_point(s.rv[last - 1], s.rv[last]))
 
 
-@kernel("VOLATILITY_STATE[:], f8[:], i4[:], f8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, i8, u8[:], i8, i8, out f4[:,:]")
-def volatility_update(state, rate, where, tick_size, ts, symbol, kind, bid, ask, lo, hi, first, row_seq, row_lo, row_hi, x):
-    """Walk the ticks and write the family's columns of the due rows.
+def columns(tau_s):
+    """Columns in the order of `volatility_emit`."""
+    names = [f"{t:g}s" for t in tau_s]
+    slow = names[-1]
+    quotes, changes = "NaN before the second two-sided quote", "NaN before the second change of the mid"
+    return [
+        *(Column(f"rv_{n}", "bp", "sqrt(S(r^2))", "Andersen and Bollerslev (1998)", n, quotes, "pandas ewm") for n in names),
+        *(Column(f"bipower_{n}", "bp^2", "pi/2 S(|r| |r before|)", "Barndorff-Nielsen and Shephard (2004)", n, changes, "wickra BipowerVariation")
+          for n in names[-2:]),
+        Column(f"jump_share_{slow}", "1", "max(0, 1 - bipower / S(r^2))", "Barndorff-Nielsen and Shephard (2004)", slow, changes, "numpy"),
+        Column(f"semivar_up_{slow}", "bp^2", "S(r^2; r > 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", slow, quotes, "numpy"),
+        Column(f"semivar_down_{slow}", "bp^2", "S(r^2; r < 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", slow, quotes, "numpy"),
+        Column(f"noise_{slow}", "1", "1 - X / A, X the two-scale variance of 5 sub-grids", "Zhang, Mykland and Ait-Sahalia (2005)", slow,
+               "NaN before the fifth change of the mid", "numpy"),
+        *(Column(f"rv_ratio_{a}_{b}", "1", "rv fast / rv slow", "", b, quotes, "numpy") for a, b in zip(names[-2:-1], names[-1:])),
+    ]  # fmt: skip
 
-    Parameters
-    ----------
-    state : (n_symbols,) VOLATILITY_STATE, updated in place
-    rate : (n_tau,) float64, -1e-9 / tau_s, slowest last
-    where : (n_columns of the family,) int32, column of x, -1 = not wanted
-    tick_size : (n_symbols,) float64, currency
-    ts, symbol, kind : (capacity,) int64 ns, int32 row of `state`, uint8 Kind; the caller guarantees the range of symbol
-    bid, ask : (capacity,) float64, NaN = missing
-    lo, hi : int, rows [lo, hi) of the columns
-    first : int, seq of row 0 of the columns' segment; row i is tick first + i
-    row_seq : (capacity of x,) uint64, seq of the due rows
-    row_lo, row_hi : int, due rows [row_lo, row_hi), all of ticks in [lo, hi)
-    x : (capacity, n_features) float32
-    """
-    j = row_lo
-    due = np.int64(row_seq[j]) - first if j < row_hi else hi
-    for i in range(lo, hi):
-        s = state[symbol[i]]
-        volatility_step(s, rate, tick_size[symbol[i]], ts[i], kind[i], bid[i], ask[i])
-        if i == due:
-            volatility_emit(s, rate.size, where, j, x)
-            j += 1
-            due = np.int64(row_seq[j]) - first if j < row_hi else hi
+
+FAMILY = Family("volatility", 2, columns, TAU_S, 0, VOLATILITY_STATE, volatility_step, volatility_emit)

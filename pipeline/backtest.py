@@ -38,7 +38,7 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     console = Console(stderr=True, quiet=swept)
     out = output_directory()
     source = open_source(conf.source, conf.universe)
-    warm_kernels(console)
+    warm_kernels(console, conf.features)
     model_set = model_set_of(conf, console)
     pipeline = Pipeline(conf, source.universe, model_set, open_engine(model_set, conf.models), simulate_fills=True)
     started = time.perf_counter()

@@ -1,23 +1,38 @@
-"""Stage TICKS -> FEATURES: the trigger says which ticks are due, each feature family writes its columns of their rows."""
+"""Stage TICKS -> FEATURES: one compiled loop over the ticks updates all families and writes a row for each tick that is due."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import accumulate
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tickarrow.configs.features import FeaturesConf
-from tickarrow.jit import trigger
-from tickarrow.pipeline.batch import Batch, Columns, Table
+from tickarrow.jit import _kernel, bars, event
+from tickarrow.jit.feature import Family
+from tickarrow.pipeline import schemas
+from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
+from tickarrow.pipeline.calendar import sessions
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.features_registry import Family, Running, choose, family, feature_columns, feature_digest, register
-from tickarrow.pipeline.schemas import features_schema
+from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, PASSES, TICKS, Part, arguments, driver, needs
+from tickarrow.pipeline.features_registry import RULES, Chosen, choose, family, feature_columns, feature_digest, register
+from tickarrow.pipeline.schemas import ControlKind, features_schema
 from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.universe import Universe
+
+if TYPE_CHECKING:
+    from tickarrow.pipeline.decide import Control
 
 __all__ = ["Family", "Features", "family", "feature_columns", "feature_digest", "features_table", "register"]
 
-TRIGGER_INPUTS = ("seq", "ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size")
+DAY = 86_400_000_000_000
+AHEAD = 30 * DAY  # sessions are looked up this far ahead
+BEGIN_ANEW = 3  # operation of a BOOK_CHANGE
+NEVER = -(2**62)
+CHANGING = ("state", "clock", "bar", "bar_price", "bar_flow", "when", "bar_n", "base")  # and the lanes of families: what a snapshot holds
 
 
 def features_table(conf: FeaturesConf, **options: Any) -> Table:
@@ -25,56 +40,177 @@ def features_table(conf: FeaturesConf, **options: Any) -> Table:
     return Table(features_schema(feature_columns(conf), feature_digest(conf)), **options)
 
 
+def parts_of(chosen: list[Chosen]) -> list[Part]:
+    """The families as the driver takes them."""
+    return [Part(c.family, len(c.tau_s), len(c.columns) - len(c.family.bar_columns) - len(c.family.pass_columns)) for c in chosen]
+
+
+def driver_of(conf: FeaturesConf) -> ModuleType:
+    """The compiled loop of a configuration; new ones are compiled by the next `warm`, which a command calls with progress."""
+    return driver(parts_of(choose(conf)))
+
+
 class Features:
-    """TICKS -> FEATURES, one row for each tick that is due.
+    """TICKS (and DEPTH) -> FEATURES, one row for each tick that is due.
 
     Parameters
     ----------
-    conf : families, windows, columns, throttle
-    n_symbols : rows of the universe
-    tick_size : (n_symbols,) float64, currency
+    conf : families, windows, columns, bars, cross-section, throttle
+    universe : symbols and tick sizes
     table : FEATURES, made with the same configuration
+    depth : DEPTH, whose new rows are taken at each step; None = no market depth
     """
 
-    def __init__(self, conf: FeaturesConf, n_symbols: int, tick_size: npt.NDArray[np.float64], table: Table) -> None:
-        tick = np.ascontiguousarray(tick_size, np.float64)
-        if tick.shape != (n_symbols,) or not (tick > 0.0).all():
-            raise ConfigError(f"features: tick_size must be {n_symbols} positive numbers, one a symbol, and is {tick.tolist()}.")
-        self.families: list[Running] = []
-        offset = 0
-        for c in choose(conf):
-            self.families.append(Running(c, offset, n_symbols, tick))
-            offset += len(c.wanted)
-        width = table.segment.columns["x"].shape[1]
-        if width != offset:
-            raise ConfigError(f"features: the table has {width} columns, the configuration {offset}. Make it with features_table(conf).")
+    def __init__(self, conf: FeaturesConf, universe: Universe, table: Table, depth: Table | None = None) -> None:
+        chosen = choose(conf)
         self.columns, self.digest = feature_columns(conf), feature_digest(conf)
-        self.due = np.zeros(n_symbols, trigger.DUE_STATE)
-        self.throttle_ns = conf.throttle_ns
-        self._out = table
-        self._inputs = Columns(*TRIGGER_INPUTS)
+        width = table.segment.columns["x"].shape[1]
+        if width != len(self.columns):
+            raise ConfigError(f"features: the table has {width} columns, the configuration {len(self.columns)}. Make it with features_table(conf).")
+        self.conf, self.chosen, self._out = conf, chosen, table
+        self._parts = parts_of(chosen)
+        self._module = driver(self._parts)
+        _kernel.warm()
+        self._arrays = self._allocate(universe, chosen)
+        self._names = [name for name, _ in arguments(self._parts)]
+        self._names = self._names[: self._names.index(TICKS[0][0])]
+        self._until = NEVER  # the sessions at hand end here, ns
+        self._fixed = self._bind()
+        self._inputs = Columns(*(name for name, _ in TICKS))
+        self._outputs = Columns("seq", "ts", "symbol", "x")
+        self._depth = _DepthRows(depth) if needs(self._parts)[0] else None
+
+    def _allocate(self, universe: Universe, chosen: list[Chosen]) -> dict[str, Any]:
+        """Everything the driver is given beside the columns of a batch, by the name of its argument."""
+        n, conf = len(universe), self.conf
+        tick_size = np.array([i.tick_size for i in universe], np.float64)
+        if not (tick_size > 0.0).all():
+            raise ConfigError(f"features: tick sizes must be positive and are {tick_size.tolist()}.")
+        tau_s = sorted({t for c in chosen for t in c.tau_s})
+        names = [column for c in chosen for column in c.names]
+        offsets = [0, *accumulate(len(c.columns) for c in chosen)]
+        at = {(c.family.name, name): offsets[i] + k for i, c in enumerate(chosen) for k, name in enumerate(c.names)}
+        out: dict[str, Any] = {
+            "state": np.zeros(n, self._module.STATE),
+            "e": np.zeros(1, event.EVENT),
+            "clock": np.zeros(1, event.CLOCK),
+            "sessions": np.zeros((0, 4), np.int64),
+            "rate": np.array([-1e-9 / t for t in tau_s]),
+            "window": np.array([tau_s.index(t) for c in chosen for t in c.tau_s], np.int64),
+            "tick_size": tick_size,
+            "pick": np.array([at[c.family.name, name] for c in chosen for name in c.wanted], np.int64),
+            "throttle_ns": conf.throttle_ns,
+            "v": np.full(len(names), np.nan),
+            "change": np.zeros(1, event.BOOK_CHANGE),
+            **self._bars(n, tick_size),
+            **self._cross(universe),
+        }
+        out["clock"]["session"] = -1
+        for i, c in enumerate(chosen):
+            f = c.family
+            out[f"f{i}"], out[f"q{i}"] = np.zeros((f.f_rows, n)), np.zeros((f.q_rows, n), np.int64)
+            out[f"bars{i}"] = np.full((n, len(f.bar_columns)), np.nan)
+            out[f"passes{i}"] = np.full((n, len(f.pass_columns)), np.nan)
+        return out
+
+    def _bars(self, n: int, tick_size: npt.NDArray[np.float64]) -> dict[str, Any]:
+        conf = self.conf.bars
+        rule = RULES.index(conf.rule)
+        return {
+            "bar": np.zeros(n, bars.BAR_STATE), "rule": rule, "every_ns": round(conf.every * 1e9) if rule == bars.TIME else 1,
+            "threshold": float(conf.every), "of_mid": conf.price == "mid", "bar_price": np.zeros((4, n), np.int64), "bar_flow": np.zeros((5, n)),
+            "when": np.zeros((2, n), np.int64), "bar_n": np.full(n, -1, np.int64), "base": np.zeros(n, np.int64), "unit": tick_size / bars.UNITS,
+        }  # fmt: skip
+
+    def _cross(self, universe: Universe) -> dict[str, Any]:
+        conf = self.conf.cross
+        for symbol in conf.sectors:
+            universe.row(symbol)
+        of = [conf.sectors.get(symbol, "") for symbol in universe.symbols]
+        codes = {sector: code for code, sector in enumerate(dict.fromkeys(of))}
+        index = universe.row(conf.index) if conf.index else -1
+        return {"pass_ns": round(conf.every_s * 1e9), "sector": np.array([codes[s] for s in of], np.int32), "index": index}
+
+    def _bind(self) -> tuple[Any, ...]:
+        single = ("e", "clock", "change")  # one record each
+        return tuple(self._arrays[name][0] if name in single else self._arrays[name] for name in self._names)
+
+    def prepare(self, first_ns: int, last_ns: int) -> None:
+        """Look up the exchange's sessions for a stretch of time: a live run does it before its first tick, because it takes a second."""
+        clock = self._arrays["clock"][0]
+        found = sessions(self.conf.calendar, int(clock.midnight) if clock.session >= 0 else first_ns, last_ns + AHEAD)
+        if clock.session >= 0:
+            clock.session = np.searchsorted(found[:, event.MIDNIGHT], clock.midnight)
+        self._arrays["sessions"] = np.ascontiguousarray(found)
+        self._until = max(int(found[-1, event.MIDNIGHT]), last_ns + DAY)
+        self._fixed = self._bind()
 
     def step(self, ticks: Batch) -> Batch:
         """Update all families with the batch; ticks that are due get a row of FEATURES."""
         table, lo, hi = self._out, ticks.lo, ticks.hi
         row = table.reserve(hi - lo)  # not yet visible to readers
-        inputs, out = self._inputs.of(ticks.segment), table.segment.columns
-        n = trigger.due_update(self.due, *inputs, lo, hi, self.throttle_ns, row, out["seq"], out["ts"], out["symbol"])
-        first = int(inputs[0][lo]) - lo if hi > lo else 0
-        for f in self.families:
-            f.update(ticks, first, table, row, row + n)
+        columns = self._inputs.of(ticks.segment)
+        if hi > lo and columns[1][hi - 1] >= self._until:
+            self.prepare(int(columns[1][lo]), int(columns[1][hi - 1]))
+        outputs = self._outputs.of(table.segment)
+        if self._depth is None:
+            return table.commit(self._module.features_update(*self._fixed, *columns, lo, hi, row, *outputs))
+        n = 0
+        for middle, depth in self._depth.windows(columns[0], lo, hi):
+            n += self._module.features_update(*self._fixed, *columns, lo, middle, *depth, row + n, *outputs)
+            lo = middle
         return table.commit(n)
+
+    def apply(self, event_: Control) -> None:
+        """A control event between chunks: a depth book that begins anew."""
+        if event_.kind != ControlKind.DEPTH_RESET or self._depth is None:
+            return
+        a, at = self._arrays, 0
+        change = a["change"][0]
+        change.symbol, change.operation = event_.symbol, BEGIN_ANEW
+        for i, p in enumerate(self._parts):
+            if p.family.change:
+                p.family.change(a["state"][event_.symbol][f"s{i}"], change, a["rate"], a["window"][at : at + p.windows])
+            at += p.windows
 
     def flush(self) -> Batch:
         """Nothing is held back."""
         return self._out.empty()
 
+    def _kept(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that change from tick to tick."""
+        constant = {name for name, _ in (*FIXED, *BARS, *PASSES)} - set(CHANGING) | {"change"}
+        return {name: self._arrays[name] for name in self._names if name not in constant}
+
     def snapshot(self) -> Snapshot:
-        """State of the trigger and of each family."""
-        return {"due": self.due.copy()} | {f"{i}.{f.name}": f.state.copy() for i, f in enumerate(self.families)}
+        """State of the clock, the trigger, the bars and each family."""
+        return {name: array.copy() for name, array in self._kept().items()}
 
     def restore(self, saved: Snapshot) -> None:
         """Back to a snapshot."""
-        self.due[...] = saved["due"]  # copy into the standing array: a loaded one has lost its record type
-        for i, f in enumerate(self.families):
-            f.state[...] = saved[f"{i}.{f.name}"]
+        for name, array in self._kept().items():
+            array[...] = saved[name]  # copy into the standing array: a loaded one has lost its record type
+        self._until = NEVER
+
+
+class _DepthRows:
+    """Rows of DEPTH that the driver has not seen, as windows of one segment each."""
+
+    def __init__(self, table: Table | None) -> None:
+        self.table = Table(schemas.DEPTH, lazy=True) if table is None else table
+        self._segment: Segment = self.table.segment
+        self._row = 0
+        self._columns = Columns(*(name.removeprefix("d_") for name, _ in DEPTH[:-2]))
+
+    def windows(self, seq: npt.NDArray[np.uint64], lo: int, hi: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """End of a window of ticks [.., end) and the columns, first and last row of the depth changes that come with it."""
+        table = self.table
+        if table.segment is not self._segment:
+            old, row = self._segment, self._row
+            self._segment, self._row = table.segment, 0
+            new = self._columns.of(table.segment)
+            middle = lo + int(np.searchsorted(seq[lo:hi], new[0][0]))
+            if old.rows > row:
+                yield middle, (*self._columns.of(old), row, old.rows)
+        row, self._row = self._row, table.size
+        yield hi, (*self._columns.of(self._segment), row, self._row)

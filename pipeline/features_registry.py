@@ -1,46 +1,26 @@
-"""Feature families: what each one is, how a configuration names its columns, and the digest a model set must match.
+"""Feature families: the registered ones, how a configuration names their columns, and the digest a model set must match.
 
-A family is a kernel, its state record, and column names that follow from its windows. The built-in ones are registered here; a user
-registers his own with a kernel in his own file:
-
-    register(Family("mine", 1, mine_update, MINE_STATE, ("ts", "symbol", "kind", "bid"), (30.0,), lambda tau_s: ["mine_30s"]))
-
-The kernel takes `(state, rate, where, tick_size, *inputs, lo, hi, first, row_seq, row_lo, row_hi, x)`, see `jit/quote.py`."""
+A family is declared beside its kernels as data (`jit/feature.py`). The built-in ones are listed here; a user names the file of his own
+in `features.files`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from tickarrow.configs.features import FamilyConf, FeaturesConf
+from tickarrow.configs.features import BarsConf, FamilyConf, FeaturesConf
 from tickarrow.jit import flow, quote, volatility
+from tickarrow.jit.event import MAX_TAU as MAX_WINDOWS
+from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import MAX_TAU
-from tickarrow.pipeline.batch import Batch, Columns, Table
 from tickarrow.pipeline.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class Family:
-    """One feature family."""
-
-    name: str
-    version: int  # raised when a formula changes: part of the digest
-    kernel: Callable[..., None]
-    state: np.dtype[Any]  # record of one symbol; zeros are the state before the first tick
-    inputs: tuple[str, ...]  # columns of TICKS that the kernel takes, in order
-    tau_s: tuple[float, ...]  # windows if the configuration names none, seconds
-    columns: Callable[[Sequence[float]], list[str]]  # windows -> names, in the order of the kernel
-    windows: int = 0  # exact number of windows; 0 = 1 to 8, or none if `tau_s` is empty
-
-
-_families: dict[str, Family] = {}
+RULES = ("time", "ticks", "volume", "dollar")  # in the order of jit/bars.py: TIME, TICKS, SHARES, MONEY
+BUILT_IN = (quote.FAMILY, flow.FAMILY, volatility.FAMILY)
+_families: dict[str, Family] = {f.name: f for f in BUILT_IN}
 
 
 def register(new: Family) -> Family:
@@ -51,26 +31,18 @@ def register(new: Family) -> Family:
     return new
 
 
+def families() -> list[Family]:
+    """All registered families, the built-in ones first."""
+    return list(_families.values())
+
+
 def family(name: str) -> Family:
     """The registered family of that name."""
     try:
         return _families[name]
     except KeyError:
         known = ", ".join(sorted(_families))
-        raise ConfigError(
-            f"features: unknown family {name!r} (features.families). Known are {known}; register your own with "
-            "tickarrow.pipeline.features_registry.register."
-        ) from None
-
-
-register(Family("quote", quote.VERSION, quote.quote_update, quote.QUOTE_STATE, quote.INPUTS, quote.TAU_S, quote.columns, windows=2))
-register(Family("flow", flow.VERSION, flow.flow_update, flow.FLOW_STATE, flow.INPUTS, flow.TAU_S, flow.columns))
-register(
-    Family(
-        "volatility", volatility.VERSION, volatility.volatility_update, volatility.VOLATILITY_STATE, volatility.INPUTS, volatility.TAU_S,
-        volatility.columns,
-    )
-)  # fmt: skip
+        raise ConfigError(f"features: unknown family {name!r} (features.families). Known are {known}; name your own file in features.files.") from None
 
 
 @dataclass(frozen=True)
@@ -79,8 +51,12 @@ class Chosen:
 
     family: Family
     tau_s: tuple[float, ...]
-    all: tuple[str, ...]
+    columns: tuple[Column, ...]  # all of the family, in the order of the driver
     wanted: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [c.name for c in self.columns]
 
 
 def _windows(f: Family, conf: FamilyConf) -> tuple[float, ...]:
@@ -91,13 +67,18 @@ def _windows(f: Family, conf: FamilyConf) -> tuple[float, ...]:
             raise ConfigError(f"features: family {f.name!r} has tau_s={t:g}; a window is a positive number of seconds, for example 30.0.")
     if f.windows and len(tau_s) != f.windows:
         raise ConfigError(f"features: family {f.name!r} takes {f.windows} windows and tau_s lists {len(tau_s)} ({listed}). Correct tau_s.")
+    if tau_s and not f.tau_s:
+        raise ConfigError(f"features: family {f.name!r} takes no windows and tau_s lists {listed}. Leave it out.")
     if len(tau_s) > MAX_TAU:
-        raise ConfigError(
-            f"features: family {f.name!r} takes {MAX_TAU} windows at most and tau_s lists {len(tau_s)} ({listed}). Drop some."
-        )
+        raise ConfigError(f"features: family {f.name!r} takes {MAX_TAU} windows at most and tau_s lists {len(tau_s)} ({listed}). Drop some.")
     if any(b <= a for a, b in pairwise(tau_s)):
         raise ConfigError(f"features: windows of family {f.name!r} must rise and tau_s is {listed}. Sort them, each once.")
     return tau_s
+
+
+def all_columns(f: Family, tau_s: Sequence[float]) -> tuple[Column, ...]:
+    """Columns of a family with these windows: tick clock, bars, passes."""
+    return (*f.columns(tau_s), *f.bar_columns, *f.pass_columns)
 
 
 def choose(conf: FeaturesConf) -> list[Chosen]:
@@ -107,7 +88,8 @@ def choose(conf: FeaturesConf) -> list[Chosen]:
     for c in conf.families:
         f = family(c.name)
         tau_s = _windows(f, c)
-        names = f.columns(tau_s)
+        columns = all_columns(f, tau_s)
+        names = [column.name for column in columns]
         for column in c.columns:
             if column not in names:
                 raise ConfigError(f"features: family {f.name!r} has no column {column!r}. With these windows it has {', '.join(names)}.")
@@ -119,12 +101,31 @@ def choose(conf: FeaturesConf) -> list[Chosen]:
                     "Name each column once (columns of features.families)."
                 )
             owner[column] = f.name
-        out.append(Chosen(f, tau_s, tuple(names), wanted))
+        out.append(Chosen(f, tau_s, columns, wanted))
     if not owner:
         raise ConfigError("features: no columns. Name at least one family in features.families, or choose features=core.")
+    windows = {t for c in out for t in c.tau_s}
+    if len(windows) > MAX_WINDOWS:
+        raise ConfigError(f"features: {len(windows)} different windows in tau_s of all families, {MAX_WINDOWS} at most. Let families share windows.")
+    _check(conf)
+    return out
+
+
+def _check(conf: FeaturesConf) -> None:
     if conf.throttle_ns < 0:
         raise ConfigError(f"features: throttle_ns={conf.throttle_ns} is negative. Give ns of event time; 0 = every quote change.")
-    return out
+    _check_bars(conf.bars)
+    if not 0.001 <= conf.cross.every_s < inf:
+        raise ConfigError(f"features.cross.every_s is {conf.cross.every_s:g}. Give seconds between two passes, 0.001 at least, for example 1.0.")
+
+
+def _check_bars(bars: BarsConf) -> None:
+    if bars.rule not in RULES:
+        raise ConfigError(f"features.bars.rule is {bars.rule!r}. Choose one of {', '.join(RULES)}.")
+    if not 0.0 < bars.every < inf:
+        raise ConfigError(f"features.bars.every is {bars.every:g}. Give a positive number: seconds, trades, shares or currency, as the rule says.")
+    if bars.price not in ("trade", "mid"):
+        raise ConfigError(f"features.bars.price is {bars.price!r}. Choose trade, or mid for symbols without trades.")
 
 
 def feature_columns(conf: FeaturesConf) -> list[str]:
@@ -132,29 +133,22 @@ def feature_columns(conf: FeaturesConf) -> list[str]:
     return [column for c in choose(conf) for column in c.wanted]
 
 
+def _parameters(conf: FeaturesConf, c: Chosen) -> str:
+    """What a column of the family depends on beside its formula."""
+    out = ["tau_s=" + ",".join(t.hex() for t in c.tau_s), f"calendar={conf.calendar}"]
+    if c.family.bars:
+        out.append(f"bars={conf.bars.rule},{float(conf.bars.every).hex()},{conf.bars.price}")
+    if c.family.passes:
+        sectors = ",".join(f"{symbol}:{sector}" for symbol, sector in sorted(conf.cross.sectors.items()))
+        out.append(f"cross={float(conf.cross.every_s).hex()},{conf.cross.index},{sectors}")
+    return ";".join(out)
+
+
 def feature_digest(conf: FeaturesConf) -> str:
     """BLAKE2b-128 over the ordered (column, family, family version, parameters), design contract 8."""
     h = hashlib.blake2b(digest_size=16)
     for c in choose(conf):
-        parameters = "tau_s=" + ",".join(t.hex() for t in c.tau_s)
+        parameters = _parameters(conf, c)
         for column in c.wanted:
             h.update("\0".join((column, c.family.name, str(c.family.version), parameters)).encode() + b"\n")
     return h.hexdigest()
-
-
-class Running:
-    """A chosen family with the state of all symbols."""
-
-    def __init__(self, chosen: Chosen, offset: int, n_symbols: int, tick_size: npt.NDArray[np.float64]) -> None:
-        self.name, self._kernel, self._inputs = chosen.family.name, chosen.family.kernel, Columns(*chosen.family.inputs)
-        self.state = np.zeros(n_symbols, chosen.family.state)
-        where = np.full(len(chosen.all), -1, np.int32)
-        for i, column in enumerate(chosen.wanted):
-            where[chosen.all.index(column)] = offset + i
-        rate = np.array([-1e-9 / t for t in chosen.tau_s])
-        self._fixed = (self.state, rate, where, tick_size)
-
-    def update(self, ticks: Batch, first: int, table: Table, row_lo: int, row_hi: int) -> None:
-        """State of all ticks, columns of the due rows [row_lo, row_hi): one kernel call. `first` is the seq of the segment's row 0."""
-        out = table.segment.columns
-        self._kernel(*self._fixed, *self._inputs.of(ticks.segment), ticks.lo, ticks.hi, first, out["seq"], row_lo, row_hi, out["x"])

@@ -103,7 +103,7 @@ class Pipeline:
         self.tables = t = Tables.make(conf, len(model_set.configurations) * len(horizons), model_set.digest, len(horizons), recorded)
         self.decode = Decode(n, t.ticks, t.depth, t.bars, t.greeks)
         self.from_rows = FromRows(n, t.ticks)
-        self.features = Features(conf.features, n, tick_size, t.features)
+        self.features = Features(conf.features, universe, t.features, t.depth)
         self.predict = Predict(engine, t.predictions)
         self.ensemble = Ensemble(conf.ensemble, n, horizons, model_set.ic, t.forecasts)
         self.act = Act(conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills)
@@ -171,6 +171,7 @@ class Pipeline:
         """Apply a control event between chunks, numbered by the chunk before it, and journal it."""
         event.write(self.tables.control, self.chunk, self.ts)
         self.decode.apply(event)
+        self.features.apply(event)
         self.act.apply(event)
 
     @property

@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import tickarrow.jit
+from tickarrow.configs.features import FeaturesConf
 from tickarrow.configs.pipeline import MarketConf
 from tickarrow.jit import _kernel
 from tickarrow.pipeline.errors import ConfigError, ModelError
-from tickarrow.pipeline.features import feature_columns, feature_digest
+from tickarrow.pipeline.features import driver_of, feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import open_engine
@@ -72,14 +73,16 @@ def load(*overrides: str, simulate_fills: bool = False) -> Pipeline:
     """
     conf = compose("backtest", overrides)
     console = Console(stderr=True)
-    warm_kernels(console)
+    warm_kernels(console, conf.features)
     model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
     return Pipeline(conf, Universe.from_conf(conf.universe), model_set, engine, simulate_fills=simulate_fills)
 
 
-def warm_kernels(console: Console | None = None) -> int:
-    """Compile or load every kernel, with progress, and forbid compilation from then on."""
+def warm_kernels(console: Console | None = None, features: FeaturesConf | None = None) -> int:
+    """Compile or load every kernel, and the driver of the features, with progress, and forbid compilation from then on."""
+    if features is not None:
+        driver_of(features)
     for module in pkgutil.iter_modules(tickarrow.jit.__path__):
         if module.name == "points_ufunc":  # for notebooks only, see points.py
             continue

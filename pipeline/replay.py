@@ -63,7 +63,7 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
         raise SessionError(f"session {directory} was recorded without decisions (tickarrow record): there is nothing to replay. Try: tickarrow session check")
     conf = stored_conf(manifest)
     conf.models.engine = engine or manifest["engine"]
-    warm_kernels(console)
+    warm_kernels(console, conf.features)
     pipeline = _pipeline(conf, manifest)
     for name, now in versions().items():
         if manifest["versions"].get(name) != now:

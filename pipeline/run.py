@@ -47,11 +47,12 @@ def main(conf: RunConf) -> dict[str, Any]:
     simulated = conf.gateway.kind == "simulator"
     source = open_source(conf.source, conf.universe) if simulated else None
     universe = source.universe if source is not None else Universe.from_conf(conf.universe)
-    warm_kernels(console)
+    warm_kernels(console, conf.features)
     model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
     session = Session(Path(conf.record.path) if conf.record.path else out / "session")
     pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
+    pipeline.features.prepare(*((source.start_ns, source.end_ns) if source is not None else [time.time_ns()] * 2))
     session.manifest |= {
         "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
         "tick_size": [i.tick_size for i in universe], "model_set": {"path": str(model_set.path), "digest": model_set.digest},

@@ -79,8 +79,7 @@ def collect(
     universe = source.universe
     decode = FromRows(len(universe), Table(TICKS))
     schema = features_schema(feature_columns(features_conf), feature_digest(features_conf))
-    tick_size = np.array([i.tick_size for i in universe], np.float64)
-    features = Features(features_conf, len(universe), tick_size, Table(schema))
+    features = Features(features_conf, universe, Table(schema))
     rows = Thinner(2 * max_rows)
     quotes: list[tuple[Array, Array, Array]] = []
     span = max(source.end_ns - source.start_ns, 1)

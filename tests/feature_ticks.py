@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.features import Features, features_table
-from tickarrow.pipeline.features_registry import Running, choose
+from tickarrow.pipeline.universe import Universe
 
 TICK = 0.01
 NAN = math.nan
@@ -89,22 +88,20 @@ def cuts(batch, size):
 
 
 def every_quote(name, ticks, tau_s=(), size=10_000, columns=(), symbols=2):
-    """Columns of one family for every quote row, due or not: indices of the ticks, x, the family."""
-    conf = FeaturesConf([FamilyConf(name, list(tau_s), list(columns))])
-    chosen = choose(conf)[0]
-    running = Running(chosen, 0, symbols, np.full(symbols, TICK))
-    rows = [i for i, t in enumerate(ticks) if t.kind == QUOTE]
-    x = np.full((len(rows) + 1, len(chosen.wanted)), 77.0, np.float32)
-    out = SimpleNamespace(segment=SimpleNamespace(columns={"seq": np.array([*rows, 0], np.uint64), "x": x}))
+    """Columns of one family for every quote that differs from the last one: indices of the ticks, x, the stage."""
+    conf = FeaturesConf([FamilyConf(name, list(tau_s), list(columns))], throttle_ns=0)
+    running = stage(conf, symbols)
+    rows, x = [], []
     for piece in cuts(tick_table(ticks), size):
-        lo, hi = np.searchsorted(rows, [piece.lo, piece.hi])
-        running.update(piece, 0, out, int(lo), int(hi))
-    assert (x[-1] == 77.0).all()  # nothing is written behind the due rows
-    return rows, x[:-1], running
+        due = running.step(piece)
+        rows += due.view("seq").tolist()
+        x.append(due.view("x").copy())
+    return rows, np.concatenate(x) if x else np.zeros((0, len(running.columns)), np.float32), running
 
 
-def stage(conf, symbols=2, **options):
-    return Features(conf, symbols, np.full(symbols, TICK), features_table(conf, **options))
+def stage(conf, symbols=2, depth=None, **options):
+    universe = Universe.of([f"S{i}" for i in range(symbols)], TICK)
+    return Features(conf, universe, features_table(conf, **options), depth)
 
 
 def expected(twin, ticks, rows, tau_s):

@@ -1,5 +1,6 @@
 """The stage TICKS -> FEATURES: columns and digest, rows, cuts, snapshots, a user's own family, and what a user can get wrong."""
 
+import dataclasses
 import hashlib
 import importlib
 import io
@@ -18,12 +19,13 @@ from omegaconf import OmegaConf
 
 import tickarrow.conf
 from tickarrow.configs.features import FamilyConf, FeaturesConf
-from tickarrow.jit import _kernel, flow, quote, volatility
+from tickarrow.jit import flow, quote, volatility
 from tickarrow.pipeline import features_registry
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.features import Family, Features, feature_columns, feature_digest, features_table, register
+from tickarrow.pipeline.features import Features, feature_columns, feature_digest, features_table, register
 from tickarrow.pipeline.schemas import Kind
+from tickarrow.pipeline.universe import Universe
 
 pytestmark = pytest.mark.pure
 ALL = ("quote", "flow", "volatility")
@@ -50,7 +52,14 @@ def run(stage, batches):
 
 def contents(snapshot):
     """Bytes of every field; the padding between fields means nothing."""
-    return {(k, field): v[field].tobytes() for k, v in snapshot.items() for field in v.dtype.names}
+    return {k: fields(v) for k, v in snapshot.items()}
+
+
+def fields(array):
+    """Bytes of every field of a record array, whatever is nested in it."""
+    if array.dtype.names is None:
+        return array.tobytes()
+    return {name: fields(array[name]) for name in array.dtype.names}
 
 
 def through_a_file(array):
@@ -66,7 +75,7 @@ def through_a_file(array):
 def test_core_has_41_columns_in_order_of_the_families():
     columns = feature_columns(core())
     assert len(columns) == 41
-    assert columns == [*quote.columns((5, 300)), *flow.columns((1, 5, 30, 300)), *volatility.columns((1, 5, 30, 300))]
+    assert columns == [c.name for f in (quote, flow, volatility) for c in f.columns(f.TAU_S)]
     assert {"spread_ticks", "imbalance_5s", "ofi_1s", "kyle_30s", "vpin", "rv_300s", "noise_300s"} <= set(columns)
     assert core().throttle_ns == 250_000_000
 
@@ -123,7 +132,7 @@ def test_a_snapshot_is_a_copy():
     before = contents(saved)
     stage.step(Batch(batch.segment, 20, 50))
     assert contents(saved) == before
-    assert set(saved) == {"due", "0.quote"}
+    assert set(saved) == {"state", "clock"}
 
 
 def test_an_empty_batch_changes_nothing():
@@ -183,7 +192,7 @@ def test_the_digest_covers_column_family_version_and_windows(monkeypatch):
     # a window that no wanted column carries in its name is a parameter all the same
     fast, slower = (conf(FamilyConf("quote", [tau, 300.0], ["depth"])) for tau in (5.0, 6.0))
     assert feature_digest(fast) != feature_digest(slower)
-    newer = Family("quote", 2, quote.quote_update, quote.QUOTE_STATE, quote.INPUTS, quote.TAU_S, quote.columns, 2)
+    newer = dataclasses.replace(quote.FAMILY, version=quote.FAMILY.version + 1)
     monkeypatch.setitem(features_registry._families, "quote", newer)
     assert feature_digest(core()) != base
 
@@ -191,15 +200,14 @@ def test_the_digest_covers_column_family_version_and_windows(monkeypatch):
 def test_the_digest_follows_the_written_rule():
     h = hashlib.blake2b(digest_size=16)
     for column in ("depth", "imbalance"):
-        h.update(f"{column}\0quote\0001\0tau_s={(5.0).hex()},{(300.0).hex()}\n".encode())
+        h.update(f"{column}\0quote\0002\0tau_s={(5.0).hex()},{(300.0).hex()};calendar=XNYS\n".encode())
     assert feature_digest(conf(FamilyConf("quote", [], ["depth", "imbalance"]))) == h.hexdigest()
 
 
 def test_a_user_registers_a_family_of_his_own(monkeypatch):
     monkeypatch.setattr(features_registry, "_families", dict(features_registry._families))
     user = importlib.import_module("user_family")
-    _kernel.warm()
-    register(Family("count", 3, user.count_update, user.COUNT_STATE, ("symbol", "kind", "bid"), (), lambda tau_s: ["quotes", "last_bid"]))
+    register(user.FAMILY)
     both = conf("quote", FamilyConf("count", [], ["last_bid", "quotes"]))
     assert feature_columns(both)[-2:] == ["last_bid", "quotes"]
     ticks = make.stream(200)
@@ -209,13 +217,13 @@ def test_a_user_registers_a_family_of_his_own(monkeypatch):
         assert rows.x[i, -2] == np.float32(t.bid)
         assert rows.x[i, -1] == sum(u.symbol == t.symbol and u.kind == Kind.QUOTE for u in ticks[: int(seq) + 1])
     with pytest.raises(ConfigError, match=r"family 'count' is already registered. Choose another name for the new family."):
-        register(Family("count", 4, user.count_update, user.COUNT_STATE, (), (), lambda tau_s: ["quotes"]))
+        register(dataclasses.replace(user.FAMILY, version=4))
 
 
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
-        (conf("flwo"), "features: unknown family 'flwo' (features.families). Known are flow, quote, volatility; register"),
+        (conf("flwo"), "features: unknown family 'flwo' (features.families). Known are "),
         (conf(FamilyConf("quote", [], ["sprd"])), "features: family 'quote' has no column 'sprd'. With these windows it has spread_"),
         (conf(FamilyConf("flow", [7.0], ["ofi_1s"])), "features: family 'flow' has no column 'ofi_1s'. With these windows it has ofi_7s,"),
         (conf(), "features: no columns. Name at least one family in features.families, or choose features=core."),
@@ -239,12 +247,10 @@ def test_a_wrong_configuration_is_named(bad, text):
 
 
 def test_a_wrong_tick_size_or_table_is_named():
-    with pytest.raises(ConfigError, match=r"features: tick_size must be 2 positive numbers, one a symbol, and is \[0.01\]."):
-        Features(core(), 2, np.array([0.01]), features_table(core()))
-    with pytest.raises(ConfigError, match=r"features: tick_size must be 1 positive numbers, one a symbol, and is \[0.0\]."):
-        Features(core(), 1, np.array([0.0]), features_table(core()))
+    with pytest.raises(ConfigError, match=r"features: tick sizes must be positive and are \[0.0\]."):
+        Features(core(), Universe.of(["A"], 0.0), features_table(core()))
     with pytest.raises(ConfigError, match=r"features: the table has 12 columns, the configuration 41\. Make it with features_table"):
-        Features(core(), 1, np.array([0.01]), features_table(conf("quote")))
+        Features(core(), Universe.of(["A"]), features_table(conf("quote")))
 
 
 DIGEST = """

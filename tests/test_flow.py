@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from feature_run import run
 from feature_ticks import NAN, START, TICK, every_quote, expected, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from tickarrow.jit import flow as kernels
 
 pytestmark = pytest.mark.pure
 TAU = kernels.TAU_S
-NAMES = kernels.columns(TAU)
+NAMES = [c.name for c in kernels.columns(TAU)]
 SECOND = 1_000_000_000
 BOOK = (99.99, 200.0, 100.01, 500.0)
 
@@ -28,7 +29,7 @@ def t(seconds, price, size, book=BOOK):
 
 
 def last(*ticks, tau_s=TAU):
-    return dict(zip(kernels.columns(tau_s), every_quote("flow", ticks, tau_s)[1][-1].astype(float)))
+    return dict(zip((c.name for c in kernels.columns(tau_s)), run(kernels.FAMILY, ticks, tau_s)[1][-1]))
 
 
 @given(streams(), st.integers(1, 9))
@@ -186,7 +187,7 @@ def test_nothing_is_known_before_the_first_trade():
 
 
 def test_one_window_has_one_kyle_column():
-    names = kernels.columns((7.0,))
+    names = [c.name for c in kernels.columns((7.0,))]
     assert names[:3] == ["ofi_7s", "signed_volume_7s", "trade_sign"]
     ticks = stream(200)
     rows, x, _ = every_quote("flow", ticks, (7.0,))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from feature_run import run
 from feature_ticks import NAN, START, every_quote, expected, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from tickarrow.jit import quote as kernels
 
 pytestmark = pytest.mark.pure
 TAU = kernels.TAU_S
-NAMES = kernels.columns(TAU)
+NAMES = [c.name for c in kernels.columns(TAU)]
 SECOND = 1_000_000_000
 
 
@@ -23,7 +24,7 @@ def q(seconds, bid, bid_size, ask, ask_size):
 
 
 def last(*ticks, tau_s=TAU):
-    return dict(zip(kernels.columns(tau_s), every_quote("quote", ticks, tau_s)[1][-1].astype(float)))
+    return dict(zip((c.name for c in kernels.columns(tau_s)), run(kernels.FAMILY, ticks, tau_s)[1][-1]))
 
 
 @given(streams(), st.integers(1, 9))

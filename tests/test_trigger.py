@@ -1,8 +1,8 @@
-"""The trigger: which quotes are due, how the throttle counts, and that the cut of the stream does not matter."""
+"""The trigger: which quotes are due, and how the throttle counts."""
 
 import numpy as np
 import pytest
-from feature_ticks import NAN, START, cuts, stream, streams, tick_table
+from feature_ticks import NAN, START, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_features import QUOTE, TRADE, Tick, due
@@ -13,28 +13,18 @@ pytestmark = pytest.mark.pure
 MS = 1_000_000
 
 
-def due_seqs(ticks, throttle_ns, size=10_000):
+def due_seqs(ticks, throttle_ns):
     state = np.zeros(2, trigger.DUE_STATE)
-    seq, ts, symbol = np.zeros(len(ticks) + 1, np.uint64), np.zeros(len(ticks) + 1, np.int64), np.zeros(len(ticks) + 1, np.int32)
-    n = 0
-    for b in cuts(tick_table(ticks, first=100), size):
-        n += trigger.due_update(
-            state, b.seq, b.ts, b.symbol, b.kind, b.bid, b.bid_size, b.ask, b.ask_size, b.lo, b.hi, throttle_ns, n, seq, ts, symbol
-        )
-    found = [int(s) - 100 for s in seq[:n]]
-    assert [ticks[i].ts for i in found] == ts[:n].tolist()
-    assert [ticks[i].symbol for i in found] == symbol[:n].tolist()
-    assert (seq[n:] == 0).all()
-    return found
+    return [i for i, t in enumerate(ticks) if trigger.due_step(state[t.symbol], t.ts, t.kind, *t[3:7], throttle_ns)]
 
 
 def quote(ms, symbol=0, bid=99.99, bid_size=100.0, ask=100.01, ask_size=100.0):
     return Tick(START + ms * MS, symbol, QUOTE, bid, bid_size, ask, ask_size, NAN, NAN)
 
 
-@given(streams(), st.sampled_from([0, 1, 3 * MS, 250 * MS, 10_000 * MS]), st.integers(1, 9))
-def test_due_ticks_are_those_of_the_definition_however_the_stream_is_cut(ticks, throttle_ns, size):
-    assert due_seqs(ticks, throttle_ns, size) == due(ticks, throttle_ns)
+@given(streams(), st.sampled_from([0, 1, 3 * MS, 250 * MS, 10_000 * MS]))
+def test_due_ticks_are_those_of_the_definition(ticks, throttle_ns):
+    assert due_seqs(ticks, throttle_ns) == due(ticks, throttle_ns)
 
 
 def test_a_long_stream_has_the_due_ticks_of_the_definition():

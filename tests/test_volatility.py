@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from feature_run import run
 from feature_ticks import NAN, START, every_quote, expected, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from tickarrow.jit import volatility as kernels
 
 pytestmark = pytest.mark.pure
 TAU = kernels.TAU_S
-NAMES = kernels.columns(TAU)
+NAMES = [c.name for c in kernels.columns(TAU)]
 SECOND = 1_000_000_000
 
 
@@ -23,7 +24,7 @@ def q(seconds, mid, half=0.01):
 
 
 def last(*ticks, tau_s=TAU):
-    return dict(zip(kernels.columns(tau_s), every_quote("volatility", ticks, tau_s)[1][-1].astype(float)))
+    return dict(zip((c.name for c in kernels.columns(tau_s)), run(kernels.FAMILY, ticks, tau_s)[1][-1]))
 
 
 @given(streams(), st.integers(1, 9))
@@ -125,7 +126,7 @@ def test_missing_values_at_the_start():
 
 
 def test_one_window_has_no_ratio():
-    assert kernels.columns((30.0,)) == ["rv_30s", "bipower_30s", "jump_share_30s", "semivar_up_30s", "semivar_down_30s", "noise_30s"]
+    assert [c.name for c in kernels.columns((30.0,))] == ["rv_30s", "bipower_30s", "jump_share_30s", "semivar_up_30s", "semivar_down_30s", "noise_30s"]
     ticks = stream(200)
     rows, x, _ = every_quote("volatility", ticks, (30.0,))
     np.testing.assert_allclose(x, expected(volatility, ticks, rows, (30.0,)), rtol=2e-6, atol=1e-9)

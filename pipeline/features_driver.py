@@ -1,0 +1,246 @@
+"""The driver of the configured feature families: one compiled loop over the ticks, generated for them.
+
+A kernel cannot take its step function as an argument without losing its cache, and a call of a kernel from Python costs more than the
+arithmetic of a family. So the loop is written out as a module of its own, in the cache folder: it imports the kernels of the families,
+and numba compiles it once for each set of families. With the JIT off the same module runs as plain Python."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tickarrow.jit._kernel import DRIVER, JIT_FOLDER, cache_home, user_digest
+from tickarrow.jit.feature import Family
+
+# Arguments of the driver in order: name and type. Those of a clock are there if a family needs it.
+TICKS = (
+    ("seq", "u8[:]"), ("ts", "i8[:]"), ("symbol", "i4[:]"), ("kind", "u1[:]"), ("feed", "u1[:]"), ("flags", "u2[:]"),
+    ("bid", "f8[:]"), ("bid_size", "f8[:]"), ("ask", "f8[:]"), ("ask_size", "f8[:]"), ("price", "f8[:]"), ("size", "f8[:]"),
+)  # fmt: skip
+DEPTH = (
+    ("d_seq", "u8[:]"), ("d_ts", "i8[:]"), ("d_symbol", "i4[:]"), ("d_flags", "u2[:]"), ("d_position", "i4[:]"), ("d_operation", "u1[:]"),
+    ("d_side", "u1[:]"), ("d_price", "f8[:]"), ("d_size", "f8[:]"), ("d_lo", "i8"), ("d_hi", "i8"),
+)  # fmt: skip
+FIXED = (
+    ("state", "STATE[:]"), ("e", "EVENT"), ("clock", "CLOCK"), ("sessions", "i8[:,:]"), ("rate", "f8[:]"), ("window", "i8[:]"),
+    ("tick_size", "f8[:]"), ("pick", "i8[:]"), ("throttle_ns", "i8"), ("v", "out f8[:]"),
+)  # fmt: skip
+BARS = (
+    ("bar", "BAR_STATE[:]"), ("rule", "i8"), ("every_ns", "i8"), ("threshold", "f8"), ("of_mid", "?"), ("bar_price", "out i8[:,:]"),
+    ("bar_flow", "out f8[:,:]"), ("when", "out i8[:,:]"), ("bar_n", "out i8[:]"), ("base", "out i8[:]"), ("unit", "f8[:]"),
+)  # fmt: skip
+PASSES = (("pass_ns", "i8"), ("sector", "i4[:]"), ("index", "i8"))
+OUT = (("row", "i8"), ("row_seq", "out u8[:]"), ("row_ts", "out i8[:]"), ("row_symbol", "out i4[:]"), ("x", "out f4[:,:]"))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A family in the driver: where its windows and columns stand."""
+
+    family: Family
+    windows: int  # number of them
+    columns: int  # of its tick clock
+
+    @property
+    def all(self) -> int:
+        return self.columns + len(self.family.bar_columns) + len(self.family.pass_columns)
+
+
+def needs(parts: Sequence[Part]) -> tuple[bool, bool, bool]:
+    """Whether a family needs changes of the depth book, bars, passes over the cross-section."""
+    families = [p.family for p in parts]
+    return any(f.change for f in families), any(f.bars for f in families), any(f.passes for f in families)
+
+
+def arguments(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Arguments of the driver: those that stand for the whole stage, then of each call."""
+    depth, bars, passes = needs(parts)
+    out = [*FIXED]
+    if depth:
+        out.append(("change", "BOOK_CHANGE"))
+    if bars:
+        out += BARS
+    if passes:
+        out += PASSES
+    for i, p in enumerate(parts):
+        if p.family.f_rows or p.family.q_rows:
+            out += [(f"f{i}", "out f8[:,:]"), (f"q{i}", "out i8[:,:]")]
+        if p.family.bars:
+            out.append((f"bars{i}", "out f8[:,:]"))
+        if p.family.passes:
+            out.append((f"passes{i}", "out f8[:,:]"))
+    return [*out, *TICKS, ("lo", "i8"), ("hi", "i8"), *(DEPTH if depth else ()), *OUT]
+
+
+def _name(kernel: Any) -> tuple[str, str]:
+    """Module and name of a kernel."""
+    function = getattr(kernel, "py_func", kernel)
+    return function.__module__, function.__name__
+
+
+class _Text:
+    """Source of the driver of some families."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self.depth, self.bars, self.passes = needs(parts)
+        self.lines: list[str] = []
+
+    def add(self, indent: int, *lines: str) -> None:
+        self.lines += ["    " * indent + line for line in lines]
+
+    def imports(self) -> dict[str, set[str]]:
+        """Names by module; kernels and records of the families under names of their own."""
+        out = {
+            "tickarrow.jit._kernel": {"kernel", "record"},
+            "tickarrow.jit.event": {"BOOK_CHANGE", "CLOCK", "EVENT", "EVENT_STATE", "clock_step", "event_step"},
+            "tickarrow.jit.trigger": {"DUE_STATE", "due_step"},
+            "tickarrow.jit.moments": {"FLOAT32_MAX"},
+        }
+        if self.bars:
+            out["tickarrow.jit.bars"] = {"BAR_STATE", "TIME", "bar_close", "bar_step", "bars_close", "bars_due", "bars_next"}
+        for i, p in enumerate(self.parts):
+            for hook in ("step", "emit", "change", "lane_step", "bars", "passes"):
+                if kernel := getattr(p.family, hook):
+                    module, name = _name(kernel)
+                    out.setdefault(module, set()).add(f"{name} as {hook}_{i}")
+        return out
+
+    def whole(self) -> str:
+        names = ", ".join(p.family.name for p in self.parts)
+        self.add(0, f'"""Driver of the feature families {names}. Generated by pipeline/features_driver.py; made again when one of them changes."""', "")
+        self.add(0, "import numpy as np", "")
+        for module, listed in sorted(self.imports().items()):
+            self.add(0, f"from {module} import {', '.join(sorted(listed))}")
+        self.add(0, "", "STATE = record([", '    ("event", EVENT_STATE), ("due", DUE_STATE),')
+        for i, p in enumerate(self.parts):
+            if p.family.state is not None:
+                self.add(1, f'("s{i}", STATE_{i}),')
+        self.add(0, "])", "", "")
+        signature = ", ".join(t for _, t in arguments(self.parts))
+        self.add(0, f'@kernel("{signature}")', f"def features_update({', '.join(n for n, _ in arguments(self.parts))}):")
+        self.body()
+        return "\n".join(self.lines) + "\n"
+
+    def body(self) -> None:
+        self.add(1, "n = 0")
+        if self.depth:
+            self.add(1, "j = d_lo")
+        if self.bars:
+            self.add(1, "lanes = bar.size")
+        self.add(1, "for i in range(lo, hi):")
+        self.add(2, "now = ts[i]")
+        if self.depth:
+            self.add(2, "while j < d_hi and d_seq[j] <= seq[i]:")
+            self.changes(3)
+        if self.bars:
+            self.add(2, "if rule == TIME:", "    if bars_due(clock, now):")
+            self.add(4, "bars_close(bar, 0, lanes, clock.next_bar - every_ns, clock.next_bar, bar_price, bar_flow, when, bar_n, base)")
+            self.bar_kernels(4, "0", "lanes", "clock.bars")
+            self.add(3, "bars_next(clock, now, every_ns)")
+        if self.passes:
+            self.add(2, "if now >= clock.next_pass:", "    if clock.next_pass > 0:")
+            for i, p in enumerate(self.parts):
+                if p.family.passes:
+                    self.add(4, f"passes_{i}(f{i}, q{i}, sector, index, clock, passes{i})")
+            self.add(4, "clock.passes += 1")
+            self.add(3, "clock.next_pass = now - now % pass_ns + pass_ns")
+        self.add(2, "clock_step(clock, sessions, now)", "k = symbol[i]", "s = state[k]")
+        self.add(2, "e.ts, e.symbol, e.kind, e.feed, e.quality = now, k, kind[i], feed[i], flags[i]")
+        self.add(2, "e.bid, e.bid_size, e.ask, e.ask_size = bid[i], bid_size[i], ask[i], ask_size[i]")
+        self.add(2, "e.price, e.quantity, e.tick_size = price[i], size[i], tick_size[k]")
+        self.add(2, "event_step(s.event, e, clock, rate)")
+        at = 0
+        for i, p in enumerate(self.parts):
+            windows = f"window[{at}:{at + p.windows}]"
+            if p.family.step:
+                self.add(2, f"step_{i}(s.s{i}, e, {windows})")
+            if p.family.lane_step:
+                self.add(2, f"lane_step_{i}(f{i}, q{i}, e, {windows})")
+            at += p.windows
+        if self.bars:
+            self.add(2, "if bar_step(bar[k], e, rule, of_mid, threshold):")
+            self.add(3, "bar_close(bar[k], k, bar[k].begin, now, bar_price, bar_flow, when, bar_n, base)")
+            self.bar_kernels(3, "k", "k + 1", "bar_n[k]")
+        self.add(2, "if not due_step(s.due, now, e.kind, e.bid, e.bid_size, e.ask, e.ask_size, throttle_ns):", "    continue")
+        self.emit()
+        if self.depth:
+            self.add(1, "while j < d_hi:")
+            self.changes(2)
+        self.add(1, "return n")
+
+    def changes(self, indent: int) -> None:
+        """Apply row j of DEPTH."""
+        self.add(indent, "change.ts, change.symbol, change.quality, change.tick_size = d_ts[j], d_symbol[j], d_flags[j], tick_size[d_symbol[j]]")
+        self.add(indent, "change.position, change.operation, change.side = d_position[j], d_operation[j], d_side[j]")
+        self.add(indent, "change.price, change.quantity = d_price[j], d_size[j]")
+        at = 0
+        for i, p in enumerate(self.parts):
+            if p.family.change:
+                self.add(indent, f"change_{i}(state[d_symbol[j]].s{i}, change, rate, window[{at}:{at + p.windows}])")
+            at += p.windows
+        self.add(indent, "j += 1")
+
+    def bar_kernels(self, indent: int, lo: str, hi: str, pos: str) -> None:
+        for i, p in enumerate(self.parts):
+            if p.family.bars:
+                self.add(indent, f"bars_{i}(f{i}, q{i}, bar_price, bar_flow, base, unit, bar_n, when, clock, {lo}, {hi}, {pos}, bars{i})")
+        self.add(indent, "clock.bars += 1")
+
+    def emit(self) -> None:
+        """Columns of the due tick: those of the tick clock are computed, those of bars and passes are held."""
+        at = window = 0
+        for i, p in enumerate(self.parts):
+            if p.family.emit:
+                self.add(2, f"emit_{i}(s.s{i}, e, window[{window}:{window + p.windows}], v, {at})")
+            at += p.columns
+            for clock, listed in (("bars", p.family.bar_columns), ("passes", p.family.pass_columns)):
+                if listed:
+                    self.add(2, f"for c in range({len(listed)}):", f"    v[{at} + c] = {clock}{i}[k, c]")
+                at += len(listed)
+            window += p.windows
+        self.add(2, "to = row + n", "for c in range(pick.size):")
+        self.add(3, "value = v[pick[c]]", "x[to, c] = value if abs(value) <= FLOAT32_MAX else np.nan")
+        self.add(2, "row_seq[to], row_ts[to], row_symbol[to] = seq[i], now, k", "n += 1")
+
+
+def source(parts: Sequence[Part]) -> str:
+    """Text of the driver's module."""
+    return _Text(parts).whole()
+
+
+def driver(parts: Sequence[Part]) -> ModuleType:
+    """The module with `STATE` and `features_update` for the families; written and imported once."""
+    text = source(parts)
+    h = hashlib.blake2b(text.encode(), digest_size=16)
+    for p in parts:
+        for hook in ("step", "lane_step"):
+            if kernel := getattr(p.family, hook):
+                path = Path(sys.modules[_name(kernel)[0]].__file__ or "")
+                h.update(b"" if path.parent == JIT_FOLDER else user_digest(path).encode())
+        h.update(f"{p.family.name} {p.family.state.descr if p.family.state is not None else ''}".encode())
+    name = DRIVER + h.hexdigest()
+    if name in sys.modules:
+        return sys.modules[name]
+    path = cache_home() / "drivers" / f"{name}.py"
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f"{name}.{os.getpid()}")
+        new.write_text(text)
+        new.replace(path)  # whole, or not there: several jobs may write it at once
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    for i, p in enumerate(parts):
+        setattr(module, f"STATE_{i}", p.family.state)  # a record type has no name to import it by
+    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    return module
