@@ -56,6 +56,34 @@ def run(family, ticks, tau_s=(), symbols=2, days=None, feed=0):
     return rows, np.array(out).reshape(-1, len(names)), state
 
 
+def run_depth(family, items, tau_s=(), symbols=2, tick=TICK):
+    """Columns of a family that reads the depth book, after every item.
+
+    Parameters
+    ----------
+    items : list of `naive_depth_features.Change` and `Row`, in time order
+
+    Returns
+    -------
+    (n, n_columns) float64; `state`, the records of the symbols
+    """
+    tau_s = tuple(tau_s) or family.tau_s
+    rate, w = np.array([-1e-9 / t for t in tau_s]), np.arange(len(tau_s))
+    e, c = np.zeros(1, event.EVENT)[0], np.zeros(1, event.BOOK_CHANGE)[0]
+    e.tick_size = c.tick_size = tick
+    state = np.zeros(symbols, family.state)
+    out = np.full((len(items), len(family.columns(tau_s))), 77.0)
+    for i, item in enumerate(items):
+        e.ts, e.symbol, e.quality = item.ts, item.symbol, item.flags
+        if hasattr(item, "operation"):
+            c.ts, c.symbol, c.quality, c.position, c.operation, c.side, c.price, c.quantity = item
+            family.change(state[item.symbol], c, rate, w)
+        else:
+            family.step(state[item.symbol], e, w)
+        family.emit(state[item.symbol], e, w, out[i], 0)
+    return out, state
+
+
 def named(family, ticks, tau_s=(), **options):
     """Values of the last quote row by column name."""
     tau_s = tuple(tau_s) or family.tau_s
