@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from bisect import bisect_right
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.errors import ConfigError, near
 
 DAYS_AHEAD = 400  # a run that lasts longer sees the exchange as closed
 DAY = 86_400_000_000_000  # ns
@@ -46,10 +45,8 @@ def _exchange(name: str, first: Any, last: Any, setting: str) -> Any:
                 raise
             return make(name, start=cut[0], end=cut[1])
     except InvalidCalendarName:
-        known = {n.upper(): n for n in exchange_calendars.get_calendar_names()}
-        near = [known[n] for n in difflib.get_close_matches(name.upper(), known, 3)]
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigError(f"{setting} is {name!r}: no such exchange. Use an ISO code such as XNYS, or '' for always open.{meant}") from None
+        meant = near(name, exchange_calendars.get_calendar_names())
+        raise ConfigError(f"{setting} is {name!r}: no such exchange. Use an ISO code such as XNYS, or '' for always open. {meant}") from None
     except (ValueError, NotImplementedError, NoSessionsError) as problem:
         raise ConfigError(
             f"{setting} is {name!r}: exchange_calendars has no sessions of it from {first:%Y-%m-%d} to {last:%Y-%m-%d} ({str(problem)[:120]}). "
