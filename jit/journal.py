@@ -13,7 +13,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from tickarrow.jit._kernel import kernel
-from tickarrow.jit.wire_fields import array_at, load8
+from tickarrow.jit.memory import array_at
+from tickarrow.jit.wire_fields import load8
 
 U = np.uint64
 ONES = U(0xFFFFFFFF)

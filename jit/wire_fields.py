@@ -11,7 +11,6 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from tickarrow.jit._kernel import kernel, record
 
@@ -63,12 +62,6 @@ if config.DISABLE_JIT:  # the same four in plain Python, so that the kernels can
         """Number of one bits."""
         return int(x).bit_count()
 
-    def array_at(address, n, dtype):
-        """An array over memory by its address; only the drivers use it."""
-        raise NotImplementedError("the drivers of wire_step.py need the JIT")
-
-    table_at = array_at
-
 else:
 
     @intrinsic
@@ -117,29 +110,6 @@ else:
             return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [word], ir.FunctionType(word, [word])), [args[0]])
 
         return types.int64(types.uint64), codegen
-
-    def _view(address, shape, dtype):
-        array_type = types.Array(dtype.dtype, len(shape), "C")
-
-        def codegen(context, builder, signature, args):
-            array = context.make_array(array_type)(context, builder)
-            size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-            strides = [size] if len(shape) == 1 else [builder.mul(args[2], size), size]
-            data = builder.inttoptr(args[0], array.data.type)
-            populate_array(array, data=data, shape=args[1:-1], strides=strides, itemsize=size, meminfo=None)
-            return array._getvalue()
-
-        return array_type(address, *shape, dtype), codegen
-
-    @intrinsic
-    def array_at(typingctx, address, n, dtype):
-        """Array of n values over memory at an address. Unlike `carray` it needs no reference counts."""
-        return _view(types.int64, (types.int64,), dtype)
-
-    @intrinsic
-    def table_at(typingctx, address, rows, columns, dtype):
-        """Array of shape (rows, columns) over memory at an address."""
-        return _view(types.int64, (types.int64, types.int64), dtype)
 
 
 @kernel("u8", inline=True)

@@ -1,5 +1,5 @@
-"""The calls that the decode stage makes per chunk. Their arrays hang on one control block given by its address, because every array
-argument costs 40 to 100 ns of dispatch, and a packet may hold a single message. The arithmetic is in wire.py and book.py."""
+"""The calls that the decode stage makes per chunk. Their arrays hang on one control block given by its address (memory.py), because a
+packet may hold a single message. The arithmetic is in wire.py and book.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.book import BOOK, chunk_close, messages_update
+from tickarrow.jit.memory import array_at, table_at
 from tickarrow.jit.wire import FULL, LOST, N_COUNTS, SAMPLES, decode, split
-from tickarrow.jit.wire_fields import SUBSCRIPTION, array_at, table_at
+from tickarrow.jit.wire_fields import SUBSCRIPTION
 from tickarrow.jit.wire_message import BAD, MAX_FIELDS, MESSAGE
 
 # Words of the control block, int64. Addresses first; what the calls give back is at the end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from tickarrow.configs.features import FeaturesConf
 from tickarrow.jit import _kernel, bars, event
 from tickarrow.jit.feature import Family
 from tickarrow.pipeline import schemas
-from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
+from tickarrow.pipeline.batch import Batch, Segment, Table
 from tickarrow.pipeline.calendar import sessions
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, PASSES, TICKS, Part, arguments, driver, needs
+from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, OUT, PASSES, SLOT, TICKS, Part, driver, entries, needs, write
 from tickarrow.pipeline.features_registry import RULES, Chosen, choose, family, feature_columns, feature_digest, register
 from tickarrow.pipeline.schemas import ControlKind, features_schema
 from tickarrow.pipeline.stage import Snapshot
@@ -32,6 +32,9 @@ DAY = 86_400_000_000_000
 AHEAD = 30 * DAY  # sessions are looked up this far ahead
 BEGIN_ANEW = 3  # operation of a BOOK_CHANGE
 NEVER = -(2**62)
+TICK_COLUMNS = tuple(name for name, _ in TICKS)
+OUT_COLUMNS = ("seq", "ts", "symbol", "x")
+DEPTH_COLUMNS = tuple(name.removeprefix("d_") for name, _ in DEPTH)
 CHANGING = ("state", "clock", "bar", "bar_price", "bar_flow", "when", "bar_n", "base")  # and the lanes of families: what a snapshot holds
 
 
@@ -72,12 +75,16 @@ class Features:
         self._module = driver(self._parts)
         _kernel.warm()
         self._arrays = self._allocate(universe, chosen)
-        self._names = [name for name, _ in arguments(self._parts)]
-        self._names = self._names[: self._names.index(TICKS[0][0])]
+        self._at = {name: at for at, (name, _) in enumerate(entries(self._parts))}
+        self._words = np.zeros(SLOT * len(self._at), np.int64)
+        self._address: int = self._words.ctypes.data
+        for name, value in self._arrays.items():
+            if name in self._at:
+                write(self._words, self._at[name], value)
         self._until = NEVER  # the sessions at hand end here, ns
-        self._fixed = self._bind()
-        self._inputs = Columns(*(name for name, _ in TICKS))
-        self._outputs = Columns("seq", "ts", "symbol", "x")
+        self._ticks: Segment | None = None  # whose columns are in the control block
+        self._rows: Segment | None = None
+        self._ts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._depth = _DepthRows(depth) if needs(self._parts)[0] else None
 
     def _allocate(self, universe: Universe, chosen: list[Chosen]) -> dict[str, Any]:
@@ -118,7 +125,7 @@ class Features:
         rule = RULES.index(conf.rule)
         return {
             "bar": np.zeros(n, bars.BAR_STATE), "rule": rule, "every_ns": round(conf.every * 1e9) if rule == bars.TIME else 1,
-            "threshold": float(conf.every), "of_mid": conf.price == "mid", "bar_price": np.zeros((4, n), np.int64), "bar_flow": np.zeros((5, n)),
+            "threshold": np.array([float(conf.every)]), "of_mid": conf.price == "mid", "bar_price": np.zeros((4, n), np.int64), "bar_flow": np.zeros((5, n)),
             "when": np.zeros((2, n), np.int64), "bar_n": np.full(n, -1, np.int64), "base": np.zeros(n, np.int64), "unit": tick_size / bars.UNITS,
         }  # fmt: skip
 
@@ -131,9 +138,11 @@ class Features:
         index = universe.row(conf.index) if conf.index else -1
         return {"pass_ns": round(conf.every_s * 1e9), "sector": np.array([codes[s] for s in of], np.int32), "index": index}
 
-    def _bind(self) -> tuple[Any, ...]:
-        single = ("e", "clock", "change")  # one record each
-        return tuple(self._arrays[name][0] if name in single else self._arrays[name] for name in self._names)
+    def _bind(self, segment: Segment, names: Sequence[tuple[str, str]], columns: Sequence[str]) -> Segment:
+        """Put columns of a segment into the control block."""
+        for (name, _), column in zip(names, columns):
+            write(self._words, self._at[name], segment.columns[column])
+        return segment
 
     def prepare(self, first_ns: int, last_ns: int) -> None:
         """Look up the exchange's sessions for a stretch of time: a live run does it before its first tick, because it takes a second."""
@@ -142,22 +151,27 @@ class Features:
         if clock.session >= 0:
             clock.session = np.searchsorted(found[:, event.MIDNIGHT], clock.midnight)
         self._arrays["sessions"] = np.ascontiguousarray(found)
+        write(self._words, self._at["sessions"], self._arrays["sessions"])
         self._until = max(int(found[-1, event.MIDNIGHT]), last_ns + DAY)
-        self._fixed = self._bind()
 
     def step(self, ticks: Batch) -> Batch:
         """Update all families with the batch; ticks that are due get a row of FEATURES."""
         table, lo, hi = self._out, ticks.lo, ticks.hi
         row = table.reserve(hi - lo)  # not yet visible to readers
-        columns = self._inputs.of(ticks.segment)
-        if hi > lo and columns[1][hi - 1] >= self._until:
-            self.prepare(int(columns[1][lo]), int(columns[1][hi - 1]))
-        outputs = self._outputs.of(table.segment)
+        if ticks.segment is not self._ticks:
+            self._ticks = self._bind(ticks.segment, TICKS, TICK_COLUMNS)
+            self._ts = ticks.segment.columns["ts"]
+        if table.segment is not self._rows:
+            self._rows = self._bind(table.segment, OUT, OUT_COLUMNS)
+        if hi > lo and self._ts[hi - 1] >= self._until:
+            self.prepare(int(self._ts[lo]), int(self._ts[hi - 1]))
         if self._depth is None:
-            return table.commit(self._module.features_update(*self._fixed, *columns, lo, hi, row, *outputs))
+            return table.commit(self._module.features_update(self._address, lo, hi, row, 0, 0))
         n = 0
-        for middle, depth in self._depth.windows(columns[0], lo, hi):
-            n += self._module.features_update(*self._fixed, *columns, lo, middle, *depth, row + n, *outputs)
+        for segment, d_lo, d_hi, middle in self._depth.windows(ticks.segment.columns["seq"], lo, hi):
+            if segment is not None:
+                self._bind(segment, DEPTH, DEPTH_COLUMNS)
+            n += self._module.features_update(self._address, lo, middle, row + n, d_lo, d_hi)
             lo = middle
         return table.commit(n)
 
@@ -180,7 +194,7 @@ class Features:
     def _kept(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that change from tick to tick."""
         constant = {name for name, _ in (*FIXED, *BARS, *PASSES)} - set(CHANGING) | {"change"}
-        return {name: self._arrays[name] for name in self._names if name not in constant}
+        return {name: array for name, array in self._arrays.items() if name in self._at and name not in constant}
 
     def snapshot(self) -> Snapshot:
         """State of the clock, the trigger, the bars and each family."""
@@ -200,17 +214,21 @@ class _DepthRows:
         self.table = Table(schemas.DEPTH, lazy=True) if table is None else table
         self._segment: Segment = self.table.segment
         self._row = 0
-        self._columns = Columns(*(name.removeprefix("d_") for name, _ in DEPTH[:-2]))
+        self._bound: Segment | None = None
 
-    def windows(self, seq: npt.NDArray[np.uint64], lo: int, hi: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """End of a window of ticks [.., end) and the columns, first and last row of the depth changes that come with it."""
+    def windows(self, seq: npt.NDArray[np.uint64], lo: int, hi: int) -> Iterator[tuple[Segment | None, int, int, int]]:
+        """Segment if another one than before, its rows [d_lo, d_hi), and the end of the window of ticks that goes with them."""
         table = self.table
         if table.segment is not self._segment:
             old, row = self._segment, self._row
             self._segment, self._row = table.segment, 0
-            new = self._columns.of(table.segment)
-            middle = lo + int(np.searchsorted(seq[lo:hi], new[0][0]))
             if old.rows > row:
-                yield middle, (*self._columns.of(old), row, old.rows)
+                yield self._other(old), row, old.rows, lo + int(np.searchsorted(seq[lo:hi], table.segment.columns["seq"][0]))
         row, self._row = self._row, table.size
-        yield hi, (*self._columns.of(self._segment), row, self._row)
+        yield self._other(self._segment), row, self._row, hi
+
+    def _other(self, segment: Segment) -> Segment | None:
+        if segment is self._bound:
+            return None
+        self._bound = segment
+        return segment

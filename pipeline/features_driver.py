@@ -2,7 +2,8 @@
 
 A kernel cannot take its step function as an argument without losing its cache, and a call of a kernel from Python costs more than the
 arithmetic of a family. So the loop is written out as a module of its own, in the cache folder: it imports the kernels of the families,
-and numba compiles it once for each set of families. With the JIT off the same module runs as plain Python."""
+and numba compiles it once for each set of families. Its arrays hang on one control block (jit/memory.py). With the JIT off the same
+module runs as plain Python."""
 
 from __future__ import annotations
 
@@ -16,28 +17,34 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tickarrow.jit._kernel import DRIVER, JIT_FOLDER, cache_home, user_digest
 from tickarrow.jit.feature import Family
 
-# Arguments of the driver in order: name and type. Those of a clock are there if a family needs it.
+# What the driver finds in its control block, name and type. That of a clock is there if a family needs it.
 TICKS = (
     ("seq", "u8[:]"), ("ts", "i8[:]"), ("symbol", "i4[:]"), ("kind", "u1[:]"), ("feed", "u1[:]"), ("flags", "u2[:]"),
     ("bid", "f8[:]"), ("bid_size", "f8[:]"), ("ask", "f8[:]"), ("ask_size", "f8[:]"), ("price", "f8[:]"), ("size", "f8[:]"),
 )  # fmt: skip
 DEPTH = (
     ("d_seq", "u8[:]"), ("d_ts", "i8[:]"), ("d_symbol", "i4[:]"), ("d_flags", "u2[:]"), ("d_position", "i4[:]"), ("d_operation", "u1[:]"),
-    ("d_side", "u1[:]"), ("d_price", "f8[:]"), ("d_size", "f8[:]"), ("d_lo", "i8"), ("d_hi", "i8"),
+    ("d_side", "u1[:]"), ("d_price", "f8[:]"), ("d_size", "f8[:]"),
 )  # fmt: skip
 FIXED = (
     ("state", "STATE[:]"), ("e", "EVENT"), ("clock", "CLOCK"), ("sessions", "i8[:,:]"), ("rate", "f8[:]"), ("window", "i8[:]"),
-    ("tick_size", "f8[:]"), ("pick", "i8[:]"), ("throttle_ns", "i8"), ("v", "out f8[:]"),
+    ("tick_size", "f8[:]"), ("pick", "i8[:]"), ("throttle_ns", "i8"), ("v", "f8[:]"),
 )  # fmt: skip
 BARS = (
-    ("bar", "BAR_STATE[:]"), ("rule", "i8"), ("every_ns", "i8"), ("threshold", "f8"), ("of_mid", "?"), ("bar_price", "out i8[:,:]"),
-    ("bar_flow", "out f8[:,:]"), ("when", "out i8[:,:]"), ("bar_n", "out i8[:]"), ("base", "out i8[:]"), ("unit", "f8[:]"),
+    ("bar", "BAR_STATE[:]"), ("rule", "i8"), ("every_ns", "i8"), ("threshold", "f8[:]"), ("of_mid", "i8"), ("bar_price", "i8[:,:]"),
+    ("bar_flow", "f8[:,:]"), ("when", "i8[:,:]"), ("bar_n", "i8[:]"), ("base", "i8[:]"), ("unit", "f8[:]"),
 )  # fmt: skip
 PASSES = (("pass_ns", "i8"), ("sector", "i4[:]"), ("index", "i8"))
-OUT = (("row", "i8"), ("row_seq", "out u8[:]"), ("row_ts", "out i8[:]"), ("row_symbol", "out i4[:]"), ("x", "out f4[:,:]"))
+OUT = (("row_seq", "u8[:]"), ("row_ts", "i8[:]"), ("row_symbol", "i4[:]"), ("x", "f4[:,:]"))
+SLOT = 3  # words of an entry: address (or the value of an integer), rows, columns
+
+DTYPES = {"i8": "np.int64", "i4": "np.int32", "u8": "np.uint64", "u2": "np.uint16", "u1": "np.uint8", "f8": "np.float64", "f4": "np.float32"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ def needs(parts: Sequence[Part]) -> tuple[bool, bool, bool]:
     return any(f.change for f in families), any(f.bars for f in families), any(f.passes for f in families)
 
 
-def arguments(parts: Sequence[Part]) -> list[tuple[str, str]]:
-    """Arguments of the driver: those that stand for the whole stage, then of each call."""
+def entries(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Entries of the control block in order: those of the whole stage, those of a segment of TICKS, of FEATURES, of DEPTH."""
     depth, bars, passes = needs(parts)
     out = [*FIXED]
     if depth:
@@ -71,12 +78,35 @@ def arguments(parts: Sequence[Part]) -> list[tuple[str, str]]:
         out += PASSES
     for i, p in enumerate(parts):
         if p.family.f_rows or p.family.q_rows:
-            out += [(f"f{i}", "out f8[:,:]"), (f"q{i}", "out i8[:,:]")]
+            out += [(f"f{i}", "f8[:,:]"), (f"q{i}", "i8[:,:]")]
         if p.family.bars:
-            out.append((f"bars{i}", "out f8[:,:]"))
+            out.append((f"bars{i}", "f8[:,:]"))
         if p.family.passes:
-            out.append((f"passes{i}", "out f8[:,:]"))
-    return [*out, *TICKS, ("lo", "i8"), ("hi", "i8"), *(DEPTH if depth else ()), *OUT]
+            out.append((f"passes{i}", "f8[:,:]"))
+    return [*out, *TICKS, *OUT, *(DEPTH if depth else ())]
+
+
+def write(words: npt.NDArray[np.int64], at: int, value: Any) -> None:
+    """Put an array, or an integer, into entry `at` of a control block. The caller keeps the array alive."""
+    slot = words[SLOT * at : SLOT * at + SLOT]
+    if isinstance(value, np.ndarray):
+        slot[0], slot[1] = value.ctypes.data, value.shape[0]
+        slot[2] = value.shape[1] if value.ndim > 1 else 1
+    else:
+        slot[0] = value
+
+
+def _read(name: str, kind: str, at: int) -> str:
+    """Source that takes an entry out of the control block."""
+    word = [f"words[{SLOT * at + k}]" for k in range(SLOT)]
+    base, _, dims = kind.partition("[")
+    if dims == ":]":
+        return f"{name} = array_at({word[0]}, {word[1]}, {DTYPES.get(base, base)})"
+    if dims == ":,:]":
+        return f"{name} = table_at({word[0]}, {word[1]}, {word[2]}, {DTYPES.get(base, base)})"
+    if base in DTYPES:
+        return f"{name} = {word[0]}"
+    return f"{name} = array_at({word[0]}, 1, {base})[0]"
 
 
 def _name(kernel: Any) -> tuple[str, str]:
@@ -102,6 +132,7 @@ class _Text:
             "tickarrow.jit._kernel": {"kernel", "record"},
             "tickarrow.jit.event": {"BOOK_CHANGE", "CLOCK", "EVENT", "EVENT_STATE", "clock_step", "event_step"},
             "tickarrow.jit.trigger": {"DUE_STATE", "due_step"},
+            "tickarrow.jit.memory": {"array_at", "table_at"},
             "tickarrow.jit.moments": {"FLOAT32_MAX"},
         }
         if self.bars:
@@ -124,8 +155,11 @@ class _Text:
             if p.family.state is not None:
                 self.add(1, f'("s{i}", STATE_{i}),')
         self.add(0, "])", "", "")
-        signature = ", ".join(t for _, t in arguments(self.parts))
-        self.add(0, f'@kernel("{signature}")', f"def features_update({', '.join(n for n, _ in arguments(self.parts))}):")
+        listed = entries(self.parts)
+        self.add(0, '@kernel("i8, i8, i8, i8, i8, i8")', "def features_update(control, lo, hi, row, d_lo, d_hi):")
+        self.add(1, f"words = array_at(control, {SLOT * len(listed)}, np.int64)")
+        for at, (name, kind) in enumerate(listed):
+            self.add(1, _read(name, kind, at))
         self.body()
         return "\n".join(self.lines) + "\n"
 
@@ -166,7 +200,7 @@ class _Text:
                 self.add(2, f"lane_step_{i}(f{i}, q{i}, e, {windows})")
             at += p.windows
         if self.bars:
-            self.add(2, "if bar_step(bar[k], e, rule, of_mid, threshold):")
+            self.add(2, "if bar_step(bar[k], e, rule, of_mid != 0, threshold[0]):")
             self.add(3, "bar_close(bar[k], k, bar[k].begin, now, bar_price, bar_flow, when, bar_n, base)")
             self.bar_kernels(3, "k", "k + 1", "bar_n[k]")
         self.add(2, "if not due_step(s.due, now, e.kind, e.bid, e.bid_size, e.ask, e.ask_size, throttle_ns):", "    continue")

@@ -1,0 +1,46 @@
+"""Arrays by their address. Every array argument of a kernel costs 40 to 100 ns of dispatch from Python, so a call that is made for each
+packet or tick takes the address of a control block of words, and finds its arrays there. Only such drivers use it: the caller keeps
+the memory alive and in place."""
+
+import ctypes
+
+import numpy as np
+from numba import config, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+if config.DISABLE_JIT:  # the same in plain Python
+
+    def array_at(address, n, dtype):
+        """Array of n values over memory at an address."""
+        size = int(n) * np.dtype(dtype).itemsize
+        return np.frombuffer((ctypes.c_uint8 * size).from_address(int(address)), np.uint8).view(dtype)
+
+    def table_at(address, rows, columns, dtype):
+        """Array of shape (rows, columns) over memory at an address."""
+        return array_at(address, rows * columns, dtype).reshape(rows, columns)
+
+else:
+
+    def _view(address, shape, dtype):
+        array_type = types.Array(dtype.dtype, len(shape), "C")
+
+        def codegen(context, builder, signature, args):
+            array = context.make_array(array_type)(context, builder)
+            size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+            strides = [size] if len(shape) == 1 else [builder.mul(args[2], size), size]
+            data = builder.inttoptr(args[0], array.data.type)
+            populate_array(array, data=data, shape=args[1:-1], strides=strides, itemsize=size, meminfo=None)
+            return array._getvalue()
+
+        return array_type(address, *shape, dtype), codegen
+
+    @intrinsic
+    def array_at(typingctx, address, n, dtype):
+        """Array of n values over memory at an address. Unlike `carray` it needs no reference counts."""
+        return _view(types.int64, (types.int64,), dtype)
+
+    @intrinsic
+    def table_at(typingctx, address, rows, columns, dtype):
+        """Array of shape (rows, columns) over memory at an address."""
+        return _view(types.int64, (types.int64, types.int64), dtype)
