@@ -123,9 +123,8 @@ def technical_step(s, e, w):
         s.seen = True
     if e.new_session:
         _begin_point(s)
-    scale = UNITS / e.tick_size
     if e.is_trade:
-        x = e.price * scale
+        x = e.price * (UNITS / e.tick_size)
         if 0.0 < x < MOST and e.quantity < np.inf:
             if not s.traded:
                 s.traded = True
@@ -133,7 +132,7 @@ def technical_step(s, e, w):
                 _begin_point(s)
             _price_point(s, e, np.int64(np.rint(x)), np.int64(np.rint(min(e.quantity, MOST_SHARES) * SHARE)))
     elif e.is_quote and not s.traded:
-        x = e.mid * scale
+        x = e.mid * (UNITS / e.tick_size)
         if 0.0 < x < MOST:
             weight = np.int64(SHARE) if e.moved or not s.priced else np.int64(0)
             _price_point(s, e, np.int64(np.rint(x)), weight)
@@ -158,7 +157,7 @@ def technical_emit(s, e, w, v, at):
                         Berkowitz, Logue and Noser (1988). NaN before the session's first price
     n + 1 open_range    (p - low) / (high - low) of the prices in the first 15 minutes from the open. While they last, of those so far, so
                         0 to 1; then the range stands until the next session, and 1.5 is half of it above its high. NaN before its first
-                        price, if there was none, and where high = low
+                        price, if there was none, and where high = low. Of a symbol that starts within them, the range of what it saw
     n + 2 overnight_gap 1e4 (start / before - 1): first price of this session in regular hours, open <= t < close, against the last one in
                         regular hours of an earlier session. NaN before it, and in the first session. Not adjusted for splits and dividends
     """
