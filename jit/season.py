@@ -1,5 +1,5 @@
-"""Feature family `season`: what time it is for the exchange (5 columns of the tick clock). They follow from the row and its session, so
-there is no state."""
+"""Feature family `season`: what time it is for the exchange (5 columns of the tick clock, which follow from the row and its session, so that
+there is no state), and what is usual at that time (3 of the bar clock, see `season_bars.py`)."""
 
 from decimal import Decimal, localcontext
 
@@ -8,6 +8,7 @@ import numpy as np
 from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.event import EVENT
 from tickarrow.jit.feature import Column, Family
+from tickarrow.jit.season_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, season_bars
 
 MINUTE = 60_000_000_000  # ns
 MINUTES = 1440  # of a day
@@ -105,4 +106,6 @@ def columns(tau_s):
     ]  # fmt: skip
 
 
-FAMILY = Family("season", 1, columns, state=SEASON_STATE, step=season_step, emit=season_emit)
+FAMILY = Family(
+    "season", 1, columns, state=SEASON_STATE, step=season_step, emit=season_emit, f_rows=F_ROWS, q_rows=Q_ROWS, bars=season_bars, bar_columns=BAR_COLUMNS
+)
