@@ -1,10 +1,12 @@
-"""Feature family `liquidity`, tick clock: what it costs to trade, from trades and the quotes around them (6 columns)."""
+"""Feature family `liquidity`, tick clock: what it costs to trade, from trades and the quotes around them (6 columns; 2 of bars in
+`liquidity_bars`)."""
 
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.event import EVENT
 from tickarrow.jit.feature import Column, Family
+from tickarrow.jit.liquidity_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, liquidity_bars
 from tickarrow.jit.math import log_point
 from tickarrow.jit.moments import FORGOTTEN, moved_point
 
@@ -237,10 +239,13 @@ def columns(tau_s):
             "wickra RollMeasure; numpy cov(aweights=)", "every trade",
         ),
         Column(
-            f"amihud_{slow}", "bp per 1e6 currency", "1e6 S(|r| / (p q)) / S(1), r = 1e4 ln(p / p') from trade to trade", "Amihud (2002)", window,
+            f"amihud_{slow}", "bp per million of currency", "1e6 S(|r| / (p q)) / S(1), r = 1e4 ln(p / p') from trade to trade", "Amihud (2002)", window,
             "NaN before the second price of a session", "wickra AmihudIlliquidity; pandas ewm(times=)", "every trade",
         ),
     ]  # fmt: skip
 
 
-FAMILY = Family("liquidity", 1, columns, (30.0, 300.0), WINDOWS, LIQUIDITY_STATE, liquidity_step, liquidity_emit)
+FAMILY = Family(
+    "liquidity", 1, columns, (30.0, 300.0), WINDOWS, LIQUIDITY_STATE, liquidity_step, liquidity_emit,
+    f_rows=F_ROWS, q_rows=Q_ROWS, bars=liquidity_bars, bar_columns=BAR_COLUMNS,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Feature family `shape`, tick clock: how mid returns depend on each other and how they are distributed (4 columns)."""
+"""Feature family `shape`, tick clock: how mid returns depend on each other and how they are distributed (4 columns; 5 of bars in `shape_bars`)."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.event import EVENT
 from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import FORGOTTEN, ROUNDING
+from tickarrow.jit.shape_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, shape_bars
 
 WINDOWS = 2
 ENOUGH = 4.0 * (1.0 - 1e-6)  # returns that a window must hold; less rounding, so that four of one time are enough
@@ -181,4 +182,7 @@ def columns(tau_s):
     ]  # fmt: skip
 
 
-FAMILY = Family("shape", 1, columns, (30.0, 300.0), WINDOWS, SHAPE_STATE, shape_step, shape_emit)
+FAMILY = Family(
+    "shape", 1, columns, (30.0, 300.0), WINDOWS, SHAPE_STATE, shape_step, shape_emit,
+    f_rows=F_ROWS, q_rows=Q_ROWS, bars=shape_bars, bar_columns=BAR_COLUMNS,
+)  # fmt: skip

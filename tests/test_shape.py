@@ -17,7 +17,7 @@ from tickarrow.jit.shape import FAMILY
 
 pytestmark = pytest.mark.pure
 SECOND = 1_000_000_000
-NAMES = [c.name for c in FAMILY.columns(FAMILY.tau_s)][:4]
+NAMES = [c.name for c in FAMILY.columns(FAMILY.tau_s)]
 
 
 def q(seconds, mid, half=1):
@@ -39,17 +39,17 @@ def test_every_row_equals_its_definition(ticks, night):
     ticks = with_night(ticks, night)
     rows, v, _ = run(FAMILY, ticks)
     if rows:
-        np.testing.assert_allclose(v[:, :4], expected(shape, ticks, rows, FAMILY.tau_s), rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(v, expected(shape, ticks, rows, FAMILY.tau_s), rtol=1e-7, atol=1e-7)
 
 
 def test_a_long_stream_equals_its_definition():
     ticks = stream(500)
     rows, v, _ = run(FAMILY, ticks)
-    np.testing.assert_allclose(v[:, :4], expected(shape, ticks, rows, FAMILY.tau_s), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(v, expected(shape, ticks, rows, FAMILY.tau_s), rtol=1e-8, atol=1e-9)
     assert np.isfinite(v[100:]).all()
 
 
-@pytest.mark.parametrize("check", [c for c in CHECKS if c.column in NAMES], ids=lambda c: f"{c.column}-{c.library}")
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.column}-{c.library}")
 def test_a_column_agrees_with_an_independent_implementation(check):
     assert check.largest_error() <= check.rtol
 
