@@ -35,6 +35,7 @@ def register() -> None:
         "backtest": pipeline.BacktestConf, "session_check": pipeline.SessionCheckConf, "session_compact": pipeline.CompactConf,
         "market": market.MarketReportConf, "import": source.ImportConf, "record": pipeline.RecordCommandConf,
         "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf, "session_export": pipeline.SessionExportConf,
+        "features_cache": pipeline.FeaturesCacheConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -125,3 +125,10 @@ class SessionExportConf:
     session: str = MISSING  # directory
     out: str = MISSING  # folder to write to
     kinds: list[str] = field(default_factory=list)  # of messages, trades, quotes, depth, bars, greeks, control; empty = all
+
+
+@dataclass
+class FeaturesCacheConf:
+    """tickarrow features cache."""
+
+    clear: bool = False  # remove all entries that nobody uses now

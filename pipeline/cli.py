@@ -30,6 +30,7 @@ COMMANDS = {
     "fetch": ("tickarrow.pipeline.fetch", "historical ticks and bars through the gateway as Parquet files ('symbols=[AAPL]' first=2026-01-05)"),
     "import": ("tickarrow.pipeline.source_import", "ticks of Lean, LOBSTER or Databento as one Parquet file (source=lean source.path=DIR out=FILE.parquet)"),
     "market": ("tickarrow.pipeline.market_report", "facts of the generated market beside those of recorded ticks (real=FILE.parquet)"),
+    "features cache": ("tickarrow.pipeline.features_cache", "features computed for research, by what they were computed from (clear=true removes them)"),
     "session check": ("tickarrow.pipeline.session_check", "is a session whole, and how good is it; recover a killed one (session=DIR repair=true)"),
     "session export": (
         "tickarrow.pipeline.session_export", "messages, trades, quotes, depth, bars, greeks, control as Parquet by date and symbol (session=DIR out=DIR)"

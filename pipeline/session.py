@@ -46,18 +46,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _decisive(conf: Any) -> Any:
+def decisive(conf: Any) -> Any:
     """A configuration as plain data, without the fields that cannot change a decision (`metadata={"digest": False}`)."""
     if dataclasses.is_dataclass(conf):
-        return {f.name: _decisive(getattr(conf, f.name)) for f in dataclasses.fields(conf) if f.metadata.get("digest", True)}
+        return {f.name: decisive(getattr(conf, f.name)) for f in dataclasses.fields(conf) if f.metadata.get("digest", True)}
     if isinstance(conf, list | tuple):
-        return [_decisive(c) for c in conf]
+        return [decisive(c) for c in conf]
     return conf
 
 
 def config_digest(conf: Any) -> str:
     """BLAKE2b-128 over the resolved configuration, without what cannot change a decision (design contract 8)."""
-    return hashlib.blake2b(json.dumps(_decisive(conf), sort_keys=True).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(decisive(conf), sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 class Session:

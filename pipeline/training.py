@@ -230,17 +230,16 @@ def train_source(
     from tickarrow.pipeline import decode  # noqa: F401  registers its kernels
     from tickarrow.pipeline.features import driver_of, feature_columns, feature_digest
     from tickarrow.pipeline.predict import EngineWarning, open_engine
-    from tickarrow.pipeline.source import open_source
 
     _check(training, column_families(features))  # before the market is generated
-    market = open_source(source, universe)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("compiling kernels", total=None)
         driver_of(features)
         _kernel.warm(lambda name, done, total: progress.update(bar, completed=done, total=total))
-        progress.update(bar, description="training rows: market -> features", completed=0, total=1.0)
-        history = collect(market, features, training.max_rows, lambda done: progress.update(bar, completed=done))
+        history = collect(
+            source, universe, features, training.max_rows, lambda what, done: progress.update(bar, description=what, completed=done, total=1.0)
+        )
         x, y, ts = build_rows(training, history)
         del history
         bar_models = progress.add_task("training", total=None)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from tickarrow.configs.features import FeaturesConf
+from tickarrow.configs.source import SourceConf
 from tickarrow.configs.training import TrainingConf
+from tickarrow.configs.universe import UniverseConf
 from tickarrow.jit import labels
-from tickarrow.pipeline.batch import Batch, Table
-from tickarrow.pipeline.schemas import TICKS, Kind, features_schema
-
-if TYPE_CHECKING:
-    from tickarrow.configs.features import FeaturesConf
-    from tickarrow.pipeline.source import Source
+from tickarrow.pipeline.features_cache import Told, entry_of
+from tickarrow.pipeline.features_input import of_source
 
 Array = npt.NDArray[Any]
 
@@ -38,71 +37,40 @@ class History:
     quote_mid: Array
 
 
-class Thinner:
-    """Keeps every k-th row, with k doubled whenever more than `room` are held: even, deterministic, of bounded memory."""
-
-    def __init__(self, room: int) -> None:
-        self.room, self.stride, self.seen, self.held = max(room, 1), 1, 0, 0
-        self._parts: list[tuple[Array, ...]] = []
-
-    def add(self, *columns: Array) -> None:
-        """Rows of equal length, in order; kept rows are copied."""
-        n = len(columns[0])
-        number = np.arange(self.seen, self.seen + n)
-        pick = number % self.stride == 0
-        self.seen += n
-        self._parts.append((number[pick], *(c[pick] for c in columns)))
-        self.held += int(pick.sum())
-        while self.held > self.room:
-            self.stride *= 2
-            self._parts = [tuple(c[part[0] % self.stride == 0] for c in part) for part in self._parts]
-            self.held = sum(len(part[0]) for part in self._parts)
-
-    def columns(self) -> list[Array]:
-        """All kept rows, column by column."""
-        return [np.concatenate(c) for c in list(zip(*self._parts))[1:]]
+def stride(n: int, room: int) -> int:
+    """Least power of two k for which every k-th of n rows fit the room."""
+    k = 1
+    while -(-n // k) > max(room, 1):
+        k *= 2
+    return k
 
 
 def collect(
-    source: Source, features_conf: FeaturesConf, max_rows: int = 150_000, progress: Callable[[float], None] | None = None
+    source: SourceConf, universe: UniverseConf, features: FeaturesConf, max_rows: int = 150_000, progress: Told | None = None
 ) -> History:
-    """Run a source through decode and features, as a backtest does, and keep rows and quotes.
+    """Rows and quotes of a source as a backtest sees them, from the cache of features or computed now.
 
     Parameters
     ----------
-    max_rows : at most twice as many feature rows are kept; see `Thinner`
-    progress : called with the share of the source's time that is done, 0 to 1
+    max_rows : every k-th feature row is kept, k a power of two, so that at most twice as many are
+    progress : called with what is being done and the share of it that is done, 0 to 1
     """
-    from tickarrow.pipeline.decode import FromRows
-    from tickarrow.pipeline.features import Features, feature_columns, feature_digest
-
-    universe = source.universe
-    decode = FromRows(len(universe), Table(TICKS))
-    schema = features_schema(feature_columns(features_conf), feature_digest(features_conf))
-    features = Features(features_conf, universe, Table(schema))
-    rows = Thinner(2 * max_rows)
-    quotes: list[tuple[Array, Array, Array]] = []
-    span = max(source.end_ns - source.start_ns, 1)
-    for block in source.blocks():
-        ticks = decode.step(block)
-        _take(ticks, features.step(ticks), rows, quotes)
-        if progress is not None and len(ticks):
-            progress(min(1.0, (int(ticks.ts[ticks.hi - 1]) - source.start_ns) / span))
-    if not quotes or rows.held == 0:
-        n = len(schema.field("x").metadata[b"columns"].split(b","))
-        empty = (np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0))
-        return History(*empty, np.zeros((0, n), np.float32), *empty)
-    kept = rows.columns()
-    return History(*kept, *(np.concatenate(c) for c in zip(*quotes)))
+    entry = entry_of(of_source(source, universe), features, progress)
+    return history_of(entry.features, entry.quotes, 2 * max_rows)
 
 
-def _take(ticks: Batch, due: Batch, rows: Thinner, quotes: list[tuple[Array, Array, Array]]) -> None:
-    mid = 0.5 * (ticks.view("bid") + ticks.view("ask"))
-    is_quote = ticks.view("kind") == Kind.QUOTE
-    quotes.append((ticks.view("ts")[is_quote], ticks.view("symbol")[is_quote], mid[is_quote]))
-    if len(due):
-        at = due.view("seq").astype(np.int64) - int(ticks.seq[ticks.lo])
-        rows.add(due.view("ts"), due.view("symbol"), mid[at], due.view("x"))
+def history_of(features: pa.Table, quotes: pa.Table, room: int) -> History:
+    """Copies of the rows that fit the room, and of all quotes."""
+    k, n_features = stride(len(features), room), features.schema.field("x").type.list_size
+    first, parts = 0, [(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, n_features), np.float32))]
+    for batch in features.to_batches():
+        pick = slice(-first % k, None, k)
+        seq, ts, symbol = (batch.column(c).to_numpy()[pick] for c in ("seq", "ts", "symbol"))
+        parts.append((seq, ts, symbol, batch.column("x").flatten().to_numpy().reshape(-1, n_features)[pick]))
+        first += len(batch)
+    seq, ts, symbol, x = (np.concatenate(c) for c in zip(*parts))
+    quote_seq, quote_ts, quote_symbol, mid = (quotes[c].to_numpy() for c in ("seq", "ts", "symbol", "mid"))
+    return History(ts, symbol, mid[np.searchsorted(quote_seq, seq)], x, quote_ts, quote_symbol, mid)
 
 
 def horizons_ns(conf: TrainingConf) -> npt.NDArray[np.int64]:

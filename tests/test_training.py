@@ -121,19 +121,10 @@ def test_no_training_label_reaches_into_the_tail(steps, share):
         assert tail.start == round((1 - share) * ts.size)
 
 
-@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 20))
-def test_thinning_is_even_bounded_and_independent_of_the_cut(sizes, room):
-    whole = np.arange(sum(sizes))
-    thin, at = training_data.Thinner(room), 0
-    for n in sizes:
-        thin.add(whole[at : at + n], -whole[at : at + n])
-        at += n
-        assert thin.held <= room
-    if sizes:
-        got, negative = thin.columns()
-        np.testing.assert_array_equal(got, whole[:: thin.stride])
-        np.testing.assert_array_equal(negative, -got)
-        assert thin.stride == 1 or 2 * got.size >= room - 1
+@given(st.integers(0, 500), st.integers(0, 40))
+def test_thinning_keeps_every_so_many_rows_of_those_that_do_not_fit(n, room):
+    k = training_data.stride(n, room)
+    assert k == min(k for k in (2**i for i in range(10)) if len(range(0, n, k)) <= max(room, 1))
 
 
 def test_rows_without_a_label_at_every_horizon_are_left_out():
@@ -230,15 +221,11 @@ def test_a_generated_market_becomes_training_rows():
     from tickarrow.configs.features import FamilyConf, FeaturesConf
     from tickarrow.configs.source import SourceConf
     from tickarrow.configs.universe import UniverseConf
-    from tickarrow.pipeline.source import open_source
 
     features = FeaturesConf(families=[FamilyConf("quote", [5.0, 300.0]), FamilyConf("flow", [1.0, 5.0, 30.0, 300.0])])
     assert training.column_families(features) == ["quote"] * 12 + ["flow"] * 18
     universe = UniverseConf(symbols=["AAA", "BBB"], classes=["large", "etf"])
-    source = open_source(SourceConf(seed=4, duration_s=30.0), universe)
-    shares = []
-    history = training_data.collect(source, features, 10_000, shares.append)
-    assert shares == sorted(shares)
+    history = training_data.collect(SourceConf(seed=4, duration_s=30.0), universe, features, 10_000)
     assert history.x.shape == (history.ts.size, 30)
     assert history.ts.size > 20
     assert (np.diff(history.ts) >= 0).all()
