@@ -188,7 +188,8 @@ def depth_change(s, e, rate, w):
     Parameters
     ----------
     s : DEPTH_FEATURES_STATE of the symbol, updated in place
-    e : BOOK_CHANGE; a time before the last one counts as no time. UNCERTAIN in `quality`: the book is uncertain after the change
+    e : BOOK_CHANGE; a time before the last one counts as no time. UNCERTAIN in `quality`: the book is uncertain after the change.
+        Where the book begins anew only symbol and operation are read
     rate : (n_tau,) float64, -1e-9 / tau_s
     w : (2,) int64, windows of the order flow and of its covariance in `rate`
 
@@ -201,6 +202,10 @@ def depth_change(s, e, rate, w):
     one sample an event. An event is a change that changes one of the five levels; it is also one sample of the covariance.
     After an uncertain time, and where the book begins anew, the sums begin at 0.
     """
+    if e.operation == ANEW:
+        anew_point(s.book)
+        _forget(s)
+        return
     dt = e.ts - s.ts
     if s.ts == 0 or dt > 0:
         s.ts = e.ts
@@ -212,10 +217,6 @@ def depth_change(s, e, rate, w):
             s.flow[i] *= fast
             for j in range(i + 1):
                 s.square[i, j] *= slow
-    if e.operation == ANEW:
-        anew_point(s.book)
-        _forget(s)
-        return
     flags = book_point(s.book, s.rows, np.int64(e.side), np.int64(e.position), np.int64(e.operation), e.price, e.quantity, np.uint64(0))
     if (flags | e.quality) & UNCERTAIN != 0:
         _forget(s)
@@ -258,7 +259,9 @@ def _slope(s, side, mid, tick_size):
         x = (s.price[side, k] - mid) - far
         sxx += x * x
         sxy += x * (total - cumulated)
-    slope = sxy / sxx * tick_size if sxx > 0.0 else np.nan
+    if not sxx > 0.0:
+        return np.nan
+    slope = sxy / sxx * tick_size
     return -slope if side == BID else slope
 
 

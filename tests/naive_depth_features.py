@@ -49,11 +49,11 @@ def snapshots(history, tick):
             if item.flags & GAP:
                 out.append((now, None, None))
             continue
-        now = max(now, item.ts)
         if item.operation == ANEW:
             book.reset()
             out.append((now, None, None))
             continue
+        now = max(now, item.ts)
         _, doubt = book.change(item.side, item.position, item.operation, item.price, item.size, 0)
         doubt = doubt or bool(item.flags & UNCERTAIN)
         out.append((now, item.side, None if doubt else [levels(x, tick) for x in book.sides]))

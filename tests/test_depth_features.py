@@ -5,13 +5,18 @@ import math
 import numpy as np
 import pytest
 from feature_run import run_depth
-from feature_ticks import NAN, START, TICK, gap
-from hypothesis import given
+from feature_ticks import NAN, START, TICK, gap, stage
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_depth_features import ANEW, GAP, UNCERTAIN, Change, Row, depth
 from verify_depth import CHECKS
 
+from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.jit.depth_features import FAMILY
+from tickarrow.pipeline import features_registry
+from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline.decide_act import Control
+from tickarrow.pipeline.schemas import DEPTH, TICKS, ControlKind
 
 pytestmark = pytest.mark.pure
 NAMES = [c.name for c in FAMILY.columns(FAMILY.tau_s)]
@@ -237,6 +242,58 @@ def test_symbols_do_not_meet():
     state = run_depth(FAMILY, mixed)[1]
     alone = run_depth(FAMILY, items)[1]
     assert state[0].tobytes() == alone[0].tobytes()
+
+
+def through_the_stage(items, cut, depth):
+    """float32 columns of the rows among the items, through the features stage in pieces of `cut` items; a reset is a control event."""
+    running = stage(FeaturesConf([FamilyConf("depth")], throttle_ns=0), depth=depth)
+    ticks, out = Table(TICKS, capacity=16), []
+    for begin, end in pieces(items, cut):
+        if getattr(items[begin], "operation", 0) == ANEW:
+            running.apply(Control(kind=ControlKind.DEPTH_RESET, symbol=items[begin].symbol))
+            continue
+        rows, changes = [], []
+        for i, item in enumerate(items[begin:end], begin):
+            if isinstance(item, Row):
+                rows.append((ticks.rows + len(rows), item.ts, item.symbol, item.flags, float(i)))
+            else:
+                changes.append((ticks.rows + len(rows), *item))
+        fill(depth, ("seq", "ts", "symbol", "flags", "position", "operation", "side", "price", "size"), changes)
+        out.append(running.step(fill(ticks, ("seq", "ts", "symbol", "flags", "bid"), rows)).view("x").copy())
+    return np.concatenate(out) if out else np.zeros((0, 14), np.float32)
+
+
+def pieces(items, cut):
+    """Windows of `cut` items; a reset has one of its own."""
+    begin = 0
+    for i, item in enumerate(items):
+        if getattr(item, "operation", 0) == ANEW or i - begin == cut:
+            if i > begin:
+                yield begin, i
+            begin = i
+        if getattr(item, "operation", 0) == ANEW:
+            yield i, i + 1
+            begin = i + 1
+    if begin < len(items):
+        yield begin, len(items)
+
+
+def fill(table, names, rows):
+    """Commit rows of the named columns; the others are 0."""
+    at, columns = table.reserve(len(rows)), table.segment.columns
+    for name in columns:
+        columns[name][at : at + len(rows)] = [r[names.index(name)] for r in rows] if name in names else 0
+    return table.commit(len(rows))
+
+
+@settings(max_examples=20)
+@given(books(), st.integers(1, 9))
+def test_the_stage_gives_the_same_bits_however_it_is_cut(items, cut):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(features_registry._families, "depth", FAMILY)
+        got = through_the_stage(items, cut, Table(DEPTH, capacity=16))
+    want = run_depth(FAMILY, items)[0][[isinstance(x, Row) for x in items]].astype(np.float32)
+    assert got.tobytes() == want.tobytes()
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.column}: {c.library}")
