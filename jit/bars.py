@@ -37,7 +37,7 @@ BEGIN, END = range(2)  # rows of `when` int64, ns UTC
 UNITS = 100  # to a tick: mids and prices between ticks are exact
 
 TIME, TICKS, SHARES, MONEY = range(4)  # rules: what closes a bar
-MOST = 2.0**52  # units: no price above this
+LEAST, MOST = 0.5, 2.0**52  # units: a price lies between, so that it is positive when it is rounded to units
 
 BAR_STATE = record(
     [
@@ -79,7 +79,7 @@ def bar_step(s, e, rule, of_mid, threshold):
 
     Notes
     -----
-    A trade without a price (NaN, not positive or beyond 2**52 units) or with an infinite size enters nothing, so that notional over volume
+    A trade without a price (NaN, not above half a unit, beyond 2**52 units) or with an infinite size enters nothing, so that notional over volume
     is a price. Every change of the mid enters the variance, whatever makes the prices.
     """
     if rule != TIME and not s.begun:
@@ -90,7 +90,7 @@ def bar_step(s, e, rule, of_mid, threshold):
     x = e.mid * scale
     if e.is_trade:
         x = e.price * scale
-        traded = 0.0 < x < MOST and e.quantity < np.inf
+        traded = LEAST < x < MOST and e.quantity < np.inf
         if traded:
             s.volume += e.quantity
             s.notional += e.price * e.quantity
@@ -98,7 +98,7 @@ def bar_step(s, e, rule, of_mid, threshold):
             s.signed += e.signed
     elif e.moved:
         s.variance += e.r * e.r
-    if (e.is_quote and 0.0 < x < MOST) if of_mid else traded:
+    if (e.is_quote and LEAST < x < MOST) if of_mid else traded:
         units = np.int64(np.rint(x))
         if not s.priced:
             s.anchor = units

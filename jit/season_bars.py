@@ -20,16 +20,17 @@ F_ROWS = TODAY + 2
 SLOT, MIDNIGHT, BARS = range(3)  # rows of q: the slot that is open and its day, -1 = none; bars in it
 Q_ROWS = 3
 
+NAN = "NaN until one earlier day, and more than 60 min before or 480 min after the open (3 times that in sessions longer than 8 h)"
 BAR_COLUMNS = (
-    Column("day_of_week", "1", "Monday = 0", "", "", "before the first session", "pandas day_of_week"),
+    Column("day_of_week", "1", "Monday = 0", "", "", "NaN before the first session of the calendar", "pandas day_of_week"),
     Column(
         "volume_profile_20d", "1", "volume / EW mean over earlier days of the bars that begin in the same minute after the open",
-        "Andersen and Bollerslev (1997)", "20 days", "until one earlier day; more than 60 min before or 480 min after the open",
+        "Andersen and Bollerslev (1997)", "20 days", NAN,
         "wickra VolumeByTimeProfile; pandas groupby, ewm", "every trade",
     ),
     Column(
         "volatility_profile_20d", "1", "sqrt(sum r^2 within the bar) / EW mean over earlier days, as volume_profile_20d",
-        "Andersen and Bollerslev (1997)", "20 days", "until one earlier day; more than 60 min before or 480 min after the open",
+        "Andersen and Bollerslev (1997)", "20 days", NAN,
         "wickra VolumeByTimeProfile fed with volatilities; pandas groupby, ewm",
     ),
 )  # fmt: skip

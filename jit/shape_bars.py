@@ -26,22 +26,23 @@ Q_ROWS = 1
 BAR_COLUMNS = (
     Column(
         "variance_ratio_5b", "1", "var of 5-bar returns / (5 var of 1-bar returns), overlapping, both unbiased", "Lo and MacKinlay (1988)",
-        "240 returns", "241 bars, and while the price has not moved", "arch VarianceRatio", "trades",
+        "240 returns", "NaN before the 241st bar, and while the price has not moved", "arch VarianceRatio", "trades",
     ),
     Column(
         "variance_ratio_20b", "1", "var of 20-bar returns / (20 var of 1-bar returns), overlapping, both unbiased", "Lo and MacKinlay (1988)",
-        "240 returns", "241 bars, and while the price has not moved", "arch VarianceRatio", "trades",
+        "240 returns", "NaN before the 241st bar, and while the price has not moved", "arch VarianceRatio", "trades",
     ),
     Column(
         "up_down_volume_20b", "1", "volume of bars with C > C' / volume of bars with C < C'", "", "20 bars",
-        "21 bars, and while no volume came with a fall", "wickra UpDownVolumeRatio", "every trade",
+        "NaN before the 21st bar, and while no volume came with a fall", "wickra UpDownVolumeRatio", "every trade",
     ),
     Column(
         "corr_size_volume_60b", "1", "corr(|r|, volume), r = ln(C / C')", "Karpoff (1987)", "60 bars",
-        "61 bars, and while |r| or the volume has not varied", "pandas rolling corr", "every trade",
+        "NaN before the 61st bar, and while |r| or the volume has not varied", "pandas rolling corr", "every trade",
     ),
     Column(
-        "return_rank_240b", "1", "(bars with a smaller return + half of those with an equal one, itself included) / 240", "", "240 bars", "241 bars",
+        "return_rank_240b", "1", "(bars with a smaller return + half of those with an equal one, itself included) / 240", "", "240 bars",
+        "NaN before the 241st bar",
         "wickra RollingPercentileRank; scipy percentileofscore", "trades",
     ),
 )  # fmt: skip

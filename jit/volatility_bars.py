@@ -22,31 +22,32 @@ F_ROWS = GAPS + 1
 BEFORE_CLOSE, TRUE_RANGES = range(2)  # rows of q, units; the second is the sum that the average true range begins with
 Q_ROWS = 2
 
+T15, T20 = "NaN before the 15th bar", "NaN before the 20th bar"
 BAR_COLUMNS = (
     Column(
-        "parkinson_20b", "bp per bar", "1e4 sqrt(mean ln(H/L)^2 / (4 ln 2))", "Parkinson (1980)", "20 bars", "20 bars",
+        "parkinson_20b", "bp per bar", "1e4 sqrt(mean ln(H/L)^2 / (4 ln 2))", "Parkinson (1980)", "20 bars", T20,
         "wickra ParkinsonVolatility", "trades",
     ),
     Column(
-        "garman_klass_20b", "bp per bar", "1e4 sqrt(mean(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2))", "Garman and Klass (1980)", "20 bars", "20 bars",
+        "garman_klass_20b", "bp per bar", "1e4 sqrt(mean(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2))", "Garman and Klass (1980)", "20 bars", T20,
         "wickra GarmanKlassVolatility", "trades",
     ),
     Column(
-        "rogers_satchell_20b", "bp per bar", "1e4 sqrt(mean(ln(H/C) ln(H/O) + ln(L/C) ln(L/O)))", "Rogers and Satchell (1991)", "20 bars", "20 bars",
+        "rogers_satchell_20b", "bp per bar", "1e4 sqrt(mean(ln(H/C) ln(H/O) + ln(L/C) ln(L/O)))", "Rogers and Satchell (1991)", "20 bars", T20,
         "wickra RogersSatchellVolatility", "trades",
     ),
     Column(
         "yang_zhang_20b", "bp per bar", "1e4 sqrt(var ln(O/C') + k var ln(C/O) + (1 - k) rogers_satchell^2), k = 0.34 / (1.34 + 21/19)",
-        "Yang and Zhang (2000)", "20 bars", "21 bars", "wickra YangZhangVolatility", "trades",
+        "Yang and Zhang (2000)", "20 bars", "NaN before the 21st bar", "wickra YangZhangVolatility", "trades",
     ),
     Column(
         "atr_14b", "ticks", "mean of max(H, C') - min(L, C') over 14 bars, then (13 ATR' + range) / 14; times the tick = TA-Lib's",
-        "Wilder (1978)", "14 bars", "15 bars", "TA-Lib ATR", "trades",
+        "Wilder (1978)", "14 bars", T15, "TA-Lib ATR", "trades",
     ),
-    Column("natr_14b", "bp", "1e4 atr_14b tick / C; TA-Lib's is in percent", "Wilder (1978)", "14 bars", "15 bars", "TA-Lib NATR", "trades"),
+    Column("natr_14b", "bp", "1e4 atr_14b tick / C; TA-Lib's is in percent", "Wilder (1978)", "14 bars", T15, "TA-Lib NATR", "trades"),
     Column(
         "vol_of_vol_60b", "bp per bar", "standard deviation (n - 1) of sqrt(sum r^2 within the bar)", "Andersen and Bollerslev (1998): realised "
-        "volatility", "60 bars", "60 bars", "pandas rolling std",
+        "volatility", "60 bars", "NaN before the 60th bar", "pandas rolling std",
     ),
 )  # fmt: skip
 

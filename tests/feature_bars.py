@@ -74,9 +74,9 @@ def walk(n, seed, step=300, still=0.0, quiet=0.0):
 
 
 @st.composite
-def lanes(draw, most, count=2):
+def lanes(draw, most, least=1, count=2):
     """Bars of some lanes and the number of the first bar of each."""
-    n = draw(st.integers(0, most))
+    n = draw(st.integers(least, most))
     shapes = st.tuples(st.integers(0, 2**32), st.sampled_from([1, 40, 300, 20_000]), st.sampled_from([0.0, 0.3, 0.97]), st.sampled_from([0.0, 0.5, 1.0]))
     made = [walk(n, *draw(shapes)) for _ in range(count)]
     return made, np.array([draw(st.sampled_from([0, 0, 1, 7])) for _ in range(count)])

@@ -168,7 +168,7 @@ def test_what_comes_before_the_first_price_of_a_lane_is_in_its_first_bar():
     assert (got.begin, got.volume, got.open) == (START + SECOND, 7.0, 1_000_000)
 
 
-@pytest.mark.parametrize("price", [NAN, 0.0, -1.0, math.inf, 1e300])
+@pytest.mark.parametrize("price", [NAN, 0.0, -1.0, 0.5 * TICK / 100, math.inf, 1e300])
 def test_a_trade_without_a_usable_price_enters_nothing(price):
     ticks = [trade(0.1, 100.0, 1.0), trade(0.2, price, 500.0), trade(1.2, 100.0, 1.0)]
     (got,), _ = Builder(bars.TIME).run(ticks)

@@ -13,7 +13,7 @@ KERNELS = {
     "shape": (shape_bars, shape_bars.shape_bars),
     "volatility": (volatility_bars, volatility_bars.volatility_bars),
 }
-COUNT = 260
+COUNT = 245
 
 
 def run(name, made, numbers=None, pos=0, dirty=False):
@@ -37,12 +37,12 @@ def run(name, made, numbers=None, pos=0, dirty=False):
 
 @pytest.fixture(scope="module")
 def made():
-    return [feature_bars.walk(COUNT, seed, still=0.1 * seed, quiet=0.3) for seed in range(3)]
+    return [feature_bars.walk(COUNT, seed, still=0.1 * seed, quiet=0.3) for seed in (1, 2)]
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_lanes_alone_and_together_give_the_same_bits(name, made):
-    assert run(name, made, numbers=(2, 0, 1)) == run(name, made)
+    assert run(name, made, numbers=(1, 0)) == run(name, made)
 
 
 @pytest.mark.parametrize("name", KERNELS)
