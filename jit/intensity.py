@@ -109,18 +109,18 @@ def intensity_emit(s, e, w, v, at):
 
     0 to 3    S(1) over trades; Bacry, Mastromatteo and Muzy (2015)
     4 to 7    S(1) over quote rows
-    8         quotes per trade: third window of 4 to 7 over that of 0 to 3
+    8         quotes per trade: third window of 4 to 7 over 1 + that of 0 to 3; one trade keeps it finite in a window without trades
     9, 10     acceleration of trades, quotes: first window over third; tau_1 / tau_3 in a steady flow, at most 1
     11        Fano factor, variance / mean of the trades in whole seconds of market time, decaying by exp(-1/300) a second, over the
               closed seconds of the session; about 1 / (1 - n)**2 for branching ratio n; Hardiman and Bouchaud (2014)
 
-    NaN: 8 to 10 before the first event of the denominator or after 460 tau without one; 11 before two closed seconds and a trade in
+    NaN: 9 and 10 before the first event of the denominator or after 460 tau without one; 11 before two closed seconds and a trade in
     one; the second in which the session's first row falls is left out.
     """
     for k in range(WINDOWS):
         v[at + k] = s.trades[k]
         v[at + WINDOWS + k] = s.quotes[k]
-    v[at + 8] = ratio_point(s.quotes[2], s.trades[2])
+    v[at + 8] = s.quotes[2] / (1.0 + s.trades[2])
     v[at + 9] = ratio_point(s.trades[0], s.trades[2])
     v[at + 10] = ratio_point(s.quotes[0], s.quotes[2])
     fano = np.nan
@@ -155,8 +155,7 @@ def columns(tau_s):
             for n, t in zip(names, windows)
         ),
         Column(
-            f"quotes_per_trade_{third}", "1", "S(1) over quote rows / S(1) over trades", "", windows[2], ratio.format("trade"), counted,
-            "every trade",
+            f"quotes_per_trade_{third}", "1", "S(1) over quote rows / (1 + S(1) over trades)", "", windows[2], started, counted, "every trade",
         ),
         Column(
             f"trade_acceleration_{fast}_{third}", "1", "S(1) over trades, fast / slow; tau_fast / tau_slow in a steady flow", hawkes, both,

@@ -107,7 +107,8 @@ def trade_step(s, e):
     q = spread = 0.0
     if e.sign != 0.0 and e.mid == e.mid:
         q = e.quantity
-        spread = 2e4 * e.sign * (e.price - e.mid) / e.mid
+        if moved_point(e.price, e.mid, e.tick_size):  # at the mid the rounding of the mid is no spread
+            spread = 2e4 * e.sign * (e.price - e.mid) / e.mid
         wait_step(s, s.now + HORIZON, q, e.sign, spread, e.mid)
     pair = one = r = before = cost = 0.0
     if s.prices > 0:

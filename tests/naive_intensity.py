@@ -31,6 +31,6 @@ def intensity(history, tick, tau_s):
         for what, ticks in (("trade", trades), ("quote", [t for t in history if t.kind == QUOTE]))
     }
     return [
-        *count["trade"], *count["quote"], div(count["quote"][2], count["trade"][2]), div(count["trade"][0], count["trade"][2]),
+        *count["trade"], *count["quote"], count["quote"][2] / (1 + count["trade"][2]), div(count["trade"][0], count["trade"][2]),
         div(count["quote"][0], count["quote"][2]), fano([t for t in trades if session(t) == session(history[-1])], today),
     ]  # fmt: skip

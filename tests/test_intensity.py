@@ -52,7 +52,7 @@ def test_a_hand_computed_row():
     for tau in (1, 5, 30, 300):
         assert getattr(got, f"trade_intensity_{tau}s") == pytest.approx(sum(math.exp(-age / tau) for age in (2.5, 2.3, 1.0)), rel=1e-12)
         assert getattr(got, f"quote_intensity_{tau}s") == pytest.approx(math.exp(-3.5 / tau) + 1, rel=1e-12)
-    assert got.quotes_per_trade_30s == pytest.approx(got.quote_intensity_30s / got.trade_intensity_30s)
+    assert got.quotes_per_trade_30s == pytest.approx(got.quote_intensity_30s / (1 + got.trade_intensity_30s))
     assert got.trade_acceleration_1s_30s == pytest.approx(got.trade_intensity_1s / got.trade_intensity_30s)
     assert got.quote_acceleration_1s_30s == pytest.approx(got.quote_intensity_1s / got.quote_intensity_30s)
     # closed seconds 1 and 2 with 2 and 1 trades, weights g and 1: mean (2 g + 1) / (1 + g), variance g / (1 + g)**2
@@ -63,7 +63,9 @@ def test_a_hand_computed_row():
 def test_a_row_without_trades_has_no_ratio_to_them():
     got = named(FAMILY, [q(0), t(0, NAN), t(0, 0.0), q(9)])
     assert got.trade_intensity_300s == 0.0
-    assert all(math.isnan(x) for x in (got.quotes_per_trade_30s, got.trade_acceleration_1s_30s, got.fano_300s))
+    assert math.isnan(got.trade_acceleration_1s_30s)
+    assert math.isnan(got.fano_300s)
+    assert got.quotes_per_trade_30s == pytest.approx(1 + math.exp(-0.3))
     assert got.quote_acceleration_1s_30s == pytest.approx((1 + math.exp(-9)) / (1 + math.exp(-0.3)))
 
 

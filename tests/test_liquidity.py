@@ -109,6 +109,14 @@ def test_a_trade_that_is_not_signed_has_no_spread_but_a_price():
     assert got.amihud_300s == 0.0
 
 
+def test_a_trade_at_the_mid_costs_nothing_to_the_bit():
+    bid, ask = 100.12, 100.17
+    assert 0.5 * (bid + ask) != 100.145
+    # the first trade has no quote; the second is bought, by the tick rule
+    got = named(FAMILY, [q(0, bid, ask), t(0, bid, 50.0, NAN, NAN), t(0, 100.145, 50.0, bid, ask), q(1, bid, ask)])
+    assert got.effective_spread_30s == 0.0
+
+
 def test_a_trend_has_no_roll_spread():
     prices = [100.00, 100.01, 100.03, 100.04, 100.06, 100.10]
     got = named(FAMILY, [q(0, 99.99, 100.01), *(t(i, p) for i, p in enumerate(prices)), q(9, 99.99, 100.01)])

@@ -58,7 +58,7 @@ def count(which, tau):
 def _checks():
     parts = [(f"{what}_intensity_{tau}s", count(which, tau)) for which, what in enumerate(("trade", "quote")) for tau in (1, 5, 30, 300)]
     parts += [
-        ("quotes_per_trade_30s", ratio(count(1, 30), count(0, 30))),
+        ("quotes_per_trade_30s", lambda: counts(ours()[3], 30) / (1 + counts(ours()[2], 30))),
         ("trade_acceleration_1s_30s", ratio(count(0, 1), count(0, 30))),
         ("quote_acceleration_1s_30s", ratio(count(1, 1), count(1, 30))),
     ]
