@@ -136,7 +136,7 @@ def columns(tau_s):
     fast, third = names[0], names[2]
     both = f"{windows[0]}, {windows[2]}"
     hawkes = "Bacry, Mastromatteo and Muzy (2015)"
-    counted = "the numpy double sum over all events"
+    counted = "numpy sum over all events"
     started = "starts at 0, within 5 % after 3 tau"
     ratio = "NaN before the first {}"
     return [
@@ -168,7 +168,7 @@ def columns(tau_s):
         Column(
             "fano_300s", "trades", "var(n) / mean(n), n = trades in each whole second, weights exp(-age / 300 s), this session",
             "Hardiman and Bouchaud (2014)", "300 s", "NaN before two closed seconds with a trade among them",
-            "numpy histogram and average over all seconds", "every trade",
+            "pandas ewm var, mean", "every trade",
         ),
     ]  # fmt: skip
 

@@ -137,7 +137,7 @@ CHECKS = [
         1e-9, 1e-9, MEAN,
     ),
     Check(
-        "roll_spread_300s", "wickra RollMeasure", roll_of_wickra, 1e-3, 1e-6,
+        "roll_spread_300s", "wickra RollMeasure", roll_of_wickra, 1e-4, 1e-6,
         WINDOW + "it takes one mean of all changes, we one of each side of the pairs: (range of r / n)**2 of n > 200 changes",
     ),
     Check("roll_spread_300s", "numpy cov(aweights=)", roll_of_numpy, 1e-9, 1e-9, "rounding of both"),
