@@ -49,26 +49,32 @@ def columns(tau_s):
     fast, slow = (f"{t:g} s" for t in tau_s)
     warm_up = "NaN until both sides have a level, and while the book is uncertain"
     flow_warm_up = f"{warm_up}; until the level was compared with itself once since"
-    slope = "Naes and Skjeltorp (2006), as a regression: Ghysels and Nguyen (2019)"
+    slope = "Naes and Skjeltorp (2006); as a regression, of percentages: Ghysels and Nguyen (2019)"
     mlofi = "Xu, Gould and Howison (2018); divisor: Cont, Cucuringu and Zhang (2023)"
     return [
         *(
             Column(
                 f"depth_imbalance_{n}", "1", f"(sum_{n} qb - sum_{n} qa) / (sum_{n} qb + sum_{n} qa)", "Cao, Hansch and Wang (2009)",
-                f"{n} levels", warm_up, "wickra OrderBookImbalanceTopN", "depth",
+                f"{n} levels, or those there are", warm_up, "wickra OrderBookImbalanceTopN", "depth",
             )
             for n in (3, 5, 10)
         ),
-        Column("depth_mid_5", "ticks", "(sum_5 p q / sum_5 q - m) / tick, both sides", "Cao, Hansch and Wang (2009)", "5 levels", warm_up, "numpy", "depth"),
+        Column(
+            "depth_mid_5", "ticks", "(sum_5 p q / sum_5 q - m) / tick, both sides", "Cao, Hansch and Wang (2009)",
+            "5 levels, or those there are", warm_up, "numpy", "depth",
+        ),
         *(
             Column(
                 f"book_slope_{side}", "shares/tick", f"slope of the regression of q_1 + ... + q_k on the distance of p_k behind m in ticks, {side} side", slope,
-                "10 levels", f"{warm_up}; with one level", "scipy linregress; wickra DepthSlope", "depth",
+                "10 levels, or those there are", f"{warm_up}; of a side with one level", "scipy linregress; wickra DepthSlope", "depth",
             )
             for side in ("bid", "ask")
         ),
         *(
-            Column(f"depth_distance_{side}", "ticks", f"sum_10 q |p - m| / tick / sum_10 q, {side} side", "", "10 levels", warm_up, "numpy", "depth")
+            Column(
+                f"depth_distance_{side}", "ticks", f"sum_10 q |p - m| / tick / sum_10 q, {side} side", "Cao, Hansch and Wang (2009), of one side",
+                "10 levels, or those there are", warm_up, "numpy", "depth",
+            )
             for side in ("bid", "ask")
         ),
         *(

@@ -35,7 +35,7 @@ def books(draw, most=60, symbols=2):
     for _ in range(draw(st.integers(0, most))):
         now += draw(gap)
         s, side = draw(st.integers(0, symbols - 1)), draw(st.integers(0, 1))
-        what = draw(st.sampled_from("iiiiiiuuuudddrrrxfgb"))
+        what = draw(st.sampled_from("iiiiiiuuuudddrrr" * 3 + "xfgb"))
         prices, flags = held[s, side], 0
         if what == "r":
             out.append(Row(now, s, 0))
