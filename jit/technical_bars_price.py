@@ -40,7 +40,7 @@ def enter_lanes(f, q, price, base, lo, hi, pos):
         p = base[lo + i] + price[CLOSE, lo + i]
         q[SUMS + now, lo + i] = q[SUMS + before, lo + i] + p
         q[SQUARES + now, lo + i] = q[SQUARES + before, lo + i] + p * p
-        c = float(p)
+        c = np.float64(p)
         h = float(base[lo + i] + price[HIGH, lo + i])
         low = float(base[lo + i] + price[LOW, lo + i])
         inverse = 1.0 / c
@@ -135,7 +135,7 @@ def place_lanes(f, q, price, n, lo, hi, pos, window, level, row):
     for i in range(hi - lo):
         low = min(q[BOTTOM + r, lo + i], q[BOTTOM + r0, lo + i]) >> AGE_BITS
         width = (max(q[TOP + r, lo + i], q[TOP + r0, lo + i]) >> AGE_BITS) - low
-        v = float(price[CLOSE, lo + i] - low) / float(width)
+        v = float(price[CLOSE, lo + i] - low) / np.float64(width)
         f[row, lo + i] = v if n[lo + i] >= window - 1 and width > 0 else np.nan
 
 

@@ -82,8 +82,9 @@ def strength_lanes(f, n, lo, hi, pos):
         loss = wilder_point(k, 14, f[LOSS, lo + i], max(-change, 0.0))
         f[GAIN, lo + i] = gain
         f[LOSS, lo + i] = loss
-        scale = 100.0 / (gain + loss)
-        scale = scale if k >= 14 and gain + loss > STILL else np.nan
+        total = np.float64(gain + loss)
+        scale = 100.0 / total
+        scale = scale if k >= 14 and total > STILL else np.nan
         f[VALUES + RSI, lo + i] = gain * scale
         f[VALUES + CMO, lo + i] = (gain - loss) * scale
 

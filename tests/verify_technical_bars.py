@@ -14,7 +14,7 @@ from verify import Check
 
 from tickarrow.jit import technical_bars as kernels
 
-N = 700
+N = 500
 NAMES = [c.name for c in kernels.BAR_COLUMNS]
 ROUNDING = "both are float64 from the first value on: rounding only"
 SQUARES = "TA-Lib's variance is a difference of sums of squares: about 1e-16 (price / deviation)^2"
