@@ -2,7 +2,7 @@
 
 A ring is `size` rows of f from row `ring` on; the bar with number `pos` stands in row ring + pos % size. Sums run from the oldest bar to the
 newest, so their bits depend neither on `pos` nor on the other lanes. They are made anew from the values at each bar: nothing drifts, and a
-lane that begins needs no clearing. Kernels write to rows of f: `to`, (hi - lo) sums. No row of a ring may be written by them.
+lane that begins needs no clearing. A lane that closes alone is summed in a register, with the same bits and in less than half the time.
 """
 
 from tickarrow.jit._kernel import kernel
@@ -34,9 +34,18 @@ def lanes_sum(f, to, ring, size, count, pos, lo, hi):
     pos : int64, number of the newest bar
     lo, hi : int64, lanes [lo, hi)
     """
+    i = oldest_point(size, count, pos)
+    if hi - lo == 1:
+        alone = 0.0
+        for _ in range(count):
+            alone += f[ring + i, lo]
+            i += 1
+            if i == size:
+                i = 0
+        f[to, lo] = alone
+        return
     lanes_fill(f, to, 0.0, lo, hi)
     total = f[to, lo:hi]
-    i = oldest_point(size, count, pos)
     for _ in range(count):
         x = f[ring + i, lo:hi]
         for k in range(total.size):
@@ -49,9 +58,19 @@ def lanes_sum(f, to, ring, size, count, pos, lo, hi):
 @kernel("out f8[:,:], i8, i8, i8, i8, i8, i8, i8, i8")
 def lanes_square(f, to, ring, size, count, mean, pos, lo, hi):
     """f[to] = sum of (x - f[mean])^2 over the newest `count` bars; parameters as `lanes_sum`."""
+    i = oldest_point(size, count, pos)
+    if hi - lo == 1:
+        alone = 0.0
+        for _ in range(count):
+            d = f[ring + i, lo] - f[mean, lo]
+            alone += d * d
+            i += 1
+            if i == size:
+                i = 0
+        f[to, lo] = alone
+        return
     lanes_fill(f, to, 0.0, lo, hi)
     total, m = f[to, lo:hi], f[mean, lo:hi]
-    i = oldest_point(size, count, pos)
     for _ in range(count):
         x = f[ring + i, lo:hi]
         for k in range(total.size):
@@ -65,10 +84,23 @@ def lanes_square(f, to, ring, size, count, mean, pos, lo, hi):
 @kernel("out f8[:,:], i8, i8, i8, i8, i8, i8, i8, i8, i8")
 def lanes_step_square(f, to, ring, size, count, apart, drift, pos, lo, hi):
     """f[to] = sum of (x_t - x_{t - apart} - apart f[drift])^2 over the pairs among the newest `count` bars; parameters as `lanes_sum`."""
-    lanes_fill(f, to, 0.0, lo, hi)
-    total, m = f[to, lo:hi], f[drift, lo:hi]
     j = oldest_point(size, count, pos)
     i = (j + apart) % size
+    if hi - lo == 1:
+        alone, shift = 0.0, float(apart) * f[drift, lo]
+        for _ in range(count - apart):
+            d = f[ring + i, lo] - f[ring + j, lo] - shift
+            alone += d * d
+            i += 1
+            if i == size:
+                i = 0
+            j += 1
+            if j == size:
+                j = 0
+        f[to, lo] = alone
+        return
+    lanes_fill(f, to, 0.0, lo, hi)
+    total, m = f[to, lo:hi], f[drift, lo:hi]
     for _ in range(count - apart):
         x, y = f[ring + j, lo:hi], f[ring + i, lo:hi]
         for k in range(total.size):

@@ -114,11 +114,14 @@ def size_volume(f, lo, hi, n, pos, out):
         y_mean[k] /= MIDDLE
     lanes_square(f, ONE, SIZE, MIDDLE, MIDDLE, MEAN, pos, lo, hi)
     lanes_square(f, TWO, SHARES, MIDDLE, MIDDLE, OTHER, pos, lo, hi)
-    for i in range(MIDDLE):
-        j = oldest_point(MIDDLE, MIDDLE - i, pos)
-        x, y = f[SIZE + j, lo:hi], f[SHARES + j, lo:hi]
+    i = oldest_point(MIDDLE, MIDDLE, pos)
+    for _ in range(MIDDLE):
+        x, y = f[SIZE + i, lo:hi], f[SHARES + i, lo:hi]
         for k in range(both.size):
             both[k] += (x[k] - x_mean[k]) * (y[k] - y_mean[k])
+        i += 1
+        if i == MIDDLE:
+            i = 0
     for k in range(lo, hi):
         a, b = f[MEAN, k], f[OTHER, k]
         varied = f[ONE, k] > ROUNDING * MIDDLE * a * a and f[TWO, k] > ROUNDING * MIDDLE * b * b
@@ -129,6 +132,12 @@ def size_volume(f, lo, hi, n, pos, out):
 @kernel("out f8[:,:], i8, i8, i8[:], i8, out f8[:,:]")
 def return_rank(f, lo, hi, n, pos, out):
     """Write column 4."""
+    if hi - lo == 1:  # in a register
+        x, alone = f[RETURN + pos % LONG, lo], 0.0
+        for i in range(LONG):
+            alone += 1.0 if f[RETURN + i, lo] < x else (0.5 if f[RETURN + i, lo] == x else 0.0)
+        out[lo, 4] = alone / LONG if n[lo] >= LONG else np.nan
+        return
     lanes_fill(f, ONE, 0.0, lo, hi)
     below, own = f[ONE, lo:hi], f[RETURN + pos % LONG, lo:hi]
     for i in range(LONG):  # sums of halves are exact in any order
