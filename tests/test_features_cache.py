@@ -23,13 +23,14 @@ from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.configs.pipeline import FeaturesCacheConf
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.jit import _kernel
-from tickarrow.pipeline import decode, features_cache
-from tickarrow.pipeline.batch import Table
+from tickarrow.jit import _kernel, depth_features
+from tickarrow.pipeline import decode, features_cache, features_input, features_registry
+from tickarrow.pipeline.batch import Batch, Table
+from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import ConfigError, DataError
 from tickarrow.pipeline.features_cache import columns_of, entry_of, features_of, wide
 from tickarrow.pipeline.features_input import of_source
-from tickarrow.pipeline.schemas import TICKS
+from tickarrow.pipeline.schemas import CONTROL, DEPTH, TICKS, ControlKind
 from tickarrow.pipeline.session import Session
 from tickarrow.pipeline.source import open_source
 
@@ -144,19 +145,70 @@ def test_a_file_is_known_by_name_and_content_not_by_place(tmp_path):
         features_of(tmp_path / "none.parquet", CONF, UNIVERSE)
 
 
-def test_a_session_gives_the_features_of_its_ticks(tmp_path):
-    ticks = stream(300)
-    session, whole = Session(tmp_path / "session"), tick_table(ticks)
-    table = session.table(TICKS)
-    row = table.reserve(len(whole))
-    for name in TICKS.names:
-        table.segment.columns[name][row : row + len(whole)] = whole.view(name)
-    table.commit(len(whole))
+def record(directory, **tables):
+    """A closed session with these tables: (schema, columns)."""
+    session = Session(directory)
+    for schema, columns in tables.values():
+        table, n = session.table(schema), len(next(iter(columns.values())))
+        row = table.reserve(n)
+        for name, column in columns.items():
+            table.segment.columns[name][row : row + n] = column
+        table.commit(n)
     session.manifest |= {"universe": ["AAA", "BBB"], "tick_size": [TICK, TICK]}
     session.write_manifest()
     session.close()
-    got = features_of(tmp_path / "session", CONF, UNIVERSE, quiet=True)
+    return directory
+
+
+def test_a_session_gives_the_features_of_its_ticks(tmp_path):
+    whole = tick_table(stream(300))
+    session = record(tmp_path / "session", ticks=(TICKS, {name: whole.view(name) for name in TICKS.names}))
+    got = features_of(session, CONF, UNIVERSE, quiet=True)
     assert matrix(got).tobytes() == stage(CONF).step(whole).view("x").tobytes()
+
+
+@pytest.mark.parametrize(("seed", "read", "depth_read"), [(0, 8192, 32768), (1, 1, 1), (2, 7, 3), (3, 3, 40)])
+def test_changes_of_depth_come_between_the_ticks_as_they_did(seed, read, depth_read, tmp_path, monkeypatch):
+    """Ticks and changes of each chunk, then its control events, in pieces of any size."""
+    features_registry.register(depth_features.FAMILY)
+    conf, rng, n, changes = FeaturesConf([FamilyConf("depth")], 0), np.random.default_rng(seed), 80, 200
+    whole = tick_table(stream(n, seed=seed))
+    whole.segment.columns["chunk"][:n] = np.sort(rng.integers(0, 30, n))
+    after = np.sort(rng.integers(0, n, changes))  # ticks before each change, one chunk with the tick behind it
+    columns = {
+        "seq": after, "ts": whole.view("ts")[after], "chunk": whole.view("chunk")[after], "symbol": rng.integers(0, 2, changes),
+        "position": rng.integers(0, 4, changes), "operation": rng.integers(0, 3, changes), "side": rng.integers(0, 2, changes),
+        "price": 100.0 + rng.integers(-9, 9, changes) * TICK, "size": rng.integers(1, 9, changes) * 100.0,
+    }  # fmt: skip
+    at = sorted(rng.integers(-1, 30, 4).tolist())
+    control = {"chunk": [c % 2**64 for c in at], "kind": [ControlKind.DEPTH_RESET] * 4, "symbol": rng.integers(0, 2, 4)}
+
+    table = Table(DEPTH)
+    running, expected = stage(conf, depth=table), []
+    for chunk in range(-1, 30):
+        for i in np.flatnonzero(columns["chunk"] == chunk):
+            row = table.reserve(1)
+            for name, column in columns.items():
+                table.segment.columns[name][row] = column[i]
+            table.commit(1)
+        lo, hi = np.searchsorted(whole.view("chunk"), [max(chunk, 0), chunk + 1])
+        expected.append(running.step(Batch(whole.segment, int(lo), int(hi))).view("x").copy())
+        for c, symbol in zip(at, control["symbol"]):
+            if c == chunk:
+                running.apply(Control(kind=ControlKind.DEPTH_RESET, symbol=int(symbol)))
+
+    monkeypatch.setattr(features_input, "READ", read)
+    monkeypatch.setattr(features_input, "DEPTH_READ", depth_read)
+    tables = {"ticks": (TICKS, {name: whole.view(name) for name in TICKS.names}), "depth": (DEPTH, columns), "control": (CONTROL, control)}
+    universe, depth, blocks = features_input.of_session(record(tmp_path / "session", **tables)).open()
+    again, got = stage(conf, depth=depth), []
+    assert len(universe) == 2
+    for ticks, events, _ in blocks:
+        got.append(again.step(ticks).view("x").copy())
+        for event in events:
+            again.apply(event)
+    np.testing.assert_array_equal(np.concatenate(got), np.concatenate(expected))
+    assert np.isfinite(np.concatenate(got)).any()
 
 
 JOB = textwrap.dedent("""
