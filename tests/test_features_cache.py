@@ -177,7 +177,7 @@ def test_changes_of_depth_come_between_the_ticks_as_they_did(seed, read, depth_r
     after = np.sort(rng.integers(0, n, changes))  # ticks before each change, one chunk with the tick behind it
     columns = {
         "seq": after, "ts": whole.view("ts")[after], "chunk": whole.view("chunk")[after], "symbol": rng.integers(0, 2, changes),
-        "position": rng.integers(0, 4, changes), "operation": rng.integers(0, 3, changes), "side": rng.integers(0, 2, changes),
+        "position": rng.integers(0, 4, changes), "operation": rng.choice([0, 0, 0, 1, 2], changes), "side": rng.integers(0, 2, changes),
         "price": 100.0 + rng.integers(-9, 9, changes) * TICK, "size": rng.integers(1, 9, changes) * 100.0,
     }  # fmt: skip
     at = sorted(rng.integers(-1, 30, 4).tolist())
