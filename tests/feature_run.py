@@ -1,4 +1,4 @@
-"""Runs one feature family over ticks or bars by calling its kernels one by one: columns in float64, before they are rounded for a model."""
+"""Runs one feature family over ticks, bars or passes by calling its kernels one by one: columns in float64, before they are rounded for a model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 from feature_ticks import START, TICK
 
-from tickarrow.jit import event
+from tickarrow.jit import bars, event
 
+SECOND = 1_000_000_000
 DAY = 86_400_000_000_000
 MIDNIGHT = START // DAY * DAY + 5 * 3_600_000_000_000 - DAY  # of New York, in winter
 
@@ -121,3 +122,57 @@ def run_bars(family, price, flow, begin=None, every_ns=60_000_000_000, base=10_0
         )  # fmt: skip
         result.append(np.where((i >= first)[:, None], out, np.nan))
     return np.array(result)
+
+
+def run_cross(family, ticks, symbols=3, sector=None, index=-1, every_ns=60_000_000_000, trades=0):
+    """Columns of the cross-section after every pass, with bars of time, or of `trades` trades if that is not 0.
+
+    Parameters
+    ----------
+    family : Family
+    ticks : list of `naive_features.Tick`
+    sector : (symbols,) codes; None = all in one
+    index : symbol of the index, -1 = mean
+
+    Returns
+    -------
+    boundaries of the passes, list of ns; (n_passes, symbols, n_columns) float64
+    """
+    sector = np.zeros(symbols, np.int32) if sector is None else np.asarray(sector, np.int32)
+    f, q = np.zeros((family.f_rows, symbols)), np.zeros((family.q_rows, symbols), np.int64)
+    w, e, clock = np.zeros(0, np.int64), np.zeros(1, event.EVENT)[0], np.zeros(1, event.CLOCK)[0]
+    clock.session = -1
+    shared, days = np.zeros(symbols, event.EVENT_STATE), sessions()
+    bar = np.zeros(symbols, bars.BAR_STATE)
+    closed = np.zeros((4, symbols), np.int64), np.zeros((5, symbols)), np.zeros((2, symbols), np.int64)
+    n, base = np.full(symbols, -1, np.int64), np.zeros(symbols, np.int64)
+    price, flow, when = closed
+    out, times, result = np.full((symbols, len(family.pass_columns)), np.nan), [], []
+
+    def bars_closed(lo, hi, at):
+        if family.bars is not None:
+            family.bars(f, q, price, flow, base, np.full(symbols, TICK / bars.UNITS), n, when, clock, lo, hi, at, flow)
+        clock.bars += 1
+
+    for t in ticks:
+        if not trades and bars.bars_due(clock, t.ts):
+            bars.bars_close(bar, 0, symbols, clock.next_bar - every_ns, clock.next_bar, *closed, n, base)
+            bars_closed(0, symbols, clock.bars)
+        bars.bars_next(clock, t.ts, every_ns)
+        event.clock_step(clock, days, t.ts)
+        if t.ts >= clock.next_pass:
+            if clock.next_pass > 0:
+                family.passes(f, q, sector, index, clock, out)
+                times.append(int(clock.next_pass))
+                result.append(out.copy())
+                clock.passes += 1
+            clock.next_pass = (t.ts // SECOND + 1) * SECOND
+        k = t.symbol
+        e.ts, e.symbol, e.kind = t.ts, k, t.kind
+        e.bid, e.bid_size, e.ask, e.ask_size, e.price, e.quantity, e.tick_size = *t[3:9], TICK
+        event.event_step(shared[k], e, clock, np.zeros(0))
+        family.lane_step(f, q, e, w)
+        if bars.bar_step(bar[k], e, bars.TICKS if trades else bars.TIME, False, float(trades)):
+            bars.bar_close(bar[k], k, bar[k].begin, e.ts, *closed, n, base)
+            bars_closed(k, k + 1, n[k])
+    return times, np.array(result).reshape(len(result), symbols, len(family.pass_columns))
