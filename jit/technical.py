@@ -1,13 +1,14 @@
 """Feature family `technical`: momentum. Of the tick clock: decaying returns, and where the price stands in its session (7 columns with
-four windows)."""
+four windows). Of the bar clock: 32 columns, see `technical_bars.py`."""
 
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.bars import MOST, UNITS
+from tickarrow.jit.bars import LEAST, MOST, UNITS
 from tickarrow.jit.event import EVENT
 from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import FORGOTTEN, MAX_TAU
+from tickarrow.jit.technical_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, technical_bars
 
 TAU_S = (1.0, 5.0, 30.0, 300.0)
 RANGE = 15 * 60_000_000_000  # ns from the open, the opening range
@@ -109,7 +110,7 @@ def technical_step(s, e, w):
     Notes
     -----
     Prices are those of the trades. Until a symbol has its first trade, its mids stand in, each change of the mid with the weight of one share,
-    so that a symbol that has no trades (currencies) has all columns; the first trade forgets them. A price that is not positive, or
+    so that a symbol that has no trades (currencies) has all columns; the first trade forgets them. A price below half a unit, or
     beyond 2**52 units, or 2**31 units (2e7 ticks) or more from the first of its session, and a trade of infinite size enter nothing.
 
     The sums of the session are exact: prices in 1/100 tick from the session's first price, sizes in 1e-8 shares (the size of a trade up to
@@ -125,7 +126,7 @@ def technical_step(s, e, w):
         _begin_point(s)
     if e.is_trade:
         x = e.price * (UNITS / e.tick_size)
-        if 0.0 < x < MOST and e.quantity < np.inf:
+        if LEAST < x < MOST and e.quantity < np.inf:
             if not s.traded:
                 s.traded = True
                 s.closed = False
@@ -133,7 +134,7 @@ def technical_step(s, e, w):
             _price_point(s, e, np.int64(np.rint(x)), np.int64(np.rint(min(e.quantity, MOST_SHARES) * SHARE)))
     elif e.is_quote and not s.traded:
         x = e.mid * (UNITS / e.tick_size)
-        if 0.0 < x < MOST:
+        if LEAST < x < MOST:
             weight = np.int64(SHARE) if e.moved or not s.priced else np.int64(0)
             _price_point(s, e, np.int64(np.rint(x)), weight)
 
@@ -195,4 +196,7 @@ def columns(tau_s):
     ]  # fmt: skip
 
 
-FAMILY = Family("technical", 1, columns, TAU_S, state=TECHNICAL_STATE, step=technical_step, emit=technical_emit)
+FAMILY = Family(
+    "technical", 1, columns, TAU_S, state=TECHNICAL_STATE, step=technical_step, emit=technical_emit,
+    f_rows=F_ROWS, q_rows=Q_ROWS, bars=technical_bars, bar_columns=BAR_COLUMNS,
+)  # fmt: skip

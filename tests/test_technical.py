@@ -123,8 +123,9 @@ def test_the_first_trade_forgets_the_mids():
 
 
 @pytest.mark.parametrize("bad", [traded(1, NAN), traded(1, -3.0), traded(1, 0.0), traded(1, 1e300), traded(1, 50.0, math.inf), traded(1, 50.0, 0.0),
-                                 traded(1, 3e7)])  # fmt: skip
+                                 traded(1, 4e-5), traded(1, 214_760.0)])  # fmt: skip
 def test_a_trade_without_a_price_or_size_enters_nothing(bad):
+    # the last two: 0.4 units are no price; 2_147_500_000 units from the first price are beyond 2**31
     ticks = [traded(0, 10.0), traded(2, 10.1), offer(3, 9.99, 10.01)]
     assert vars(named(FAMILY, [ticks[0], bad, *ticks[1:]])) == pytest.approx(vars(named(FAMILY, ticks)), nan_ok=True)
 
