@@ -26,12 +26,12 @@ BAR_COLUMNS = (
     Column(
         "volume_profile_20d", "1", "volume / EW mean over earlier days of the bars that begin in the same minute after the open",
         "Andersen and Bollerslev (1997)", "20 days", NAN,
-        "wickra VolumeByTimeProfile; pandas groupby, ewm", "every trade",
+        "wickra VolumeByTimeProfile; pandas groupby ewm", "every trade",
     ),
     Column(
         "volatility_profile_20d", "1", "sqrt(sum r^2 within the bar) / EW mean over earlier days, as volume_profile_20d",
         "Andersen and Bollerslev (1997)", "20 days", NAN,
-        "wickra VolumeByTimeProfile fed with volatilities; pandas groupby, ewm",
+        "wickra VolumeByTimeProfile; pandas groupby ewm",
     ),
 )  # fmt: skip
 

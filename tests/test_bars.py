@@ -2,16 +2,20 @@
 
 import math
 
+import feature_bars
 import naive_bars
 import numpy as np
 import pytest
 from feature_run import sessions
-from feature_ticks import NAN, START, TICK, streams
+from feature_ticks import NAN, START, TICK, cuts, stage, stream, streams, tick_table
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_features import QUOTE, TRADE, Tick
+from naive_liquidity_bars import liquidity_bars
 
-from tickarrow.jit import bars, event
+from tickarrow.configs.features import BarsConf, FamilyConf, FeaturesConf
+from tickarrow.jit import bars, event, liquidity
+from tickarrow.pipeline import features_registry
 
 pytestmark = pytest.mark.pure
 SECOND = 1_000_000_000
@@ -183,3 +187,30 @@ def test_an_infinite_size_enters_nothing():
 def test_a_time_that_goes_backwards_stays_in_the_open_bar():
     got, _ = Builder(bars.TIME).run([trade(1.1, 100.0, 1.0), trade(0.1, 100.5, 1.0), trade(2.1, 100.0, 1.0)])
     assert [(b.begin - START, b.high) for b in got] == [(SECOND, 1_005_000)]
+
+
+@pytest.mark.parametrize(("rule", "every"), [("time", 0.5), ("ticks", 3.0), ("volume", 900.0), ("dollar", 80_000.0)])
+@pytest.mark.parametrize("price", ["trade", "mid"])
+def test_rows_hold_the_columns_of_the_bars_that_closed_before_them(rule, every, price, monkeypatch):
+    monkeypatch.setitem(features_registry._families, "liquidity", liquidity.FAMILY)
+    columns = [c.name for c in liquidity.BAR_COLUMNS]
+    conf = FeaturesConf([FamilyConf("liquidity", columns=columns)], throttle_ns=0, bars=BarsConf(rule, every, price))
+    ticks = stream(500)
+    running, seq, x = stage(conf), [], []
+    for piece in cuts(tick_table(ticks), 137):
+        out = running.step(piece)
+        seq += out.segment.columns["seq"][out.lo : out.hi].tolist()
+        x += out.segment.columns["x"][out.lo : out.hi].tolist()
+
+    def closed(i):
+        """Bars of the row's symbol that are closed at the row, by definition."""
+        t, of_mid = ticks[i], price == "mid"
+        if rule == "time":
+            return naive_bars.time_bars(ticks[: i + 1], t.symbol, round(every * SECOND), of_mid, TICK)
+        part = {"ticks": "trades", "volume": "volume", "dollar": "notional"}[rule]
+        return naive_bars.filled_bars(ticks[: i + 1], t.symbol, part, every, of_mid, TICK)
+
+    chosen = range(0, len(seq), 11)
+    want = [liquidity_bars([feature_bars.Bar(*b[3:7], b.volume, b.notional) for b in closed(seq[j])]) for j in chosen]
+    np.testing.assert_allclose([x[j] for j in chosen], want, rtol=1e-6, atol=1e-6)
+    assert np.isfinite(want[-1]).all()

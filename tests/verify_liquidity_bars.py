@@ -44,6 +44,6 @@ def corwin_schultz():
 
 
 CHECKS = [
-    Check("amihud_20b", "wickra AmihudIlliquidity", amihud, 1e-9, 1e-12, "notional over the close, times it again; running sum"),
-    Check("corwin_schultz_20b", "numpy", corwin_schultz, 1e-9, 1e-9, "no library has it: whole arrays; A has 6 times the rounding of ln(H/L)"),
+    Check("amihud_20b", "wickra AmihudIlliquidity", amihud, 1e-11, 1e-11, "notional over the close, times it again; running sum"),
+    Check("corwin_schultz_20b", "numpy", corwin_schultz, 1e-12, 1e-12, "no library has it: whole arrays; A has 6 times the rounding of ln(H/L)"),
 ]  # fmt: skip

@@ -63,8 +63,8 @@ MEANS = "sums of few values in another order"
 ONE_DAY = "it weighs all days alike, so the second day only; " + MEANS
 CHECKS = [
     Check("day_of_week", "pandas day_of_week", weekday, 1e-15, 1e-15, "whole numbers"),
-    Check("volume_profile_20d", "pandas groupby, ewm", lambda: grouped(1, "volume"), 1e-12, 1e-12, MEANS),
+    Check("volume_profile_20d", "pandas groupby ewm", lambda: grouped(1, "volume"), 1e-12, 1e-12, MEANS),
     Check("volume_profile_20d", "wickra VolumeByTimeProfile", lambda: profile(1, "volume"), 1e-12, 1e-12, ONE_DAY),
-    Check("volatility_profile_20d", "pandas groupby, ewm", lambda: grouped(2, "volatility"), 1e-12, 1e-12, MEANS),
+    Check("volatility_profile_20d", "pandas groupby ewm", lambda: grouped(2, "volatility"), 1e-12, 1e-12, MEANS),
     Check("volatility_profile_20d", "wickra VolumeByTimeProfile", lambda: profile(2, "volatility"), 1e-12, 1e-12, "volatilities as volumes; " + ONE_DAY),
 ]

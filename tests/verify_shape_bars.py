@@ -83,8 +83,8 @@ def rank_wickra():
 
 LOGS = "logarithms of prices there, of prices over the first one here"
 CHECKS = [
-    Check("variance_ratio_5b", "arch VarianceRatio", lambda: variance_ratio(5), 1e-9, 1e-12, LOGS),
-    Check("variance_ratio_20b", "arch VarianceRatio", lambda: variance_ratio(20), 1e-9, 1e-12, LOGS),
+    Check("variance_ratio_5b", "arch VarianceRatio", lambda: variance_ratio(5), 1e-10, 1e-10, LOGS),
+    Check("variance_ratio_20b", "arch VarianceRatio", lambda: variance_ratio(20), 1e-10, 1e-10, LOGS),
     Check("up_down_volume_20b", "wickra UpDownVolumeRatio", up_down, 1e-14, 1e-14, "whole numbers, sums are exact; wickra divides by 1 if no volume fell"),
     Check("corr_size_volume_60b", "pandas rolling corr", correlation, 1e-9, 1e-10, "pandas updates moments by adding and removing"),
     Check("return_rank_240b", "scipy percentileofscore", rank_scipy, 1e-14, 1e-14, "counts, mean of strict and weak"),

@@ -71,11 +71,11 @@ def volatility_of_volatility():
 
 RUNNING = "running sums of squared logarithms of prices there, anew at each bar here"
 CHECKS = [
-    Check("parkinson_20b", "wickra ParkinsonVolatility", parkinson, 1e-9, 1e-9, RUNNING),
-    Check("garman_klass_20b", "wickra GarmanKlassVolatility", garman_klass, 1e-9, 1e-9, RUNNING),
-    Check("rogers_satchell_20b", "wickra RogersSatchellVolatility", rogers_satchell, 1e-9, 1e-9, RUNNING),
-    Check("yang_zhang_20b", "wickra YangZhangVolatility", yang_zhang, 1e-9, 1e-9, RUNNING),
-    Check("atr_14b", "TA-Lib ATR", atr, 1e-10, 1e-10, "prices in currency there, exact units here: 1e-16 of the price in a range of 1e-4 of it"),
-    Check("natr_14b", "TA-Lib NATR", natr, 1e-10, 1e-10, "as atr_14b"),
-    Check("vol_of_vol_60b", "pandas rolling std", volatility_of_volatility, 1e-9, 1e-9, "pandas updates the variance by adding and removing"),
+    Check("parkinson_20b", "wickra ParkinsonVolatility", parkinson, 1e-11, 1e-11, RUNNING),
+    Check("garman_klass_20b", "wickra GarmanKlassVolatility", garman_klass, 1e-11, 1e-11, RUNNING),
+    Check("rogers_satchell_20b", "wickra RogersSatchellVolatility", rogers_satchell, 1e-11, 1e-11, RUNNING),
+    Check("yang_zhang_20b", "wickra YangZhangVolatility", yang_zhang, 1e-11, 1e-11, RUNNING),
+    Check("atr_14b", "TA-Lib ATR", atr, 1e-11, 1e-11, "prices in currency there, exact units here: 1e-16 of the price in a range of 1e-4 of it"),
+    Check("natr_14b", "TA-Lib NATR", natr, 1e-11, 1e-11, "as atr_14b"),
+    Check("vol_of_vol_60b", "pandas rolling std", volatility_of_volatility, 1e-11, 1e-11, "pandas updates the variance by adding and removing"),
 ]
