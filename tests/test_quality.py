@@ -53,7 +53,8 @@ def test_the_bits_are_those_of_the_schema():
 
 # 10.13 - 10.13 is 0; 10.12 + 0.01 is not 10.13 to the bit, but the same price
 @pytest.mark.parametrize(("bid", "ask", "crossed", "locked"), [
-    (10.12, 10.13, 0, 0), (10.13, 10.13, 0, 1), (10.12 + 0.01, 10.13, 0, 1), (10.14, 10.13, 1, 0), (NAN, 10.13, NAN, NAN), (10.12, NAN, NAN, NAN),
+    (10.12, 10.13, 0, 0), (10.13, 10.13, 0, 1), (10.12 + 0.01, 10.13, 0, 1), (10.13 + 1e-9, 10.13, 0, 1), (10.14, 10.13, 1, 0),
+    (NAN, 10.13, NAN, NAN), (10.12, NAN, NAN, NAN),
 ])  # fmt: skip
 def test_hand_computed_states_of_the_quote(bid, ask, crossed, locked):
     got = named(FAMILY, [q(0, bid, ask)])
