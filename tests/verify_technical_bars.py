@@ -9,7 +9,7 @@ import pandas as pd
 import talib
 import wickra
 from scipy import stats
-from technical_bars_run import BASE, UNIT, market, walk
+from technical_bars_run import BASE, market, walk
 from verify import Check
 
 from tickarrow.jit import technical_bars as kernels
@@ -22,10 +22,10 @@ SQUARES = "TA-Lib's variance is a difference of sums of squares: about 1e-16 (pr
 
 @functools.cache
 def data():
-    """Ours by name, and high, low, close, volume in currency and shares."""
+    """Ours by name, and high, low, close in whole units, volume: equal moves are equal for TA-Lib as well, which is not so in currency."""
     price, flow = market(N, 1, seed=3)
     ours = walk(price, flow)[:, 0]
-    _, high, low, close = ((BASE + price[:, k, 0]) * UNIT for k in range(4))
+    _, high, low, close = ((BASE + price[:, k, 0]).astype(float) for k in range(4))
     return dict(zip(NAMES, ours.T)), high, low, close, flow[:, 0, 0].copy()
 
 
@@ -62,7 +62,7 @@ _SLOPE = "TA-Lib's line is a running total: rounding of the total, 1e-16 of it"
 CHECKS = [
     *(check(f"roc_{w}", "TA-Lib ROC", lambda h, low, c, v, w=w: 100 * talib.ROC(c, w), why=ROUNDING + "; theirs is percent") for w in (1, 5, 10, 20, 60)),
     *(
-        check(name, "TA-Lib MACD", lambda h, low, c, v, k=k: 1e4 * talib.MACD(c, 12, 26, 9)[k] / c, why=ROUNDING + "; theirs is currency")
+        check(name, "TA-Lib MACD", lambda h, low, c, v, k=k: 1e4 * talib.MACD(c, 12, 26, 9)[k] / c, why=ROUNDING + "; theirs is in units of price")
         for k, name in enumerate(("macd", "macd_signal", "macd_hist"))
     ),
     check("rsi_14", "TA-Lib RSI", lambda h, low, c, v: talib.RSI(c, 14)),
@@ -84,9 +84,6 @@ CHECKS = [
     check("r2_20", "scipy linregress", lambda h, low, c, v: _windows(np.log(c), 20, lambda y: stats.linregress(np.arange(20.0), y).rvalue ** 2)),
     *(check(f"price_z_{w}", "scipy zscore", lambda h, low, c, v, w=w: _windows(c, w, lambda y: stats.zscore(y)[-1])) for w in (20, 60, 240)),
     *(check(f"range_pos_{w}", "pandas rolling", lambda h, low, c, v, w=w: _range(h, low, c, w)) for w in (20, 60, 240)),
-    *(
-        check(f"range_pos_{w}", "TA-Lib STOCHF", lambda h, low, c, v, w=w: talib.STOCHF(h, low, c, w, 1, 0)[0] / 100)
-        for w in (20, 60, 240)
-    ),
+    *(check(f"range_pos_{w}", "TA-Lib STOCHF", lambda h, low, c, v, w=w: talib.STOCHF(h, low, c, w, 1, 0)[0] / 100) for w in (20, 60, 240)),
     check("vwap_dist_60", "wickra RollingVWAP", _vwap, why=ROUNDING + "; theirs takes each bar at its typical price, so the bars' notional is that here"),
 ]
