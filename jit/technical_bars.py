@@ -14,8 +14,9 @@ from tickarrow.jit.technical_bars_wilder import direction_lanes, macd_lanes, str
 
 
 def _bars(name, unit, formula, reference, window, bars, missing="", verifier="TA-Lib", feed="any"):
-    """A column that is warm at its lane's bar number `bars`."""
-    return Column(name, unit, formula, reference, f"{window} bars", f"NaN before bar {bars}" + (f", and {missing}" if missing else ""), verifier, feed)
+    """A column that is warm at bar number `bars` of its lane."""
+    warm_up = f"NaN before the {bars}{'th' if bars == 11 else {1: 'st', 2: 'nd'}.get(bars % 10, 'th')} bar" + (f", and {missing}" if missing else "")
+    return Column(name, unit, formula, reference, f"{window} bars", warm_up, verifier, feed)
 
 
 _WILDER, _CHANDE, _ACHELIS, _VWAP = "Wilder (1978)", "Chande and Kroll (1994)", "Achelis (2000)", "Berkowitz, Logue and Noser (1988)"
@@ -40,7 +41,7 @@ BAR_COLUMNS = (
     _bars("mfi_14", "%", "100 S(x v, x > x_1) / S(x v, x != x_1)", "Quong and Soudack (1989)", "14", 15, _EMPTY, "TA-Lib MFI", "trades"),
     _bars("obv_slope_20", "1", "slope of the line through on-balance volume / mean v", "Granville (1963)", "20", 20, _EMPTY, "TA-Lib OBV", "trades"),
     _bars("ad_slope_20", "1", "slope of the line through S(v ((c - l) - (h - c)) / (h - l)), / mean v", _ACHELIS, "20", 20, _EMPTY, "TA-Lib AD", "trades"),
-    _bars("williams_r_14", "%", "-100 (max h - c) / (max h - min l)", "Williams (1979)", "14", 14, "where the range is 0", "TA-Lib WILLR"),
+    _bars("williams_r_14", "%", "-100 (max h - c) / (max h - min l)", "Williams (1973)", "14", 14, "where the range is 0", "TA-Lib WILLR"),
     _bars("aroon_25", "%", "100 (bars since min l - bars since max h) / 25, of 26 bars, the later of equals", "Chande (1995)", "25", 26, "", "TA-Lib AROONOSC"),
     _bars("cmo_14", "%", "100 (G - L) / (G + L), Wilder means as in TA-Lib", _CHANDE, "14", 15, _STILL, "TA-Lib CMO"),
     _bars("slope_20", "bp", "1e4 slope of the least-squares line through ln c, per bar", "", "20", 20, "where a close is <= 0", "TA-Lib LINEARREG_SLOPE"),
@@ -58,7 +59,7 @@ def technical_bars(f, q, price, flow, base, unit, n, when, clock, lo, hi, pos, o
     Parameters
     ----------
     f, q : (F_ROWS, S) float64, (Q_ROWS, S) int64, updated in place
-    price : (4, S) int64, OPEN HIGH LOW CLOSE, units from `base`, within 2**35 of it
+    price : (4, S) int64, OPEN HIGH LOW CLOSE, units from `base`, within 2**35 of it (3e8 ticks)
     flow : (5, S) float64, of which VOLUME, shares, and NOTIONAL, currency, are read
     base : (S,) int64, units
     unit : (S,) float64, currency

@@ -32,7 +32,8 @@ def enter_lanes(f, q, price, base, lo, hi, pos):
 
     A table of extremes has a ring of 2**l rows for each level l = 0 to 7, first row 2**l: the extreme of the last 2**l bars. The row about to be
     overwritten is that of 2**l bars ago, so one comparison makes the next level; a window is two overlapping entries of one level.
-    Entries are keys: price << AGE_BITS | time in TOP, price << AGE_BITS | AGE - time in BOTTOM, so that among equal prices the later wins.
+    Entries are keys: price << AGE_BITS | time in TOP, price << AGE_BITS | AGE - time in BOTTOM, so that among equal prices the later wins
+    (not across the wrap of time, once in 2**28 bars).
     """
     lo = max(lo, 0)
     m, before, now, time = hi - lo, (pos - 1) & 255, pos & 255, pos & AGE
@@ -150,7 +151,8 @@ def oscillator_lanes(f, q, n, lo, hi, pos):
 
     References
     ----------
-    Lane (1984), Lane's stochastics. Williams (1979), How I made one million dollars. Chande (1995), A time price oscillator (Aroon).
+    Lane (1984), Lane's stochastics. Williams (1973), How I made one million dollars last year trading commodities. Chande (1995), A time price
+    oscillator (Aroon).
     """
     lo = max(lo, 0)
     r, r0, time = 16 + (pos & 15), 16 + ((pos - 26) & 15), pos & AGE

@@ -1,6 +1,7 @@
 """Bar clock of family `technical` against its twin, hand-computed bars, other libraries, and any lanes it may be given."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_the_columns_say_when_they_are_warm():
     price, flow = market(245, 1)
     got = walk(price, flow)[:, 0]
     for k, c in enumerate(kernels.BAR_COLUMNS):
-        bar = int(c.warm_up.removeprefix("NaN before bar ").split(",")[0])
+        bar = int(re.match(r"NaN before the (\d+)", c.warm_up)[1])
         assert np.isnan(got[: bar - 1, k]).all(), c.name
         assert not math.isnan(got[bar - 1, k]), c.name
     assert len(set(NAMES)) == 32
