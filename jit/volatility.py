@@ -6,6 +6,7 @@ from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.event import EVENT
 from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import FORGOTTEN, MAX_TAU, ratio_point
+from tickarrow.jit.volatility_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, volatility_bars
 
 TAU_S = (1.0, 5.0, 30.0, 300.0)
 
@@ -150,4 +151,7 @@ def columns(tau_s):
     ]  # fmt: skip
 
 
-FAMILY = Family("volatility", 2, columns, TAU_S, 0, VOLATILITY_STATE, volatility_step, volatility_emit)
+FAMILY = Family(
+    "volatility", 2, columns, TAU_S, 0, VOLATILITY_STATE, volatility_step, volatility_emit,
+    f_rows=F_ROWS, q_rows=Q_ROWS, bars=volatility_bars, bar_columns=BAR_COLUMNS,
+)  # fmt: skip
