@@ -191,6 +191,12 @@ def ufunc(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def address(compiled: Any) -> int:
+    """Address of a warmed kernel's machine code, for `call_at` of memory.py."""
+    (result,) = compiled.overloads.values()
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+
 def pending() -> int:
     """Number of registered kernels that `warm` has not compiled yet."""
     return len(_registry) - _warmed

@@ -9,7 +9,6 @@ from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.liquidity_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, liquidity_bars
 from tickarrow.jit.math import log_point
 from tickarrow.jit.moments import FORGOTTEN, moved_point
-from tickarrow.jit.liquidity_bars import BAR_COLUMNS, F_ROWS, Q_ROWS, liquidity_bars
 
 WINDOWS = 2
 HORIZON = 5_000_000_000  # ns from a trade to the mid of its realised spread

@@ -1,11 +1,12 @@
-"""Arrays by their address. Every array argument of a kernel costs 40 to 100 ns of dispatch from Python, so a call that is made for each
-packet or tick takes the address of a control block of words, and finds its arrays there. Only such drivers use it: the caller keeps
-the memory alive and in place."""
+"""Arrays and kernels by their address. Every array argument of a kernel costs 40 to 100 ns of dispatch from Python, so a call that is
+made for each packet or tick takes the address of a control block of words, and finds its arrays there. A kernel that is called by address
+is not compiled again into its caller. Only drivers use it: who fills the block keeps memory and kernels alive and in place."""
 
 import ctypes
 
 import numpy as np
 from numba import config, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
@@ -44,3 +45,19 @@ else:
     def table_at(typingctx, address, rows, columns, dtype):
         """Array of shape (rows, columns) over memory at an address."""
         return _view(types.int64, (types.int64, types.int64), dtype)
+
+    @intrinsic
+    def call_at(typingctx, address, arguments):
+        """Call the kernel at an address with a tuple of arguments of exactly its declared types; it returns nothing."""
+
+        def codegen(context, builder, signature, args):
+            given = list(signature.args[1])
+            call = context.call_conv
+            kind = call.get_function_type(types.none, given)
+            values = cgutils.unpack_tuple(builder, args[1], len(given))
+            status, _ = call.call_function(builder, builder.inttoptr(args[0], kind.as_pointer()), types.none, given, values)
+            with cgutils.if_unlikely(builder, status.is_error):
+                call.return_status_propagate(builder, status)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, arguments), codegen

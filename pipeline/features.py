@@ -17,7 +17,7 @@ from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Batch, Segment, Table
 from tickarrow.pipeline.calendar import sessions
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, OUT, PASSES, SLOT, TICKS, Part, driver, entries, needs, write
+from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, OUT, PASSES, SLOT, TICKS, Part, driver, entries, needs, write, write_kernels
 from tickarrow.pipeline.features_registry import RULES, Chosen, choose, family, feature_columns, feature_digest, register
 from tickarrow.pipeline.schemas import ControlKind, features_schema
 from tickarrow.pipeline.stage import Snapshot
@@ -81,6 +81,7 @@ class Features:
         for name, value in self._arrays.items():
             if name in self._at:
                 write(self._words, self._at[name], value)
+        write_kernels(self._words, self._parts)
         self._until = NEVER  # the sessions at hand end here, ns
         self._ticks: Segment | None = None  # whose columns are in the control block
         self._rows: Segment | None = None

@@ -2,8 +2,8 @@
 
 A kernel cannot take its step function as an argument without losing its cache, and a call of a kernel from Python costs more than the
 arithmetic of a family. So the loop is written out as a module of its own, in the cache folder: it imports the kernels of the families,
-and numba compiles it once for each set of families. Its arrays hang on one control block (jit/memory.py). With the JIT off the same
-module runs as plain Python."""
+and numba compiles it once for each set of families: what runs at each tick into it, the rest is called by address. Its arrays hang on one
+control block (jit/memory.py). With the JIT off it is plain Python."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba.core.config import DISABLE_JIT
 
-from tickarrow.jit._kernel import DRIVER, JIT_FOLDER, cache_home, user_digest
+from tickarrow.jit._kernel import DRIVER, JIT_FOLDER, address, cache_home, user_digest
 from tickarrow.jit.feature import Family
 
 # What the driver finds in its control block, name and type. That of a clock is there if a family needs it.
@@ -42,6 +43,8 @@ BARS = (
 )  # fmt: skip
 PASSES = (("pass_ns", "i8"), ("sector", "i4[:]"), ("index", "i8"))
 OUT = (("row_seq", "u8[:]"), ("row_ts", "i8[:]"), ("row_symbol", "i4[:]"), ("x", "f4[:,:]"))
+HOOKS = ("step", "emit", "lane_step", "change", "bars", "passes")
+SELDOM = ("change", "bars", "passes")  # called by address: not at each tick, and large
 SLOT = 3  # words of an entry: address (or the value of an integer), rows, columns
 
 DTYPES = {"i8": "np.int64", "i4": "np.int32", "u8": "np.uint64", "u2": "np.uint16", "u1": "np.uint8", "f8": "np.float64", "f4": "np.float32"}
@@ -83,7 +86,19 @@ def entries(parts: Sequence[Part]) -> list[tuple[str, str]]:
             out.append((f"bars{i}", "f8[:,:]"))
         if p.family.passes:
             out.append((f"passes{i}", "f8[:,:]"))
+        out += [(f"{hook}_{i}", "i8") for hook in SELDOM if getattr(p.family, hook)]
     return [*out, *TICKS, *OUT, *(DEPTH if depth else ())]
+
+
+def write_kernels(words: npt.NDArray[np.int64], parts: Sequence[Part]) -> None:
+    """Put the addresses of the kernels that are called by address into a control block; they are warmed."""
+    if DISABLE_JIT:
+        return
+    at = {name: k for k, (name, _) in enumerate(entries(parts))}
+    for i, p in enumerate(parts):
+        for hook in SELDOM:
+            if kernel := getattr(p.family, hook):
+                write(words, at[f"{hook}_{i}"], address(kernel))
 
 
 def write(words: npt.NDArray[np.int64], at: int, value: Any) -> None:
@@ -126,20 +141,24 @@ class _Text:
     def add(self, indent: int, *lines: str) -> None:
         self.lines += ["    " * indent + line for line in lines]
 
+    def call(self, indent: int, kernel: str, arguments: str) -> None:
+        """Call a kernel of `SELDOM`."""
+        self.add(indent, f"{kernel}({arguments})" if DISABLE_JIT else f"call_at({kernel}, ({arguments}))")
+
     def imports(self) -> dict[str, set[str]]:
         """Names by module; kernels and records of the families under names of their own."""
         out = {
             "tickarrow.jit._kernel": {"kernel", "record"},
             "tickarrow.jit.event": {"BOOK_CHANGE", "CLOCK", "EVENT", "EVENT_STATE", "clock_step", "event_step"},
             "tickarrow.jit.trigger": {"DUE_STATE", "due_step"},
-            "tickarrow.jit.memory": {"array_at", "table_at"},
+            "tickarrow.jit.memory": {"array_at", "table_at"} if DISABLE_JIT else {"array_at", "call_at", "table_at"},
             "tickarrow.jit.moments": {"FLOAT32_MAX"},
         }
         if self.bars:
             out["tickarrow.jit.bars"] = {"BAR_STATE", "TIME", "bar_close", "bar_step", "bars_close", "bars_due", "bars_next"}
         for i, p in enumerate(self.parts):
-            for hook in ("step", "emit", "change", "lane_step", "bars", "passes"):
-                if kernel := getattr(p.family, hook):
+            for hook in HOOKS:
+                if (kernel := getattr(p.family, hook)) and (DISABLE_JIT or hook not in SELDOM):
                     module, name = _name(kernel)
                     out.setdefault(module, set()).add(f"{name} as {hook}_{i}")
         return out
@@ -168,7 +187,7 @@ class _Text:
         if self.depth:
             self.add(1, "j = d_lo")
         if self.bars:
-            self.add(1, "lanes = bar.size")
+            self.add(1, "lanes = np.int64(bar.size)")
         self.add(1, "for i in range(lo, hi):")
         self.add(2, "now = ts[i]")
         if self.depth:
@@ -177,16 +196,16 @@ class _Text:
         if self.bars:
             self.add(2, "if rule == TIME:", "    if bars_due(clock, now):")
             self.add(4, "bars_close(bar, 0, lanes, clock.next_bar - every_ns, clock.next_bar, bar_price, bar_flow, when, bar_n, base)")
-            self.bar_kernels(4, "0", "lanes", "clock.bars")
+            self.bar_kernels(4, "np.int64(0)", "lanes", "clock.bars")
             self.add(3, "bars_next(clock, now, every_ns)")
         if self.passes:
             self.add(2, "if now >= clock.next_pass:", "    if clock.next_pass > 0:")
             for i, p in enumerate(self.parts):
                 if p.family.passes:
-                    self.add(4, f"passes_{i}(f{i}, q{i}, sector, index, clock, passes{i})")
+                    self.call(4, f"passes_{i}", f"f{i}, q{i}, sector, index, clock, passes{i}")
             self.add(4, "clock.passes += 1")
             self.add(3, "clock.next_pass = now - now % pass_ns + pass_ns")
-        self.add(2, "clock_step(clock, sessions, now)", "k = symbol[i]", "s = state[k]")
+        self.add(2, "clock_step(clock, sessions, now)", "k = np.int64(symbol[i])", "s = state[k]")
         self.add(2, "e.ts, e.symbol, e.kind, e.feed, e.quality = now, k, kind[i], feed[i], flags[i]")
         self.add(2, "e.bid, e.bid_size, e.ask, e.ask_size = bid[i], bid_size[i], ask[i], ask_size[i]")
         self.add(2, "e.price, e.quantity, e.tick_size = price[i], size[i], tick_size[k]")
@@ -218,14 +237,14 @@ class _Text:
         at = 0
         for i, p in enumerate(self.parts):
             if p.family.change:
-                self.add(indent, f"change_{i}(state[d_symbol[j]].s{i}, change, rate, window[{at}:{at + p.windows}])")
+                self.call(indent, f"change_{i}", f"state[d_symbol[j]].s{i}, change, rate, window[{at}:{at + p.windows}]")
             at += p.windows
         self.add(indent, "j += 1")
 
     def bar_kernels(self, indent: int, lo: str, hi: str, pos: str) -> None:
         for i, p in enumerate(self.parts):
             if p.family.bars:
-                self.add(indent, f"bars_{i}(f{i}, q{i}, bar_price, bar_flow, base, unit, bar_n, when, clock, {lo}, {hi}, {pos}, bars{i})")
+                self.call(indent, f"bars_{i}", f"f{i}, q{i}, bar_price, bar_flow, base, unit, bar_n, when, clock, {lo}, {hi}, {pos}, bars{i}")
         self.add(indent, "clock.bars += 1")
 
     def emit(self) -> None:
@@ -255,7 +274,7 @@ def driver(parts: Sequence[Part]) -> ModuleType:
     text = source(parts)
     h = hashlib.blake2b(text.encode(), digest_size=16)
     for p in parts:
-        for hook in ("step", "lane_step"):
+        for hook in HOOKS:
             if kernel := getattr(p.family, hook):
                 path = Path(sys.modules[_name(kernel)[0]].__file__ or "")
                 h.update(b"" if path.parent == JIT_FOLDER else user_digest(path).encode())
