@@ -36,7 +36,7 @@ EVENT_STATE = record(
         ("tick_sign", "f8"),  # direction of its last change
         ("midnight", "i8"),  # of the session of the last row: row numbers of `sessions` differ between runs
         ("rows", "i8"),  # counted to 1
-        ("mids", "i8"),  # counted to 2
+        ("mids", "i8"),  # of this session, counted to 1: the change of the mid over a night is no return
         ("priced", "?"),
     ]
 )
@@ -63,7 +63,7 @@ EVENT = record(
         ("is_trade", "?"),  # a trade with a positive size; a trade without one means nothing
         ("complete", "?"),  # both sides with their sizes
         ("mid", "f8"),  # of this row, NaN without both sides or where it is not positive
-        ("last_mid", "f8"),  # last known mid before this row, NaN = none yet
+        ("last_mid", "f8"),  # last known mid before this row in this session, NaN = none yet
         ("moved", "?"),  # a quote row whose mid differs from the last known one by more than rounding
         ("r", "f8"),  # bp, 1e4 ln(mid / last_mid) where moved, else 0
         ("sign", "f8"),  # of the trade: +1 bought, -1 sold, 0 not known or no trade
@@ -148,6 +148,8 @@ def event_step(s, e, clock, rate):
     mid = 0.5 * (e.bid + e.ask)
     known = mid > 0.0
     e.mid = mid if known else np.nan
+    if e.new_session:
+        s.mids = 0
     e.last_mid = s.mid if s.mids > 0 else np.nan
     e.moved = False
     e.r = 0.0
@@ -158,7 +160,7 @@ def event_step(s, e, clock, rate):
             e.moved = True
             e.r = 1e4 * log_point(mid / s.mid)
             s.mid = mid
-        s.mids = min(s.mids + 1, 2)
+        s.mids = 1
 
     e.sign = 0.0
     e.signed = 0.0

@@ -44,8 +44,12 @@ def volatility_step(s, e, w):
     Notes
     -----
     The clock is the change of the mid: a quote row without a mid, or with the same one, only lets time pass. So repeated and
-    size-only updates, of which a feed may send any number, change no estimate. r = 1e4 ln(mid / last mid).
+    size-only updates, of which a feed may send any number, change no estimate. r = 1e4 ln(mid / last mid); a session begins anew.
     """
+    if e.new_session:
+        s.quotes = 0
+        s.changes = 0
+        s.r1 = 0.0
     r2 = pair = up = down = coarse = fine = 0.0
     if e.is_quote and e.mid > 0.0:
         s.quotes = min(s.quotes + 1, 2)

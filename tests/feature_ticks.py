@@ -11,7 +11,7 @@ from naive_features import QUOTE, TRADE, Tick
 from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Batch, Table
-from tickarrow.pipeline.features import Features, features_table
+from tickarrow.pipeline.features import Features, family, features_table
 from tickarrow.pipeline.universe import Universe
 
 TICK = 0.01
@@ -88,7 +88,9 @@ def cuts(batch, size):
 
 
 def every_quote(name, ticks, tau_s=(), size=10_000, columns=(), symbols=2):
-    """Columns of one family for every quote that differs from the last one: indices of the ticks, x, the stage."""
+    """Columns of the tick clock of one family for every quote that differs from the last one: indices of the ticks, x, the stage."""
+    f = family(name)
+    columns = columns or [c.name for c in f.columns(tuple(tau_s) or f.tau_s)]
     conf = FeaturesConf([FamilyConf(name, list(tau_s), list(columns))], throttle_ns=0)
     running = stage(conf, symbols)
     rows, x = [], []

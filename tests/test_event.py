@@ -100,3 +100,13 @@ def test_signs_of_trades(prices, signs):
 def test_a_trade_without_a_size_is_none(quantity):
     e = Walk().step(DAYS[1, event.OPEN], TRADE, price=100.01, quantity=quantity)
     assert (e.is_trade, e.sign, e.signed, e.is_quote) == (False, 0.0, 0.0, False)
+
+
+def test_the_change_of_the_mid_over_a_night_is_no_return():
+    walk = Walk()
+    walk.step(DAYS[1, event.OPEN], bid=99.99, ask=100.01)
+    assert walk.step(DAYS[1, event.OPEN] + SECOND, bid=100.99, ask=101.01).moved
+    morning = walk.step(DAYS[2, event.OPEN], bid=149.99, ask=150.01)
+    assert (morning.new_session, morning.moved, morning.r) == (True, False, 0.0)
+    assert math.isnan(morning.last_mid)
+    assert walk.step(DAYS[2, event.OPEN] + SECOND, bid=149.98, ask=150.0).r == pytest.approx(1e4 * math.log(149.99 / 150.0), rel=1e-12)
