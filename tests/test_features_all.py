@@ -59,7 +59,8 @@ def depth_rows(ticks, symbols=2, seed=3):
 
 
 def fill(table, rows):
-    c, at = table.segment.columns, table.reserve(len(rows))
+    at = table.reserve(len(rows))
+    c = table.segment.columns
     for name, values in zip(("seq", "ts", "symbol", "flags", "position", "operation", "side", "price", "size"), zip(*rows)):
         c[name][at : at + len(rows)] = values
     table.commit(len(rows))
@@ -152,7 +153,8 @@ def test_the_order_of_the_symbols_changes_no_bit(ticks, order):
 
 def test_columns_are_missing_and_never_infinite_where_there_is_nothing():
     names = [column.name for c in choose(conf()) for column in c.columns]
-    known = {n for f in BUILT_IN if f.name in ("season", "quality") for n in (c.name for c in f.columns(f.tau_s))}
+    of_time = ("season", "quality", "intensity")  # these know something of a row without a quote: its time, its flags, that it came
+    known = {n for f in BUILT_IN if f.name in of_time for n in (c.name for c in f.columns(f.tau_s))}
     nothing = [Tick(make.START + i * SECOND, 0, QUOTE, *([make.NAN] * 6)) for i in range(3)]
     (row,) = stepped(conf(), nothing, 10)
     x = np.frombuffer(row[3], np.float32)
