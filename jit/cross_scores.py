@@ -85,8 +85,8 @@ def scores(f, q, column):
         rest += d
         squares += d * d
     enough = n >= LEAST and squares > 0
-    mean = float(rest) / float(n)
-    deviation = np.sqrt(float(squares) / float(n) - mean * mean)
+    mean = float(rest) / float(max(n, 1))
+    deviation = np.sqrt(float(squares) / float(max(n, 1)) - mean * mean)
     for i in range(lanes):
         f[COLUMNS + column, i] = (float(q[SCORE, i] - centre) - mean) / deviation if enough and q[SCORE, i] != MISSING else np.nan
 

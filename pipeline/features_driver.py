@@ -86,7 +86,7 @@ def entries(parts: Sequence[Part]) -> list[tuple[str, str]]:
             out.append((f"bars{i}", "f8[:,:]"))
         if p.family.passes:
             out.append((f"passes{i}", "f8[:,:]"))
-        out += [(f"{hook}_{i}", "i8") for hook in SELDOM if getattr(p.family, hook)]
+        out += [(f"{hook}_{i}", "i8") for hook in SELDOM if getattr(p.family, hook) and not DISABLE_JIT]
     return [*out, *TICKS, *OUT, *(DEPTH if depth else ())]
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import inf
 
 from tickarrow.configs.features import BarsConf, FamilyConf, FeaturesConf
-from tickarrow.jit import depth_features, flow, intensity, liquidity, quality, quote, season, shape, technical, volatility
+from tickarrow.jit import cross, depth_features, flow, intensity, liquidity, quality, quote, season, shape, technical, volatility
 from tickarrow.jit.event import MAX_TAU as MAX_WINDOWS
 from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import MAX_TAU
@@ -21,7 +21,7 @@ from tickarrow.pipeline.errors import ConfigError
 RULES = ("time", "ticks", "volume", "dollar")  # in the order of jit/bars.py: TIME, TICKS, SHARES, MONEY
 BUILT_IN = (
     quote.FAMILY, depth_features.FAMILY, flow.FAMILY, intensity.FAMILY, liquidity.FAMILY, volatility.FAMILY, technical.FAMILY, shape.FAMILY,
-    season.FAMILY, quality.FAMILY,
+    season.FAMILY, cross.FAMILY, quality.FAMILY,
 )  # fmt: skip
 _families: dict[str, Family] = {f.name: f for f in BUILT_IN}
 

@@ -257,9 +257,10 @@ DIGEST = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 import feature_ticks as make
-from tickarrow.configs.features import FamilyConf, FeaturesConf
-stage = make.stage(FeaturesConf([FamilyConf(n) for n in ("quote", "flow", "volatility")], 0))
-rows = stage.step(make.tick_table(make.stream(400)))
+from tickarrow.configs.features import BarsConf, FamilyConf, FeaturesConf
+from tickarrow.pipeline.features_registry import BUILT_IN
+stage = make.stage(FeaturesConf([FamilyConf(f.name) for f in BUILT_IN], 0, BarsConf(every=0.5)), symbols=4)
+rows = stage.step(make.tick_table(make.stream(1200, symbols=4)))
 print(hashlib.blake2b(rows.view("x").tobytes()).hexdigest())
 """
 

@@ -1,11 +1,10 @@
 """Properties that every registered family must have, built-in or not: cuts, empty batches, missing values, repeated times, order of the
-symbols, snapshots, and the JIT off. All bit for bit."""
+symbols, snapshots. All bit for bit."""
 
 import io
 
 import feature_ticks as make
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_features import QUOTE, TRADE, Tick
@@ -17,7 +16,6 @@ from tickarrow.pipeline.features_registry import BUILT_IN, all_columns, choose
 from tickarrow.pipeline.schemas import DEPTH
 from tickarrow.pipeline.universe import Universe
 
-pytestmark = pytest.mark.pure
 SECOND = 1_000_000_000
 RULES = {
     "time": BarsConf("time", 2.0), "ticks": BarsConf("ticks", 3.0), "volume": BarsConf("volume", 700.0), "dollar": BarsConf("dollar", 60_000.0),
