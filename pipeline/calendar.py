@@ -81,10 +81,11 @@ def sessions(name: str, first_ns: int, last_ns: int) -> npt.NDArray[np.int64]:
     ------
     ConfigError : there is no such exchange (features.calendar)
     """
+    last_ns = max(first_ns, last_ns)
     if not name:
-        midnight = DAY * np.arange(first_ns // DAY - 1, max(first_ns, last_ns) // DAY + 2, dtype=np.int64)
+        midnight = DAY * np.arange(first_ns // DAY - 1, last_ns // DAY + 2, dtype=np.int64)
         return np.stack([midnight, midnight, midnight + DAY, (midnight // DAY + 3) % 7], axis=1)  # 1970-01-01 was a Thursday
-    first, last = (datetime.fromtimestamp(t // 1_000_000_000, UTC).year for t in (first_ns, max(first_ns, last_ns)))
+    first, last = (datetime.fromtimestamp(t // 1_000_000_000, UTC).year for t in (first_ns, last_ns))
     days = _years(name, first - 1, last + 1)
     begin = days[:, :2].min(1)
     lo, hi = np.searchsorted(begin, [first_ns, last_ns], "right")
