@@ -30,14 +30,14 @@ def lane_step(f, q, e, w):
     w : (0,) int64, not used: everything decays from pass to pass
     """
     i = e.symbol
-    units = e.mid / e.tick_size * GRID
-    known = 0.5 <= units < MOST
-    if known:
+    if e.mid == e.mid:
         q[SEEN, i] = max(q[SEEN, i], e.ts)
     if e.is_quote:
-        if known and (e.moved or q[UNITS, i] == 0):
-            f[SQUARES, i] += e.r * e.r
-            q[UNITS, i] = np.int64(np.rint(units))
+        if e.moved or q[UNITS, i] == 0:
+            units = e.mid / e.tick_size * GRID
+            if 0.5 <= units < MOST:
+                q[UNITS, i] = np.int64(np.rint(units))
+                f[SQUARES, i] += e.r * e.r
         if e.complete:
             if q[QUOTED, i] > 0:
                 d = ofi_point(f[BID, i], f[BID_SIZE, i], f[ASK, i], f[ASK_SIZE, i], e.bid, e.bid_size, e.ask, e.ask_size)

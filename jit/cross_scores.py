@@ -84,11 +84,14 @@ def scores(f, q, column):
         d = q[SCORE, i] - centre if q[SCORE, i] != MISSING else 0
         rest += d
         squares += d * d
-    enough = n >= LEAST and squares > 0
-    mean = float(rest) / float(max(n, 1))
-    deviation = np.sqrt(float(squares) / float(max(n, 1)) - mean * mean)
+    if n < LEAST or squares == 0:
+        for i in range(lanes):
+            f[COLUMNS + column, i] = np.nan
+        return
+    mean = float(rest) / float(n)
+    deviation = np.sqrt(float(squares) / float(n) - mean * mean)
     for i in range(lanes):
-        f[COLUMNS + column, i] = (float(q[SCORE, i] - centre) - mean) / deviation if enough and q[SCORE, i] != MISSING else np.nan
+        f[COLUMNS + column, i] = (float(q[SCORE, i] - centre) - mean) / deviation if q[SCORE, i] != MISSING else np.nan
 
 
 @kernel("out f8[:,:], out i8[:,:]")
@@ -100,15 +103,19 @@ def flow_scores(f, q):
     """
     lanes = q.shape[1]
     for i in range(lanes):
-        q[SCORE, i] = score_point(f[OFI_FAST, i] / f[PUSH_SLOW, i] * OFI_STEPS, q[LIVE, i] > 30 and f[PUSH_SLOW, i] > FORGOTTEN)
+        known = q[LIVE, i] > 30 and f[PUSH_SLOW, i] > FORGOTTEN
+        x = f[OFI_FAST, i] / f[PUSH_SLOW, i] if known else 0.0
+        q[SCORE, i] = score_point(x * OFI_STEPS, known)
     scores(f, q, Z_OFI)
     for i in range(lanes):
-        ratio = f[VOLUME_FAST, i] * f[TIME_SLOW, i] / (f[VOLUME_SLOW, i] * f[TIME_FAST, i])
-        q[SCORE, i] = score_point(ratio * VOLUME_STEPS, q[LIVE, i] > 30 and f[VOLUME_SLOW, i] > FORGOTTEN)
+        known = q[LIVE, i] > 30 and f[VOLUME_SLOW, i] > FORGOTTEN
+        x = f[VOLUME_FAST, i] * f[TIME_SLOW, i] / (f[VOLUME_SLOW, i] * f[TIME_FAST, i]) if known else 0.0
+        q[SCORE, i] = score_point(x * VOLUME_STEPS, known)
     scores(f, q, Z_VOLUME)
     for i in range(lanes):
         known = q[LIVE, i] > 30 and f[SQUARES_SLOW, i] > FORGOTTEN
-        q[SCORE, i] = score_point(0.5 * VOLATILITY_STEPS * log_point(f[SQUARES_SLOW, i] / f[TIME_SLOW, i]), known)
+        x = f[SQUARES_SLOW, i] / f[TIME_SLOW, i] if known else 1.0
+        q[SCORE, i] = score_point(0.5 * VOLATILITY_STEPS * log_point(x), known)
     scores(f, q, Z_VOLATILITY)
 
 
@@ -136,12 +143,12 @@ def betas(f, q):
     nan = np.nan
     lanes = q.shape[1]
     for i in range(lanes):
-        n = f[W, i] * f[W, i] / f[W2, i]
+        n = f[W, i] * f[W, i] / f[W2, i] if f[W2, i] > 0.0 else 0.0
         known = q[LIVE, i] > 0 and n >= SAMPLES and f[XX, i] > VARIES
         f[COLUMNS + BETA, i] = shrunk_point(f[XX, i], f[XY, i], f[YY, i], n) if known else nan
     for i in range(lanes):
         known = f[COLUMNS + BETA, i] == f[COLUMNS + BETA, i]
-        rest = f[YY, i] - f[XY, i] * f[XY, i] / f[XX, i]
+        rest = f[YY, i] - f[XY, i] * f[XY, i] / f[XX, i] if known else 0.0
         f[COLUMNS + IDIO, i] = (np.sqrt(rest / f[SPAN, i]) if rest > EXPLAINED * f[YY, i] else 0.0) if known else nan
     for i in range(lanes):
         known = f[COLUMNS + BETA, i] == f[COLUMNS + BETA, i] and f[YY, i] > VARIES

@@ -57,7 +57,7 @@ def test_long_markets_with_silent_symbols_and_silences_equal_their_definition(pl
 
 
 @given(st.permutations(range(5)), st.sampled_from([-1, 2]))
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_the_order_of_the_symbols_changes_no_bit(order, index):
     ticks, sector = market([(330, {1}, 3), (60, set(), 0)], 5, 4), np.array([0, 1, 1, 0, 1])
     _, got = run_cross(FAMILY, ticks, 5, sector, index, every_ns=10 * SECOND)
