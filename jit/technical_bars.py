@@ -7,7 +7,7 @@ from tickarrow.jit.event import CLOCK
 from tickarrow.jit.feature import Column
 from tickarrow.jit.technical_bars_price import cci_lanes, enter_lanes, oscillator_lanes, place_lanes, regression_lanes, roc_lanes, z_lanes
 from tickarrow.jit.technical_bars_rows import (
-    COLUMNS, F_ROWS, PRICE_Z_20, PRICE_Z_60, PRICE_Z_240, Q_ROWS, RANGE_20, RANGE_60, RANGE_240, RAW_K, VALUES,
+    COLUMNS, F_ROWS, PRICE_Z_240, Q_ROWS, RANGE_20, RAW_K, VALUES,
 )  # fmt: skip
 from tickarrow.jit.technical_bars_volume import lines_lanes, money_flow_lanes, vwap_lanes
 from tickarrow.jit.technical_bars_wilder import direction_lanes, macd_lanes, strength_lanes
@@ -78,13 +78,10 @@ def technical_bars(f, q, price, flow, base, unit, n, when, clock, lo, hi, pos, o
     macd_lanes(f, n, lo, hi, pos)
     strength_lanes(f, n, lo, hi, pos)
     direction_lanes(f, n, lo, hi, pos)
-    z_lanes(f, q, n, lo, hi, pos, 240, PRICE_Z_240)
-    z_lanes(f, q, n, lo, hi, pos, 60, PRICE_Z_60)
-    z_lanes(f, q, n, lo, hi, pos, 20, PRICE_Z_20)  # last: Bollinger bands are of 20 bars
-    place_lanes(f, q, price, n, lo, hi, pos, 14, 3, RAW_K + (pos & 3))
-    place_lanes(f, q, price, n, lo, hi, pos, 20, 4, VALUES + RANGE_20)
-    place_lanes(f, q, price, n, lo, hi, pos, 60, 5, VALUES + RANGE_60)
-    place_lanes(f, q, price, n, lo, hi, pos, 240, 7, VALUES + RANGE_240)
+    for k in range(3):  # 20 bars last: Bollinger bands are of the last call
+        z_lanes(f, q, n, lo, hi, pos, (240, 60, 20)[k], PRICE_Z_240 - k)
+    for k in range(4):
+        place_lanes(f, q, price, n, lo, hi, pos, (14, 20, 60, 240)[k], (3, 4, 5, 7)[k], RAW_K + (pos & 3) if k == 0 else VALUES + RANGE_20 + k - 1)
     oscillator_lanes(f, q, n, lo, hi, pos)
     cci_lanes(f, n, lo, hi, pos)
     regression_lanes(f, n, lo, hi, pos)

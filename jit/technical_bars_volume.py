@@ -7,7 +7,7 @@ import numpy as np
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.bars import NOTIONAL, VOLUME
 from tickarrow.jit.technical_bars_rows import (
-    A, ACCUMULATION, AD_SLOPE, BALANCE, CLOSES, DOWN_1, HIGHS, LOWS, MFI, NOTIONAL_1, OBV_SLOPE, TYPICAL, UP_1, VALUES, VOLUME_1, VWAP,
+    A, ACCUMULATION, BALANCE, CLOSES, DOWN_1, HIGHS, LOWS, MFI, NOTIONAL_1, OBV_SLOPE, TYPICAL, UP_1, VALUES, VOLUME_1, VWAP,
 )  # fmt: skip
 
 
@@ -36,8 +36,8 @@ def vwap_lanes(f, flow, unit, n, lo, hi, pos):
     ----------
     Berkowitz, Logue and Noser (1988), The total cost of transactions on the NYSE.
     """
-    sums_lanes(f, flow, lo, hi, pos, VOLUME, VOLUME_1)
-    sums_lanes(f, flow, lo, hi, pos, NOTIONAL, NOTIONAL_1)
+    for k in range(2):
+        sums_lanes(f, flow, lo, hi, pos, (VOLUME, NOTIONAL)[k], (VOLUME_1, NOTIONAL_1)[k])
     lo = max(lo, 0)
     v, w, r0, r1, r2 = VOLUME_1 + 38, NOTIONAL_1 + 38, pos & 63, (pos - 20) & 63, (pos - 40) & 63
     for i in range(hi - lo):
@@ -121,5 +121,5 @@ def lines_lanes(f, n, lo, hi, pos):
         f[BALANCE + (pos & 31), lo + i] = -volume if c < c1 else up
         x = ((c - low) - (h - c)) * volume / (h - low)
         f[ACCUMULATION + (pos & 31), lo + i] = x if h > low else 0.0
-    line_slope_lanes(f, n, lo, hi, pos, BALANCE, OBV_SLOPE)
-    line_slope_lanes(f, n, lo, hi, pos, ACCUMULATION, AD_SLOPE)
+    for k in range(2):
+        line_slope_lanes(f, n, lo, hi, pos, (BALANCE, ACCUMULATION)[k], OBV_SLOPE + k)
