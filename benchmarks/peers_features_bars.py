@@ -1,7 +1,7 @@
 """Columns of the bar clock beside indicator libraries: nanoseconds of CPU for one bar of one symbol of 100.
 
 `bars32,batch`: 5,000 bars of each symbol; TA-Lib computes what the 32 columns are made of, one call a function and symbol; ours is one
-call that walks the bars, all symbols at once. `bar30,batch`: the same with the 30 outputs of docs' work BAR30 instead.
+call that walks the bars, all symbols at once. `bar30,batch`: the same with 30 outputs that libraries are usually measured by.
 `bar30,live`: the next bar of every symbol. Peers get it symbol by symbol, each indicator of our columns that they have; TA-Lib's stream
 functions see the last 300 bars. Ours computes all 32 columns: drained, one Python call for a bar of all symbols; or one call a symbol (`,call`).
 Rounds are interleaved and pinned to one core, figures are medians. Values are compared in the same run. Not an asv module: peers are
@@ -79,7 +79,8 @@ class Ours:
 
 
 def _bars32(t: Any, o: Any, h: Any, low: Any, c: Any, v: Any, money: Any) -> list[Any]:
-    """What the 32 columns are made of, of `talib` or `talib.stream`; the arithmetic between them is left out."""
+    """What the 32 columns are made of, of `talib` or `talib.stream`, without the arithmetic between them; other series stand in where a function
+    would need the result of another: volume for its running totals, open and close for time and log close."""
     return [
         t.ROC(c, 1), t.ROC(c, 5), t.ROC(c, 10), t.ROC(c, 20), t.ROC(c, 60), t.MACD(c, 12, 26, 9), t.RSI(c, 14), t.BBANDS(c, 20, 2, 2),
         t.ADX(h, low, c, 14), t.PLUS_DI(h, low, c, 14), t.MINUS_DI(h, low, c, 14), t.STOCH(h, low, c, 14, 3, 0, 3, 0), t.CCI(h, low, c, 20),
