@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import mmap
 import os
 import re
 import shutil
+import signal
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +39,7 @@ CODE_VARIABLES = (
     "NUMBA_SLP_VECTORIZE", "NUMBA_DEBUGINFO", "NUMBA_DISABLE_INTEL_SVML",
 )  # fmt: skip
 KEPT_CACHES = 6  # of a module: older cache folders are removed when a new one is made
+SLOW_S = 1.0  # after so long it is compiling and not loading
 DRIVER = "tickarrow_driver_"  # begin of the name of a generated module, see pipeline/features_driver.py
 IMPORT = re.compile(r"^\s*from tickarrow\.jit(?:\.(\w+))? import (\([^)]*\)|.*)", re.MULTILINE)
 
@@ -202,8 +207,37 @@ def pending() -> int:
     return len(_registry) - _warmed
 
 
+def _compile(compiled: Any, arguments: tuple[Any, ...]) -> None:
+    if hasattr(compiled, "ufunc"):
+        compiled.add(arguments)
+    else:
+        compiled.compile(arguments)
+
+
+def _compile_from_the_end(todo: Sequence[tuple[str, Any, tuple[Any, ...]]], done: mmap.mmap) -> int:
+    """Start a process that compiles into the cache, last kernel first, until it meets this one, whose progress is the first byte pair of `done`.
+
+    Returns
+    -------
+    int, its process id. numba compiles in one thread; what this process comes to later is then loaded.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads that draw progress are not needed there
+        child = os.fork()
+    if child == 0:
+        try:
+            for i in range(len(todo) - 1, -1, -1):
+                if i <= int.from_bytes(done[:2], "little"):
+                    break
+                _compile(*todo[i][1:])
+        finally:
+            os._exit(0)
+    return child
+
+
 def warm(progress: Callable[[str, int, int], None] | None = None) -> int:
-    """Compile or load every registered kernel, callees first, then forbid further compilation.
+    """Compile or load every registered kernel, callees first, then forbid further compilation. Where there is much to compile and a second
+    core, another process begins at the end.
 
     Parameters
     ----------
@@ -215,13 +249,17 @@ def warm(progress: Callable[[str, int, int], None] | None = None) -> int:
     """
     global _warmed
     todo = _registry[_warmed:]
+    done, child, started = mmap.mmap(-1, 2), 0, time.monotonic()
     for i, (name, compiled, arguments) in enumerate(todo):
         if progress is not None:
             progress(name, i, len(todo))
-        if hasattr(compiled, "ufunc"):
-            compiled.add(arguments)
-        else:
-            compiled.compile(arguments)
+        done[:2] = i.to_bytes(2, "little")
+        if not child and time.monotonic() - started > SLOW_S and len(todo) - i > 2 and len(os.sched_getaffinity(0)) > 1:
+            child = _compile_from_the_end(todo, done)
+        _compile(compiled, arguments)
+    if child:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     for _, compiled, _ in todo:
         compiled.disable_compile()
     _warmed = len(_registry)
