@@ -131,7 +131,7 @@ def passes(f, q, sector, index, clock, out):
 
 def _columns():
     """Metadata of the columns, in the order of the rows of the state."""
-    live = "less than 3 such symbols; symbol not live"
+    live = "fewer than 3 such symbols; symbol not live"
     index = "without an index (a mean of 3 symbols or more)"
     sample = "index or symbol known for fewer than 20 effective samples"
     vasicek = "Vasicek (1973)"
