@@ -1,9 +1,9 @@
 """Columns of the bar clock beside indicator libraries: nanoseconds of CPU for one bar of one symbol of 100.
 
-`bars32,batch`: 5,000 bars of each symbol; TA-Lib computes what the 32 columns are made of, one call a function and symbol; ours is one
-call that walks the bars, all symbols at once. `bar30,batch`: the same with 30 outputs that libraries are usually measured by.
-`bar30,live`: the next bar of every symbol. Peers get it symbol by symbol, each indicator of our columns that they have; TA-Lib's stream
-functions see the last 300 bars. Ours computes all 32 columns: drained, one Python call for a bar of all symbols; or one call a symbol (`,call`).
+Works: `bars32`, the indicators of our 32 columns that a peer has; `bar30`, 30 outputs that libraries are usually measured by, with windows up to
+50 bars. Ours computes its 32 columns in both. `batch`: 5,000 bars of each symbol; TA-Lib makes one call a function and symbol, ours is one call
+that walks the bars, all symbols at once. `live`: the next bar of every symbol; peers get it symbol by symbol, TA-Lib's stream functions see
+the last 300 bars; ours is one Python call for a bar of all symbols, or one a symbol (`,call`).
 Rounds are interleaved and pinned to one core, figures are medians. Values are compared in the same run. Not an asv module: peers are
 imported in functions."""
 
@@ -99,18 +99,18 @@ def _bar30(t: Any, o: Any, h: Any, low: Any, c: Any, v: Any, money: Any) -> list
     ]  # fmt: skip
 
 
-def _wickra() -> tuple[list[Any], list[Any]]:
+def _wickra(work: str) -> tuple[list[Any], list[Any]]:
     """Indicators of a close, and of a bar (open, high, low, close, volume, time)."""
     import wickra as w
 
-    of_close = [
-        w.RSI(14), *(w.ROC(n) for n in (1, 5, 10, 20, 60)), w.MACD(12, 26, 9), w.BollingerBands(20, 2.0), w.CMO(14),
-        *(w.LinRegSlope(20) for _ in range(3)), w.RSquared(20), *(w.ZScore(n) for n in (20, 60, 240)),
-    ]  # fmt: skip
-    of_bar = [
-        w.CCI(20), w.MFI(14), w.ADX(14), w.Stochastic(14, 3), w.OBV(), w.ADL(), w.WilliamsR(14), w.AroonOscillator(25),
-        *(w.Donchian(n) for n in (20, 60, 240)), w.RollingVWAP(60),
-    ]  # fmt: skip
+    of_close = [w.RSI(14), w.MACD(12, 26, 9), w.BollingerBands(20, 2.0), w.CMO(14), w.LinRegSlope(20)]
+    of_bar = [w.CCI(20), w.ADX(14), w.MFI(14), w.Stochastic(14, 3), w.OBV(), w.ADL(), w.WilliamsR(14), w.AroonOscillator(25)]
+    if work == "bars32":
+        of_close += [*(w.ROC(n) for n in (1, 5, 10, 20, 60)), w.LinRegSlope(20), w.LinRegSlope(20), w.RSquared(20), *(w.ZScore(n) for n in (20, 60, 240))]
+        of_bar += [*(w.Donchian(n) for n in (20, 60, 240)), w.RollingVWAP(60)]
+    else:
+        of_close += [w.SMA(20), w.SMA(50), w.EMA(12), w.EMA(26), w.StdDev(20), w.ROC(10), w.WMA(20), w.ROLLINGMINMAX(20)]
+        of_bar += [w.ATR(14), w.NATR(14)]
     return [x.update for x in of_close], [x.update for x in of_bar]
 
 
@@ -119,18 +119,23 @@ def _feed_wickra(peer: Any, bar: Any) -> list[Any]:
     return [u(c) for u in peer[0]] + [u(bar) for u in peer[1]]
 
 
-def _ferro() -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
+def _ferro(work: str) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
     """Indicators of close; high, low, close; high, low; high, low, close, volume; close, volume."""
     from ferro_ta import streaming as s
 
-    of_close = [
-        s.StreamingRSI(14), *(s.StreamingRoc(n) for n in (1, 5, 10, 20, 60)), s.StreamingMACD(12, 26, 9), s.StreamingBBands(20, 2.0, 2.0),
-        s.StreamingCmo(14), *(s.StreamingLinearregSlope(20) for _ in range(3)), *(s.StreamingZscoreSeries(n) for n in (20, 60, 240)),
-    ]  # fmt: skip
+    of_close = [s.StreamingRSI(14), s.StreamingMACD(12, 26, 9), s.StreamingBBands(20, 2.0, 2.0), s.StreamingCmo(14), s.StreamingLinearregSlope(20)]
     bars = [s.StreamingCci(20), s.StreamingDmi(14), s.StreamingStoch(14, 3, 3), s.StreamingWillr(14)]
-    ranges = [s.StreamingAroonosc(25), *(s.StreamingDonchian(n) for n in (20, 60, 240))]
-    groups = (of_close, bars, ranges, [s.StreamingMfi(14), s.StreamingAd()], [s.StreamingObv(), s.StreamingVwma(60)])
-    return tuple([x.update for x in g] for g in groups)  # type: ignore[return-value]
+    ranges, flows, volumes = [s.StreamingAroonosc(25)], [s.StreamingMfi(14), s.StreamingAd()], [s.StreamingObv()]
+    if work == "bars32":
+        of_close += [*(s.StreamingRoc(n) for n in (1, 5, 10, 20, 60)), *(s.StreamingZscoreSeries(n) for n in (20, 60, 240))]
+        of_close += [s.StreamingLinearregSlope(20), s.StreamingLinearregSlope(20)]
+        ranges += [s.StreamingDonchian(n) for n in (20, 60, 240)]
+        volumes += [s.StreamingVwma(60)]
+    else:
+        of_close += [s.StreamingSMA(20), s.StreamingSMA(50), s.StreamingEMA(12), s.StreamingEMA(26), s.StreamingStddev(20), s.StreamingRoc(10)]
+        of_close += [s.StreamingWma(20), s.StreamingRollingMax(20), s.StreamingRollingMin(20)]
+        bars += [s.StreamingATR(14), s.StreamingNatr(14)]
+    return tuple([x.update for x in g] for g in (of_close, bars, ranges, flows, volumes))  # type: ignore[return-value]
 
 
 def _feed_ferro(peer: Any, bar: Any) -> list[Any]:
@@ -140,14 +145,18 @@ def _feed_ferro(peer: Any, bar: Any) -> list[Any]:
     return said + [u(h, low, c, v) for u in flows] + [u(c, v) for u in volumes]
 
 
-def _talipp() -> tuple[list[Any], list[Any]]:
+def _talipp(work: str) -> tuple[list[Any], list[Any]]:
+    """Indicators of a close, and of a bar."""
     from talipp import indicators as t
 
-    closes = [t.RSI(14), *(t.ROC(n) for n in (1, 5, 10, 20, 60)), t.MACD(12, 26, 9), t.BB(20, 2), *(t.SMA(n) for n in (60, 240)), t.StdDev(60), t.StdDev(240)]
-    bars = [
-        t.CCI(20), t.ADX(14, 14), t.Stoch(14, 3), t.OBV(), t.Williams(14), t.AccuDist(), t.Aroon(25), *(t.DonchianChannels(n) for n in (20, 60, 240)),
-        t.VWMA(60),
-    ]  # fmt: skip
+    closes = [t.RSI(14), t.MACD(12, 26, 9), t.BB(20, 2)]
+    bars = [t.CCI(20), t.ADX(14, 14), t.Stoch(14, 3), t.OBV(), t.Williams(14), t.AccuDist(), t.Aroon(25)]
+    if work == "bars32":
+        closes += [*(t.ROC(n) for n in (1, 5, 10, 20, 60)), t.SMA(60), t.SMA(240), t.StdDev(60), t.StdDev(240)]
+        bars += [*(t.DonchianChannels(n) for n in (20, 60, 240)), t.VWMA(60)]
+    else:
+        closes += [t.SMA(20), t.SMA(50), t.EMA(12), t.EMA(26), t.StdDev(20), t.ROC(10), t.WMA(20)]
+        bars += [t.ATR(14), t.NATR(14)]
     return [x.add for x in closes], [x.add for x in bars]
 
 
@@ -235,44 +244,47 @@ def _live(rounds: int, bars: int, symbols: int) -> Iterator[str]:
     market = Market(TAIL + rounds * bars, symbols)
     rows, objects = _rows(market), _rows(market, OHLCV)
     peers = {"wickra": (_wickra, _feed_wickra), "ferro-ta": (_ferro, _feed_ferro), "talipp": (_talipp, _feed_talipp)}
-    sets: dict[str, list[Any]] = {name: [make() for _ in range(symbols)] for name, (make, _) in peers.items()}
+    works = {"bars32": _bars32, "bar30": _bar30}
+    sets: dict[tuple[str, str], list[Any]] = {(name, work): [peers[name][0](work) for _ in range(symbols)] for name in peers for work in works}
     drained, single = Ours(market), Ours(market)
     for ours in (drained, single):
         ours.live(0, TAIL)
-    for name, (_, feed) in peers.items():
-        for s in range(symbols):
-            for bar in (objects if name == "talipp" else rows)[s][:TAIL]:
-                feed(sets[name][s], bar)
-    times: dict[str, list[float]] = {name: [] for name in (*peers, "TA-Lib stream", "drained", "call")}
 
-    def fed(name: str, lo: int, hi: int) -> None:
+    def fed(name: str, work: str, lo: int, hi: int) -> None:
         feed, data = peers[name][1], objects if name == "talipp" else rows
         for i in range(lo, hi):
-            for own, bar in zip(sets[name], data):
+            for own, bar in zip(sets[name, work], data):
                 feed(own, bar[i])
 
-    def streamed(tails: Any) -> None:
+    def streamed(work: str, tails: Any) -> None:
+        functions = works[work]
         for tail in tails:
-            _bars32(talib.stream, *tail)
+            functions(talib.stream, *tail)
 
+    for name, work in sets:
+        fed(name, work, 0, TAIL)
+    times: dict[tuple[str, str], list[float]] = {(name, work): [] for name in (*peers, "TA-Lib-stream") for work in works}
+    times |= {("drained", ""): [], ("call", ""): []}
     with common.pinned():
         for r in range(rounds):
-            lo = TAIL + r * bars
-            for name in ("wickra", "ferro-ta"):
-                times[name].append(_timed(lambda n=name, lo=lo: fed(n, lo, lo + bars), bars * symbols))  # type: ignore[misc]
-            lo_slow = TAIL + r * slow
-            times["talipp"].append(_timed(lambda lo=lo_slow: fed("talipp", lo, lo + slow), slow * symbols))  # type: ignore[misc]
+            lo, lo_slow = TAIL + r * bars, TAIL + r * slow
             tails = [tuple(x[i + 1 - TAIL : i + 1] for x in s) for i in range(lo, lo + slow) for s in market.series]
-            times["TA-Lib stream"].append(_timed(lambda t=tails: streamed(t), len(tails)))  # type: ignore[misc]
-            times["drained"].append(_timed(lambda lo=lo: drained.live(lo, lo + bars), bars * symbols))  # type: ignore[misc]
-            times["call"].append(_timed(lambda lo=lo: single.live(lo, lo + bars, single=True), bars * symbols))  # type: ignore[misc]
+            for work in works:
+                for name in ("wickra", "ferro-ta"):
+                    times[name, work].append(_timed(lambda n=name, w=work, lo=lo: fed(n, w, lo, lo + bars), bars * symbols))  # type: ignore[misc]
+                times["talipp", work].append(_timed(lambda w=work, lo=lo_slow: fed("talipp", w, lo, lo + slow), slow * symbols))  # type: ignore[misc]
+                times["TA-Lib-stream", work].append(_timed(lambda w=work, t=tails: streamed(w, t), len(tails)))  # type: ignore[misc]
+            times["drained", ""].append(_timed(lambda lo=lo: drained.live(lo, lo + bars), bars * symbols))  # type: ignore[misc]
+            times["call", ""].append(_timed(lambda lo=lo: single.live(lo, lo + bars, single=True), bars * symbols))  # type: ignore[misc]
     if drained.out.tobytes() != single.out.tobytes():
         raise RuntimeError("features: one call a symbol and one call for all symbols differ")
     _check_live(rows, drained)
     median = {k: statistics.median(v) for k, v in times.items()}
-    for name in (*peers, "TA-Lib stream"):
-        for work, own in (("bar30,live", "drained"), ("bar30,live,call", "call")):
-            yield f"features {name.replace(' ', '-')} {work} {median[name]:.0f}ns {median[own]:.0f}ns {median[name] / median[own]:.1f}"
+    for work in works:
+        for name in (*peers, "TA-Lib-stream"):
+            theirs = median[name, work]
+            for suffix, own in (("", "drained"), (",call", "call")):
+                yield f"features {name} {work},live{suffix} {theirs:.0f}ns {median[own, '']:.0f}ns {theirs / median[own, '']:.1f}"
 
 
 def _check_live(rows: list[list[Any]], ours: Ours) -> None:
@@ -280,16 +292,15 @@ def _check_live(rows: list[list[Any]], ours: Ours) -> None:
     from talipp import indicators
 
     columns = dict(zip(NAMES, ours.out[0].tolist()))
-    for name, make, feed, at in (("wickra", _wickra, _feed_wickra, 16), ("ferro-ta", _ferro, _feed_ferro, 15)):
-        own: Any = make()
+    for name, make, feed, of_close in (("wickra", _wickra, _feed_wickra, 16), ("ferro-ta", _ferro, _feed_ferro, 15)):
+        own: Any = make("bars32")
         for bar in rows[0]:
             said = feed(own, bar)
         _same(name, "rsi_14", said[0], columns["rsi_14"])
-        _same(name, "roc_20", 100 * said[4], columns["roc_20"])
-        _same(name, "macd", 1e4 * said[6][0] / rows[0][-1][3], columns["macd"])
-        _same(name, "cci_20", said[at], columns["cci_20"])
-        adx = said[at + (2 if name == "wickra" else 1)]
-        _same(name, "adx_14", sorted(adx), sorted(columns[n] for n in ("adx_14", "di_plus_14", "di_minus_14")))
+        _same(name, "macd", 1e4 * said[1][0] / rows[0][-1][3], columns["macd"])
+        _same(name, "roc_20", 100 * said[8], columns["roc_20"])
+        _same(name, "cci_20", said[of_close], columns["cci_20"])
+        _same(name, "adx_14", sorted(said[of_close + 1]), sorted(columns[n] for n in ("adx_14", "di_plus_14", "di_minus_14")))
     rsi = indicators.RSI(14, input_values=[b[3] for b in rows[0]])
     _same("talipp", "rsi_14", rsi[-1], columns["rsi_14"])
 

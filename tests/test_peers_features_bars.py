@@ -17,7 +17,8 @@ def peers(monkeypatch):
 
 def test_every_peer_has_its_lines(peers):
     lines = [line.split() for line in peers.run(rounds=1, bars=300, live=2, symbols=3)]
-    live = [("features", peer, work) for peer in ("wickra", "ferro-ta", "talipp", "TA-Lib-stream") for work in ("bar30,live", "bar30,live,call")]
+    peer_names = ("wickra", "ferro-ta", "talipp", "TA-Lib-stream")
+    live = [("features", peer, work + how) for work in ("bars32", "bar30") for peer in peer_names for how in (",live", ",live,call")]
     assert [tuple(line[:3]) for line in lines] == [("features", "TA-Lib", "bars32,batch"), ("features", "TA-Lib", "bar30,batch"), *live]
     assert all(float(line[5]) > 0 and line[3].endswith("ns") and line[4].endswith("ns") for line in lines)
 

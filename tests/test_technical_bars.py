@@ -65,6 +65,17 @@ def test_a_lane_that_begins_anew_forgets_the_bars_before():
         assert fresh[:, 0].tobytes() == got[start : start + 70, 0].tobytes()
 
 
+def test_after_thousands_of_bars_nothing_has_drifted():
+    """A window has the same bits as in a lane that began 240 bars before; a recursive mean has forgotten where it began."""
+    price, flow = market(2500, 1)
+    flow[:, :2] *= 1.1  # no whole numbers
+    old, fresh = walk(price, flow)[-60:, 0], walk(price[-300:], flow[-300:], pos=77)[-60:, 0]
+    recursive = [NAMES.index(n) for n in ("macd", "macd_signal", "macd_hist", "rsi_14", "cmo_14", "adx_14", "di_plus_14", "di_minus_14")]
+    np.testing.assert_allclose(old[:, recursive], fresh[:, recursive], rtol=1e-5, atol=1e-5)
+    windows = np.delete(np.arange(32), recursive)
+    np.testing.assert_array_equal(old[:, windows], fresh[:, windows])
+
+
 def straight(n):
     """The close rises by a tick a bar, 3 ticks below the high and 1 above the low; 100 shares a bar at the close."""
     out = []
