@@ -11,6 +11,8 @@ def register() -> None:
         costs,
         ensemble,
         features,
+        features_check,
+        features_show,
         fetch,
         fills,
         gateway,
@@ -36,6 +38,8 @@ def register() -> None:
         "market": market.MarketReportConf, "import": source.ImportConf, "record": pipeline.RecordCommandConf,
         "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf, "session_export": pipeline.SessionExportConf,
         "features_cache": pipeline.FeaturesCacheConf,
+        "features_check": features_check.FeaturesCheckConf, "features_list": features_show.FeaturesListConf,
+        "features_describe": features_show.FeaturesDescribeConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -41,4 +41,4 @@ class FeaturesConf:
     bars: BarsConf = field(default_factory=BarsConf)
     cross: CrossConf = field(default_factory=CrossConf)
     calendar: str = "XNYS"  # exchange whose sessions count, ISO code; empty = always open, UTC days
-    files: list[str] = field(default_factory=list)  # Python files with families of your own
+    files: list[str] = field(default_factory=list, metadata={"digest": False})  # Python files with families of your own, by their content in the digest

@@ -68,7 +68,8 @@ def feature(
         around, text = ModuleType(f"{module}_{name}"), AROUND.format(name=name, module=module)
         sys.modules[around.__name__] = around  # numba imports the module of a kernel that it takes from its cache
         around.__dict__.update(point=point, kernel=kernel, EVENT=EVENT, NO_STATE=NO_STATE)
-        exec(compile(text, str(_file(around.__name__, text)), "exec"), around.__dict__)
+        around.__file__ = str(_file(around.__name__, text))
+        exec(compile(text, around.__file__, "exec"), around.__dict__)
         step, emit = getattr(around, f"{name}_step"), getattr(around, f"{name}_emit")
         return Stateless(name, version, lambda tau_s: [column], state=NO_STATE, step=step, emit=emit, point=point, module=module)
 

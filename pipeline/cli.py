@@ -35,8 +35,13 @@ COMMANDS = {
     "session export": (
         "tickarrow.pipeline.session_export", "messages, trades, quotes, depth, bars, greeks, control as Parquet by date and symbol (session=DIR out=DIR)"
     ),
+    "features list": ("tickarrow.pipeline.features_show", "every column of the features: family, unit, window, feed, reference (features=NAME)"),
+    "features describe": ("tickarrow.pipeline.features_show", "one column or family: formula, window, warm-up, reference (features describe NAME)"),
+    "features check": ("tickarrow.pipeline.features_check", "does a column or label know the future (features.files=[my_features.py] path=TICKS.parquet)"),
     "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }
+
+WORD = {"features describe": "name"}  # command -> the setting that a first word without = stands for
 
 # A disk or a folder that cannot take what is written: the user's to change.
 NOT_WRITTEN = {
@@ -126,6 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     if overrides and overrides[0] in ("-h", "--help"):
         print(f"tickarrow {command}: {COMMANDS[command][1]}\n\nSettings and their present values (override any with key=value):\n", flush=True)
         overrides = ["--cfg", "job", *overrides[1:]]
+    if command in WORD and overrides and "=" not in overrides[0] and not overrides[0].startswith("-"):
+        overrides = [f"{WORD[command]}={overrides[0]}", *overrides[1:]]
     raise SystemExit(_hydra(command, overrides))
 
 

@@ -16,6 +16,7 @@ from tickarrow.jit import cross, depth_features, flow, intensity, liquidity, qua
 from tickarrow.jit.event import MAX_TAU as MAX_WINDOWS
 from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import MAX_TAU
+from tickarrow.pipeline import features_user
 from tickarrow.pipeline.errors import ConfigError
 
 RULES = ("time", "ticks", "volume", "dollar")  # in the order of jit/bars.py: TIME, TICKS, SHARES, MONEY
@@ -86,6 +87,9 @@ def all_columns(f: Family, tau_s: Sequence[float]) -> tuple[Column, ...]:
 
 def choose(conf: FeaturesConf) -> list[Chosen]:
     """Families, windows and columns that a configuration names; ConfigError says what is wrong with it."""
+    for path in conf.files:
+        for new in features_user.load(path):
+            register(new)
     out: list[Chosen] = []
     owner: dict[str, str] = {}
     for c in conf.families:
@@ -139,6 +143,8 @@ def feature_columns(conf: FeaturesConf) -> list[str]:
 def _parameters(conf: FeaturesConf, c: Chosen) -> str:
     """What a column of the family depends on beside its formula."""
     out = ["tau_s=" + ",".join(t.hex() for t in c.tau_s), f"calendar={conf.calendar}"]
+    if own := features_user.content(c.family):
+        out.append(f"file={own}")
     if c.family.bars:
         out.append(f"bars={conf.bars.rule},{float(conf.bars.every).hex()},{conf.bars.price}")
     if c.family.passes:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -89,6 +89,11 @@ def open_file(path: str | Path) -> UserFile:
         raise ConfigError(f"features.files: {path} cannot be read: {getattr(e, 'strerror', None) or e}.") from None
     _files[where] = found = run(where, code, name)
     return found
+
+
+def files() -> list[UserFile]:
+    """The files that have been run."""
+    return list(_files.values())
 
 
 def content(family: Family) -> str:
@@ -223,12 +228,6 @@ def all_columns(f: Family, file: str = "") -> list[Column]:
     except Exception as e:
         raise ConfigError(f"features.files: columns of family {f.name!r} ({file}) fails for its windows {list(f.tau_s)}: {_first_line(e)}") from None
     return [*tick, *f.bar_columns, *f.pass_columns]
-
-
-def check_name(name: str, known: Collection[str]) -> None:
-    """ConfigError if a family of that name is there already."""
-    if name in known:
-        raise ConfigError(f"features.files: family {name!r} is already there. Choose another name, for example {'my_' + name!r}.")
 
 
 def _check(f: Family, module: ModuleType, file: str) -> None:
