@@ -8,7 +8,7 @@ import importlib
 import sys
 from pathlib import Path
 
-STAGES = ("wire", "trees")
+STAGES = ("wire", "trees", "features")
 
 
 def main(argv: list[str]) -> int:
