@@ -7,6 +7,7 @@ What depends on more than a session, or on where a count began, cannot be compar
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -101,7 +102,7 @@ def everything() -> FeaturesConf:
 
 def blocks(ticks: int, symbols: int, kind: str) -> tuple[object, Iterator[Batch], int]:
     """Source, its rows of TICKS, where its last session begins (ns)."""
-    days = max(2, round(ticks / (RATE[kind] * symbols * 23_400)))
+    days = max(2, math.ceil(ticks / (RATE[kind] * symbols * 23_400)))
     universe = UniverseConf([f"S{i:02d}" for i in range(symbols)], classes=[kind])
     source = open_source(SourceConf(seed=12, duration_s=23_400.0, days=days, max_rows=0), universe)
     decode = FromRows(symbols, Table(TICKS))
