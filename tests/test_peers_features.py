@@ -33,5 +33,5 @@ def test_any_cut_of_the_market_gives_the_same_rows(peers, monkeypatch):
 
 def test_a_value_that_differs_is_an_error(peers, monkeypatch):
     monkeypatch.setattr(peers, "_numbagg", lambda x: [values + 0.1 for values in peers._bottleneck(x)[:3]])
-    with pytest.raises(RuntimeError, match="features: output 0 of numbagg .* differs"):
+    with pytest.raises(RuntimeError, match=r"features: output 0 of numbagg .* differs"):
         list(peers._roll(1, 400))
