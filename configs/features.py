@@ -27,7 +27,7 @@ class BarsConf:
 class CrossConf:
     """The cross-section of the universe."""
 
-    every_s: float = 1.0  # seconds of market time between two passes
+    every_s: float = 1.0  # whole seconds of market time between two passes
     index: str = ""  # symbol that is the market; empty = equal-weighted mean of the universe
     sectors: dict[str, str] = field(default_factory=dict)  # symbol: sector; symbols that are not named are one sector
 

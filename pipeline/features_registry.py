@@ -17,7 +17,7 @@ from tickarrow.jit.event import MAX_TAU as MAX_WINDOWS
 from tickarrow.jit.feature import Column, Family
 from tickarrow.jit.moments import MAX_TAU
 from tickarrow.pipeline import features_user
-from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.errors import ConfigError, near
 
 RULES = ("time", "ticks", "volume", "dollar")  # in the order of jit/bars.py: TIME, TICKS, SHARES, MONEY
 BUILT_IN = (
@@ -45,8 +45,8 @@ def family(name: str) -> Family:
     try:
         return _families[name]
     except KeyError:
-        known = ", ".join(sorted(_families))
-        raise ConfigError(f"features: unknown family {name!r} (features.families). Known are {known}; name your own file in features.files.") from None
+        meant = near(name, sorted(_families))
+        raise ConfigError(f"features: unknown family {name!r} (features.families). {meant} The file of your own goes into features.files.") from None
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def choose(conf: FeaturesConf) -> list[Chosen]:
         names = [column.name for column in columns]
         for column in c.columns:
             if column not in names:
-                raise ConfigError(f"features: family {f.name!r} has no column {column!r}. With these windows it has {', '.join(names)}.")
+                windows = f" with windows of {', '.join(f'{t:g}' for t in tau_s)} s" if tau_s else ""
+                raise ConfigError(f"features: family {f.name!r} has no column {column!r}{windows}. {near(column, names)} See: tickarrow features list")
         wanted = tuple(c.columns) or tuple(names)
         for column in wanted:
             if column in owner:
@@ -122,8 +123,8 @@ def _check(conf: FeaturesConf) -> None:
     if conf.throttle_ns < 0:
         raise ConfigError(f"features: throttle_ns={conf.throttle_ns} is negative. Give ns of event time; 0 = every quote change.")
     _check_bars(conf.bars)
-    if not 0.001 <= conf.cross.every_s < inf:
-        raise ConfigError(f"features.cross.every_s is {conf.cross.every_s:g}. Give seconds between two passes, 0.001 at least, for example 1.0.")
+    if not 1.0 <= conf.cross.every_s <= 300.0 or conf.cross.every_s % 1.0:
+        raise ConfigError(f"features.cross.every_s is {conf.cross.every_s:g}. Give whole seconds between two passes, 1 to 300.")
 
 
 def _check_bars(bars: BarsConf) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import tickarrow.conf
-from tickarrow.configs.features import FamilyConf, FeaturesConf
+from tickarrow.configs.features import BarsConf, CrossConf, FamilyConf, FeaturesConf
 from tickarrow.jit import flow, quote, volatility
 from tickarrow.pipeline import features_registry
 from tickarrow.pipeline.batch import Batch
@@ -224,9 +224,9 @@ def test_a_user_registers_a_family_of_his_own(monkeypatch):
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
-        (conf("flwo"), "features: unknown family 'flwo' (features.families). Known are "),
-        (conf(FamilyConf("quote", [], ["sprd"])), "features: family 'quote' has no column 'sprd'. With these windows it has spread_"),
-        (conf(FamilyConf("flow", [7.0], ["ofi_1s"])), "features: family 'flow' has no column 'ofi_1s'. With these windows it has ofi_7s,"),
+        (conf("flwo"), "features: unknown family 'flwo' (features.families). Did you mean flow? The file of your own goes into features.files."),
+        (conf(FamilyConf("quote", [], ["sprd"])), "features: family 'quote' has no column 'sprd' with windows of 5, 300 s. "),
+        (conf(FamilyConf("flow", [7.0], ["ofi_1s"])), "features: family 'flow' has no column 'ofi_1s' with windows of 7 s. Did you mean ofi_7s"),
         (conf(), "features: no columns. Name at least one family in features.families, or choose features=core."),
         (conf("flow", FamilyConf("flow", [9.0])), "features: column 'trade_sign' is listed twice, by 'flow' and by 'flow'. Name each"),
         (conf(FamilyConf("quote", [], ["depth", "depth"])), "features: column 'depth' is listed twice, by 'quote' and by 'quote'."),
@@ -236,6 +236,11 @@ def test_a_user_registers_a_family_of_his_own(monkeypatch):
         (conf(FamilyConf("quote", [5.0])), "features: family 'quote' takes 2 windows and tau_s lists 1 (5). Correct tau_s."),
         (conf(FamilyConf("flow", [5.0, 1.0])), "features: windows of family 'flow' must rise and tau_s is 5, 1. Sort them, each once."),
         (conf(FamilyConf("flow", [float(i) for i in range(1, 10)])), "features: family 'flow' takes 8 windows at most and tau_s lists 9"),
+        (FeaturesConf([FamilyConf("quote")], bars=BarsConf("time", 0.0)), "features.bars.every is 0. Give a positive number: seconds, trades,"),
+        (FeaturesConf([FamilyConf("quote")], bars=BarsConf("hour")), "features.bars.rule is 'hour'. Choose one of time, ticks, volume, dollar."),
+        (FeaturesConf([FamilyConf("quote")], bars=BarsConf(price="last")), "features.bars.price is 'last'. Choose trade, or mid for symbols"),
+        (FeaturesConf([FamilyConf("quote")], cross=CrossConf(0.5)), "features.cross.every_s is 0.5. Give whole seconds between two passes, 1"),
+        (conf(FamilyConf("season", [5.0])), "features: family 'season' takes no windows and tau_s lists 5. Leave it out."),
         (conf("quote", throttle_ns=-1), "features: throttle_ns=-1 is negative. Give ns of event time; 0 = every quote change."),
     ],
 )  # fmt: skip

@@ -132,6 +132,45 @@ def test_an_edited_callee_changes_the_result_of_its_cached_caller(tmp_path):
     assert folders == ["probe_callee"] * 2 + ["probe_caller"] * 2
 
 
+MANY = """
+import os
+from tickarrow.jit import _kernel
+from tickarrow.jit._kernel import kernel, warm
+@kernel("f8")
+def a_point(x):
+    return x + 1.0
+@kernel("f8")
+def b_point(x):
+    return a_point(x) * 2.0
+@kernel("f8")
+def c_point(x):
+    return b_point(x) - 3.0
+@kernel("f8")
+def d_point(x):
+    return c_point(x) * c_point(x)
+forks = []
+fork = os.fork
+os.fork = lambda: forks.append(fork()) or forks[-1]
+_kernel.SLOW_S = -1.0
+os.sched_getaffinity = lambda pid: {0, 1}
+done = []
+assert warm(lambda name, i, n: done.append((i, n))) == 4
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print(d_point(4.0), len(forks), done)
+"""
+
+
+@jit_only
+def test_a_second_process_compiles_from_the_end_and_is_gone_afterwards(tmp_path):
+    (tmp_path / "many.py").write_text(MANY)
+    env = os.environ | {"TICKARROW_CACHE": str(tmp_path / "cache")}
+    for _ in range(2):  # compiling, then loading
+        ran = subprocess.run([sys.executable, str(tmp_path / "many.py")], env=env, capture_output=True, text=True, check=True)
+        assert ran.stdout == "49.0 1 [(0, 4), (1, 4), (2, 4), (3, 4)]\n"
+
+
 def test_the_digest_of_a_module_covers_what_it_imports_and_no_more():
     for path in _kernel.JIT_FOLDER.glob("*.py"):
         nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("tickarrow.jit")]
