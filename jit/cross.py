@@ -111,7 +111,7 @@ def passes(f, q, sector, index, clock, out):
         return
     whole = step <= RING
     q[AT, 0] = second
-    live_step(q, second, step, whole)
+    barred = live_step(q, second, step, whole)
     index_step(q, index, second, step, whole)
     slow = decay_point(step * SECOND, -1e-9 / 300.0)
     flows_step(f, q, decay_point(step * SECOND, -1e-9 / 30.0), slow, float(step))
@@ -120,7 +120,8 @@ def passes(f, q, sector, index, clock, out):
     sectors_step(q, sector)
     ranks(f, q, FAST, RANK_FAST)
     ranks(f, q, SLOW, RANK_SLOW)
-    ranks(f, q, BAR, RANK_BAR)
+    if barred:  # else the row holds them
+        ranks(f, q, BAR, RANK_BAR)
     flow_scores(f, q)
     betas(f, q)
     residuals(f, q, sector)

@@ -73,6 +73,10 @@ def live_step(q, second, step, whole):
     step : int64, seconds since the last pass
     whole : bool, the ring holds the time of the last pass
 
+    Returns
+    -------
+    bool, the returns of bars are not those of the last pass
+
     Notes
     -----
     A lane is live if it has a mid and had a row with one in the last 300 s. Seconds without a pass are filled with what stood then.
@@ -104,7 +108,12 @@ def live_step(q, second, step, whole):
         q[FAST, i] = y - q[fast, i] if q[LIVE, i] > 30 else MISSING
     for i in range(lanes):
         q[slow, i] = q[LOG, i]
-        q[BAR, i] = q[BAR_RETURN, i] if q[LIVE, i] > 0 and q[BARS, i] > 0 else MISSING
+    changed = np.int64(0)
+    for i in range(lanes):
+        r = q[BAR_RETURN, i] if q[LIVE, i] > 0 and q[BARS, i] > 0 else np.int64(MISSING)
+        changed |= q[BAR, i] ^ r
+        q[BAR, i] = r
+    return changed != 0 or not whole
 
 
 @kernel("out i8[:,:], i8, i8", inline=True)
