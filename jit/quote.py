@@ -107,7 +107,7 @@ def quote_emit(s, e, w, v, at):
     `imbalance` is that of Cao, Hansch and Wang (2009), `micro_dev` of Gatheral and Oomen (2010), `quote_slope` of Hasbrouck and Seppi
     (2001). `spread_z` uses the moments with this row included. `mid_return` is 0 where the mid is unchanged.
 
-    NaN without both sides or sizes, or with a zero denominator; `mid_return` and `quote_age` at the first quote; the smoothed
+    NaN without both sides or sizes, or with a zero denominator; `mid_return` at the first quote of a session, `quote_age` at the first; the smoothed
     imbalance before the first two-sided quote; `spread_z` while the spread has not varied; `trade_age` before the first trade.
     """
     two_sided = e.mid > 0.0
@@ -136,20 +136,20 @@ def columns(tau_s):
     return [
         Column("spread_ticks", "ticks", "(a - b) / tick", warm_up=two, verifier="wickra QuotedSpread"),
         Column("spread_bp", "bp", "1e4 (a - b) / m", warm_up=two, verifier="wickra QuotedSpread"),
-        Column("mid_return", "1", "ln(m / last m)", window="1 row", warm_up="NaN at the first quote", verifier="pandas"),
+        Column("mid_return", "1", "ln(m / last m)", window="1 row", warm_up="NaN at the first quote of a session", verifier="pandas diff"),
         Column("micro_dev", "1", "(micro - m) / (a - b), micro = (a bs + b as) / (bs + as)", "Gatheral and Oomen (2010)",
                warm_up=sizes, verifier="wickra Microprice"),
         Column("imbalance", "1", "(bs - as) / (bs + as)", "Cao, Hansch and Wang (2009); Gould and Bonart (2016)",
                warm_up=sizes, verifier="wickra OrderBookImbalanceTop1"),
         Column(f"imbalance_{fast}", "1", "decaying mean of imbalance", window=fast, warm_up="NaN before the first two-sided quote",
-               verifier="pandas ewm"),
+               verifier="pandas ewm(times=)"),
         Column(f"spread_z_{slow}", "1", "(spread - mean) / deviation, decaying moments", "West (1979)", slow,
-               "NaN until the spread has varied", "pandas ewm"),
-        Column("quote_age", "1", "ln(1 + seconds for which the quote before this row stood)", warm_up="NaN at the first quote", verifier="numpy"),
+               "NaN until the spread has varied", "pandas ewm(times=)"),
+        Column("quote_age", "1", "ln(1 + seconds for which the quote before this row stood)", warm_up="NaN at the first quote", verifier="pandas groupby"),
         Column("trade_age", "1", "ln(1 + seconds since the last trade)", warm_up="NaN before the first trade", verifier="numpy", feed="trades"),
         Column("quote_slope", "1", "(ln a - ln b) / (ln bs + ln as)", "Hasbrouck and Seppi (2001)", warm_up=sizes, verifier="numpy"),
         Column("depth", "1", "ln(bs + as)", warm_up=sizes, verifier="numpy"),
-        Column(f"depth_rel_{slow}", "1", "depth less its decaying mean", window=slow, warm_up=sizes, verifier="pandas ewm"),
+        Column(f"depth_rel_{slow}", "1", "depth less its decaying mean", window=slow, warm_up=sizes, verifier="pandas ewm(times=)"),
     ]  # fmt: skip
 
 

@@ -143,8 +143,9 @@ def columns(tau_s):
     slow = names[-1]
     quotes, changes = "NaN before the second two-sided quote", "NaN before the second change of the mid"
     return [
-        *(Column(f"rv_{n}", "bp", "sqrt(S(r^2))", "Andersen and Bollerslev (1998)", n, quotes, "pandas ewm") for n in names),
-        *(Column(f"bipower_{n}", "bp^2", "pi/2 S(|r| |r before|)", "Barndorff-Nielsen and Shephard (2004)", n, changes, "wickra BipowerVariation")
+        *(Column(f"rv_{n}", "bp", "sqrt(S(r^2))", "Andersen and Bollerslev (1998)", n, quotes, "pandas ewm(times=)") for n in names),
+        *(Column(f"bipower_{n}", "bp^2", "pi/2 S(|r| |r before|)", "Barndorff-Nielsen and Shephard (2004)", n, changes,
+                 "wickra BipowerVariation; pandas ewm(times=)")
           for n in names[-2:]),
         Column(f"jump_share_{slow}", "1", "max(0, 1 - bipower / S(r^2))", "Barndorff-Nielsen and Shephard (2004)", slow, changes, "numpy"),
         Column(f"semivar_up_{slow}", "bp^2", "S(r^2; r > 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", slow, quotes, "numpy"),

@@ -1,15 +1,15 @@
-"""Family `flow` against its twin, hand-computed rows, pandas, and any cut of the stream."""
+"""Family `flow` against its twin, hand-computed rows, independent libraries, and any cut of the stream."""
 
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from feature_run import run
 from feature_ticks import NAN, START, TICK, every_quote, expected, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_features import QUOTE, TRADE, Tick, flow, large, trade_signs
+from verify_flow import CHECKS
 
 from tickarrow.jit import flow as kernels
 
@@ -51,6 +51,49 @@ def test_a_long_stream_equals_its_definition():
     some = list(range(0, len(rows), 7))
     np.testing.assert_allclose(x[some], expected(flow, ticks, [rows[i] for i in some], TAU), rtol=2e-6, atol=1e-9)
     assert np.isfinite(x[-50:]).all()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.column}-{c.library}")
+def test_a_column_agrees_with_an_independent_implementation(check):
+    assert check.largest_error() <= check.rtol
+
+
+def test_every_column_has_a_check():
+    assert {c.column for c in CHECKS} == set(NAMES)
+
+
+@pytest.mark.parametrize("tau", TAU)
+def test_hand_computed_decay_of_every_window(tau):
+    # e = 400 at 3 s as in the test below; 80 bought at 0 s, 40 sold at 1 s; the row is at 5 s
+    book = (99.99, 200.0, 100.02, 500.0)
+    after = q(3, 100.00, 300.0, 100.02, 400.0)
+    got = last(q(0, *book), t(0, 100.02, 80.0, book), t(1, 99.99, 40.0, book), after, after._replace(ts=START + 5 * SECOND))
+    a, b, c = (math.exp(-s / tau) for s in (5, 4, 2))
+    mean = (80 * math.exp(-5 / 300) + 40 * math.exp(-4 / 300)) / (math.exp(-5 / 300) + math.exp(-4 / 300))
+    assert got[f"ofi_{tau:g}s"] == pytest.approx(400 * c / (80 * a + 40 * b + mean), rel=1e-9)
+    assert got[f"signed_volume_{tau:g}s"] == pytest.approx((80 * a - 40 * b) / (80 * a + 40 * b), rel=1e-9)
+
+
+def test_hand_computed_impact():
+    # the mid is 100.00, 100.02 and 100.00 at the trades of 0, 10 and 40 s: the buy of 100 moved it by 2 bp, the sale of 400 by y
+    books = [(99.99, 1.0, 100.01, 1.0), (100.01, 1.0, 100.03, 1.0), (99.99, 1.0, 100.01, 1.0)]
+    got = last(t(0, 100.01, 100.0, books[0]), t(10, 100.01, 400.0, books[1]), t(40, 100.01, 100.0, books[2]), q(40, *books[2]))
+    y, d = -1e4 * 0.02 / 100.02, math.exp(-30 / 300)
+    for name in ("kyle_30s", "kyle_300s"):  # a line through two points
+        assert got[name] == pytest.approx((y - 2) / (-400 - 100), rel=1e-9)
+    root = math.sqrt(100.01)
+    assert got["hasbrouck_300s"] == pytest.approx((d * 2 * 10 * root - y * 20 * root) / (d * 100 * 100.01 + 400 * 100.01), rel=1e-9)
+
+
+def test_a_session_begins_with_a_volume_delta_of_its_own():
+    midnight = 24_400  # s from START to midnight in New York
+    ticks = [t(midnight - 1, 100.01, 50.0), q(midnight - 1, *BOOK), t(midnight + 1, 99.99, 20.0), q(midnight + 1, *BOOK)]
+    assert last(*ticks[:2])["volume_delta"] == 1.0
+    assert math.isnan(last(*ticks[:2], ticks[3])["volume_delta"])  # no trade in this session yet
+    got = last(*ticks, t(midnight + 1, 100.01, 60.0), q(midnight + 1, *BOOK))
+    assert got["volume_delta"] == (60 - 20) / 80
+    d = math.exp(-2 / 300)
+    assert got["signed_volume_300s"] == pytest.approx((50 * d - 20 + 60) / (50 * d + 80), rel=1e-9)  # decays, and does not end at midnight
 
 
 def test_order_flow_of_a_hand_computed_step():
@@ -99,19 +142,6 @@ def test_hand_computed_shares_of_volume():
     # the quantile starts at 50; 150 and 600 are above it
     assert got["large_share_300s"] == pytest.approx(750 / 800)
     assert got["sign_autocorr_300s"] == pytest.approx(-1.0)  # each sign is the opposite of the one before
-
-
-def test_signed_volume_is_the_ratio_of_two_ewm_of_pandas():
-    ticks = stream(300, symbols=1)
-    rows, x, _ = every_quote("flow", ticks)
-    trades = [u for u in ticks if u.kind == TRADE]
-    frame = pd.DataFrame({"q": [u.size for u in trades], "g": trade_signs(trades, TICK)}, index=pd.to_datetime([u.ts for u in trades]))
-    for tau in TAU:
-        ewm = {"halflife": pd.Timedelta(tau * math.log(2), "s"), "times": frame.index}
-        want = ((frame.q * frame.g).ewm(**ewm).mean() / frame.q.ewm(**ewm).mean()).to_numpy()
-        before = [sum(u.kind == TRADE for u in ticks[:i]) - 1 for i in rows]
-        got = x[:, NAMES.index(f"signed_volume_{tau:g}s")]
-        np.testing.assert_allclose([g for g, b in zip(got, before) if b >= 0], [want[b] for b in before if b >= 0], rtol=1e-5, atol=1e-7)
 
 
 def test_kyle_and_hasbrouck_of_a_linear_market_are_its_slope():

@@ -1,15 +1,15 @@
-"""Family `quote` against its twin, hand-computed rows, pandas, and any cut of the stream."""
+"""Family `quote` against its twin, hand-computed rows, independent libraries, and any cut of the stream."""
 
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from feature_run import run
 from feature_ticks import NAN, START, every_quote, expected, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_features import QUOTE, TRADE, Tick, quote
+from verify_quote import CHECKS
 
 from tickarrow.jit import quote as kernels
 
@@ -47,6 +47,26 @@ def test_a_long_stream_equals_its_definition():
     assert np.isfinite(x[50:]).all()
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.column}-{c.library}")
+def test_a_column_agrees_with_an_independent_implementation(check):
+    assert check.largest_error() <= check.rtol
+
+
+def test_every_column_has_a_check():
+    assert {c.column for c in CHECKS} == set(NAMES)
+
+
+def test_a_session_begins_without_a_return():
+    midnight = 24_400  # s from START to midnight in New York
+    evening, morning = q(midnight - 1, 99.99, 300.0, 100.01, 100.0), q(midnight + 2, 100.99, 100.0, 101.01, 100.0)
+    got = last(evening, morning)
+    assert math.isnan(got["mid_return"])
+    assert got["quote_age"] == pytest.approx(math.log(4))  # time goes on
+    assert got["imbalance_5s"] == pytest.approx(0.5 * math.exp(-3 / 5) / (math.exp(-3 / 5) + 1), rel=1e-9)
+    again = last(evening, morning, q(midnight + 3, 101.00, 100.0, 101.02, 100.0))
+    assert again["mid_return"] == pytest.approx(math.log(101.01 / 101.00), rel=1e-9)
+
+
 def test_a_hand_computed_quote():
     trade = Tick(START, 0, TRADE, 99.99, 300.0, 100.01, 100.0, 100.01, 50.0)
     got = last(q(0, 99.99, 300.0, 100.01, 100.0), trade, q(2, 100.00, 200.0, 100.04, 600.0))
@@ -65,15 +85,6 @@ def test_a_hand_computed_quote():
     assert got["quote_slope"] == pytest.approx(math.log(100.04 / 100.00) / math.log(120_000), rel=1e-6)
     assert got["depth"] == pytest.approx(math.log(800))
     assert got["depth_rel_300s"] == pytest.approx(math.log(2) * d300 / (1 + d300), rel=1e-6)
-
-
-def test_the_smoothed_imbalance_is_the_ewm_of_pandas():
-    ticks = stream(300, symbols=1)
-    rows, x, _ = every_quote("quote", ticks)
-    quotes = pd.DataFrame([ticks[i] for i in rows])
-    imbalance = (quotes.bid_size - quotes.ask_size) / (quotes.bid_size + quotes.ask_size)
-    ewm = imbalance.ewm(halflife=pd.Timedelta(5 * math.log(2), "s"), times=pd.to_datetime(quotes.ts))
-    np.testing.assert_allclose(x[:, NAMES.index("imbalance_5s")], ewm.mean(), rtol=1e-5, atol=1e-7)
 
 
 def test_a_repeated_quote_has_no_return_and_ages():

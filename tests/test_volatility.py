@@ -1,15 +1,15 @@
-"""Family `volatility` against its twin, hand-computed rows, pandas, and any cut of the stream."""
+"""Family `volatility`, tick clock, against its twin, hand-computed rows, independent libraries, and any cut of the stream."""
 
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from feature_run import run
 from feature_ticks import NAN, START, every_quote, expected, stream, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_features import QUOTE, TRADE, Tick, volatility
+from verify_volatility import CHECKS
 
 from tickarrow.jit import volatility as kernels
 
@@ -66,17 +66,45 @@ def test_hand_computed_returns():
     assert math.isnan(got["noise_300s"])
 
 
-def test_realised_variance_is_the_ewm_sum_of_pandas():
-    ticks = stream(300, symbols=1)
-    rows, x, _ = every_quote("volatility", ticks)
-    quotes = pd.DataFrame([ticks[i] for i in rows])
-    r = 1e4 * np.log((quotes.bid + quotes.ask) / 2).diff().fillna(0.0)
-    times = pd.to_datetime(quotes.ts)
-    for tau in TAU:
-        ewm = {"halflife": pd.Timedelta(tau * math.log(2), "s"), "times": times}
-        weight = [np.exp(-(t - quotes.ts[: i + 1]) * 1e-9 / tau).sum() for i, t in enumerate(quotes.ts)]
-        want = np.sqrt((r**2).ewm(**ewm).mean() * weight)  # mean times the sum of weights is the sum
-        np.testing.assert_allclose(x[1:, NAMES.index(f"rv_{tau:g}s")], want[1:], rtol=1e-5)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.column}-{c.library}")
+def test_a_column_agrees_with_an_independent_implementation(check):
+    assert check.largest_error() <= check.rtol
+
+
+def test_every_column_has_a_check():
+    assert {c.column for c in CHECKS} == set(NAMES)
+
+
+@pytest.mark.parametrize("tau", TAU)
+def test_hand_computed_decay_of_every_window(tau):
+    # returns of 3 and -4 bp at 1 and 2 s, seen at 5 s
+    mids = 100.0 * np.exp(np.cumsum([0.0, 3.0, -4.0]) * 1e-4)
+    got = last(*(q(s, m) for s, m in zip([0, 1, 2, 5], [*mids, mids[-1]])))
+    assert got[f"rv_{tau:g}s"] == pytest.approx(math.sqrt(9 * math.exp(-4 / tau) + 16 * math.exp(-3 / tau)), rel=1e-9)
+
+
+def test_a_hand_computed_noise():
+    # returns of 1, 2, -3, 4, -1 and 5 bp, one a second: those of five steps are 3 and 7 bp
+    mids = 100.0 * np.exp(np.cumsum([0.0, 1.0, 2.0, -3.0, 4.0, -1.0, 5.0]) * 1e-4)
+    d = math.exp(-1 / 300)
+    coarse, fine = (9 * d + 49) / 5, 1 * d + 25
+    assert last(*(q(s, m) for s, m in enumerate(mids)))["noise_300s"] == pytest.approx(1 - (coarse - fine / 5) / (4 / 5) / fine, rel=1e-9)
+
+
+def test_a_session_begins_anew():
+    midnight = 24_400  # s from START to midnight in New York
+    evening = [q(midnight - 2, 100.0), q(midnight - 1, 100.0 * math.exp(1e-4))]
+    morning = [q(midnight + s, 105.0 * math.exp(m * 1e-4)) for s, m in zip((1, 2, 3), (0.0, 2.0, -1.0))]  # returns of 2 and -3 bp
+    assert last(*evening)["rv_300s"] == pytest.approx(1.0, rel=1e-9)
+    first = last(*evening, morning[0])
+    assert all(math.isnan(first[name]) for name in NAMES if name != "rv_ratio_30s_300s")  # 5 % over the night is no return
+    second = last(*evening, *morning[:2])
+    assert second["rv_300s"] == pytest.approx(math.sqrt(math.exp(-3 / 300) + 4), rel=1e-9)  # the evening decays on
+    assert math.isnan(second["bipower_300s"])
+    third = last(*evening, *morning)
+    assert third["bipower_300s"] == pytest.approx(math.pi / 2 * 6, rel=1e-9)  # no pair over the night
+    assert third["semivar_up_300s"] == pytest.approx(math.exp(-4 / 300) + 4 * math.exp(-1 / 300), rel=1e-9)
+    assert third["semivar_down_300s"] == pytest.approx(9.0, rel=1e-9)
 
 
 def test_a_bounce_is_noise_and_a_trend_is_less_than_none():
