@@ -81,7 +81,7 @@ def describe(console: Console, name: str, chosen: list[Chosen]) -> None:
     grid = Grid(show_header=False, box=None, pad_edge=False)
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(ratio=1)
-    if name in families:
+    if name in families and (name not in columns or len(families[name].columns) > 1):
         c = families[name]
         grid.add_row("family", name)
         grid.add_row("version", str(c.family.version))

@@ -185,6 +185,15 @@ def test_a_file_that_fails_without_the_later_ticks_is_a_leak(recorded, tmp_path)
         main(configured(f"path={recorded}", f"features.files=[{file}]", "labels=false"))
 
 
+def test_a_column_that_is_not_written_in_every_row_has_another_rows_value(recorded, tmp_path):
+    """The state of such a column is the row before, of whatever symbol; a restart forgets it."""
+    file = user_file(tmp_path, "math", "", "s.n\n    if s.n % 3 == 2:\n        v[at] = e.bid").read_text()
+    file = file.replace("    v[at] = s.n\n    if", "    if")
+    (tmp_path / "leaky.py").write_text(file.replace("    if s.n % 3 == 2:", "    if s.n % 3 < 2:"))
+    found = check(configured(f"path={recorded}", f"features.files=[{tmp_path / 'leaky.py'}]", "labels=false"), QUIET)
+    assert [(x.column, x.why) for x in found.leaks] == [("planted", "its state is not all in the snapshot")]
+
+
 @pytest.mark.parametrize("how", ["open(F).read()", "Path(F).read_text()", "str(np.loadtxt(F))", "str(pd.read_csv(F, header=None).iloc[0, 0])",
                                  "str(pl.read_csv(F, has_header=False)[0, 0])", "str(pacsv.read_csv(F).column_names[0])"])  # fmt: skip
 def test_every_usual_reader_is_given_the_other_file(how, tmp_path):
