@@ -47,7 +47,7 @@ EXACT = frozenset({
     "roc_60", "stoch_k_14", "williams_r_14", "aroon_25", "cci_20", "slope_20", "price_z_20", "price_z_60", "price_z_240", "range_pos_20", "range_pos_60",
     "range_pos_240", "bollinger_b_20", "bollinger_width_20",
 })  # fmt: skip
-RATE = {"large": 17.0, "small": 3.8}  # ticks a second of a symbol, about
+RATE = {"large": 15.0, "small": 3.8}  # ticks a second of a symbol, about
 
 
 class Result(NamedTuple):
