@@ -1,4 +1,4 @@
-"""The features stage: trigger and the three families of `core`, on a seeded stream of 100 symbols."""
+"""The features stage on a seeded stream of 100 symbols: the families of `core`, all families, each alone."""
 
 from time import perf_counter_ns
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.jit import _kernel
-from tickarrow.pipeline import schemas
+from tickarrow.pipeline import features_registry, schemas
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.features import Features, features_table
 from tickarrow.pipeline.universe import Universe
@@ -83,7 +83,7 @@ class FeaturesStep(_Stream):
 class Family(FeaturesStep):
     """The same with one family alone, every quote change a row."""
 
-    params = ((1, 256), ("quote", "flow", "volatility"))
+    params = ((1, 16, 256), tuple(f.name for f in features_registry.BUILT_IN))
     param_names = ("rows", "family")
 
     def setup(self, rows, family):
@@ -91,9 +91,19 @@ class Family(FeaturesStep):
         super().setup(rows, 0)
 
 
+class All(FeaturesStep):
+    """All built-in families; no market depth."""
+
+    families = tuple(f.name for f in features_registry.BUILT_IN)
+
+
 def main():
     """Print ns per tick of each case, the best of some passes over the stream."""
-    bench = FeaturesStep()
+    for bench in (FeaturesStep(), All()):
+        measure(bench)
+
+
+def measure(bench):
     for throttle_ns in bench.params[1]:
         for rows in bench.params[0]:
             bench.setup(rows, throttle_ns)
@@ -104,7 +114,7 @@ def main():
                 for _ in range(calls):
                     bench.time_step(rows, throttle_ns)
                 best = min(best, (perf_counter_ns() - started) / (calls * rows))
-            print(f"features rows={rows} throttle_ns={throttle_ns} {best:.0f} ns per tick")
+            print(f"{type(bench).__name__} rows={rows} throttle_ns={throttle_ns} {best:.0f} ns per tick")
 
 
 if __name__ == "__main__":
