@@ -6,9 +6,12 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import os
 import pkgutil
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -87,15 +90,53 @@ def warm_kernels(console: Console | None = None, features: FeaturesConf | None =
         if module.name == "points_ufunc":  # for notebooks only, see points.py
             continue
         import_module(f"tickarrow.jit.{module.name}")
-    if console is None or not _kernel.pending():
-        return _kernel.warm()
+    if console is not None and not_compiled():
+        _compile_in_child(console)
+    return _kernel.warm()
+
+
+def not_compiled() -> list[str]:
+    """Names of the kernels that no process has compiled into the cache yet."""
+    out, files = [], {}
+    for name, compiled, _ in _kernel._registry[_kernel._warmed :]:
+        folder = getattr(getattr(compiled, "stats", None), "cache_path", None)
+        if folder is None:  # a ufunc: numba does not say
+            continue
+        if folder not in files:
+            files[folder] = os.listdir(folder) if os.path.isdir(folder) else []
+        function = compiled.py_func
+        key = f"{function.__qualname__}-{function.__code__.co_firstlineno}."
+        if not any(key in file and file.endswith(".nbi") for file in files[folder]):
+            out.append(name)
+    return out
+
+
+def _compile_in_child(console: Console) -> None:
+    """Compile into the cache in a process of its own: LLVM keeps some hundred MB, which would stay with a recording all week."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the threads of this process are not needed there
+        child = os.fork()
+    if child == 0:
+        try:
+            _show_warming(console)
+        finally:
+            os._exit(0)  # what it could not compile this process compiles, or says why not
+    try:
+        os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+
+
+def _show_warming(console: Console) -> None:
     with Progress(*progress_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("compiling kernels (once per machine)")
 
         def tell(name: str, done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        return _kernel.warm(tell)
+        _kernel.warm(tell)
 
 
 def model_set_of(conf: MarketConf, console: Console) -> ModelSet:
