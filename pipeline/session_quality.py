@@ -25,9 +25,10 @@ FRESH_S = 60.0  # a symbol is covered while its last row is not older than this
 MINUTE_NS = 60_000_000_000
 OpenTime = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
 PER_SYMBOL = (
-    "messages", "quotes", "trades", "gaps", "uncertain", "stale", "delayed", "halted", "resubscriptions", "losses", "longest_silence_s", "coverage",
+    "messages", "quotes", "trades", "gaps", "depth_gaps", "uncertain", "stale", "delayed", "halted", "resubscriptions", "losses", "longest_silence_s",
+    "coverage",
 )  # fmt: skip
-LABELS = ("messages", "quotes", "trades", "gaps", "unsure", "stale", "delayed", "halted", "asked again", "losses", "silent s", "covered")
+LABELS = ("messages", "quotes", "trades", "gaps", "depth gaps", "unsure", "stale", "delayed", "halted", "asked again", "losses", "silent s", "covered")
 
 
 class Quality:
@@ -106,6 +107,7 @@ class Quality:
         for request, symbol in self.requests.items():
             self.counts["messages"][symbol] += decode.heard(request)[1]
         self.requests.clear()
+        self.counts["depth_gaps"][:] = [decode.side.depth_gaps(symbol) for symbol in range(n)]
         if self.chunks:
             since = np.where(self.heard < 0, self.start, self.heard)
             self._silence(np.arange(n, dtype=np.int32), since, np.full(n, self.end))

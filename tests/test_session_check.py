@@ -21,13 +21,15 @@ from naive_wire import frame
 from tickarrow.configs.pipeline import SessionCheckConf
 from tickarrow.pipeline.batch import Batch, Chunk, Table, write_table
 from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.record import Recording
 from tickarrow.pipeline.recorder import Journal
-from tickarrow.pipeline.schemas import GREEKS, ControlKind, Feed, Health
+from tickarrow.pipeline.schemas import GREEKS, TICKS, ControlKind, Feed, Health
 from tickarrow.pipeline.session import Session, open_manifest, read_manifest, read_table, recover, state
 from tickarrow.pipeline.session_check import _Recorded, check, main
 from tickarrow.pipeline.session_feed import feed_session
+from tickarrow.pipeline.session_quality import Quality
 
 START = 1_767_623_400_000_000_000  # 2026-01-05T14:30:00Z
 SECOND = 1_000_000_000
@@ -86,6 +88,19 @@ def test_the_quality_of_a_session_counted_by_hand(whole):
     assert (bbb["quotes"], bbb["resubscriptions"], bbb["losses"]) == (2, 1, 1)
     # silent for 100 s and for the last 99 s, of which 40 and 39 are beyond a minute
     assert (bbb["longest_silence_s"], bbb["coverage"]) == (100.0, round(1 - 79 / 199, 6))
+
+
+def test_changes_that_did_not_fit_a_depth_book_are_counted_by_symbol():
+    decode = Decode(2, Table(TICKS))
+    decode.subscribe(1, 0, Feed.DEPTH)
+    decode.subscribe(2, 1, Feed.DEPTH)
+    # AAA: the best bid and the one behind it. BBB: a level behind the end, the deletion of one that is not there, and a good one
+    changes = [(1, 0, 0, 10.0), (1, 1, 0, 9.9), (2, 3, 0, 20.0), (2, 7, 2, 0.0), (2, 0, 1, 20.1)]
+    data = b"".join(frame(12, 1, request, position, operation, 1, price, 100) for request, position, operation, price in changes)
+    decode.step(Chunk(np.frombuffer(data + bytes(64), np.uint8), 0, len(data), START, 0))
+    report = Quality(["AAA", "BBB"], lambda ts: ts / 1e9).report(decode)
+    assert [s["depth_gaps"] for s in report["symbols"]] == [0, 2]
+    assert [s["gaps"] for s in report["symbols"]] == [0, 0]
 
 
 def said(capsys, session, **more):
