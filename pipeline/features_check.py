@@ -26,12 +26,14 @@ from tickarrow.pipeline.features_again import again, cut_copy
 from tickarrow.pipeline.features_leaks import Leak, Rows, Ticks, cut, differences, label_leaks, leaks, of_features
 from tickarrow.pipeline.features_user import UserFile
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
-from tickarrow.pipeline.schemas import TICKS
+from tickarrow.pipeline.schemas import TICKS, Feed, Flag
 from tickarrow.pipeline.source import Source, open_source
 from tickarrow.pipeline.training_data import horizons_ns
 from tickarrow.pipeline.universe import Universe
 
 BURST = 20  # rows in a row of a market that is thinned
+FAULTS = (Flag.GAP, Flag.HALTED, Flag.DELAYED, Flag.STALE, None)  # given to a few rows of it in turn; None = crossed
+FAULT_EVERY, FAULT_ROWS = 300, 10
 
 
 @dataclass
@@ -135,13 +137,22 @@ def first_ticks(source: Source, rows: int) -> Ticks:
 
 
 def spread_ticks(source: Source, rows: int) -> Ticks:
-    """Short runs of rows, evenly over the whole market; their quotes are whole, so they are a market of fewer ticks."""
+    """Short runs of rows of a generated market, a quarter of them close together at its begin, the others evenly over all of it. Their quotes
+    are whole, so they are a market of fewer ticks. A market has no faults, so some of these rows are given some."""
     parts = [{c: v.copy() for c, v in cut(block, BURST).items()} for block in blocks(source)]
     most = max(rows // BURST, 1)
     if len(parts) > most:
-        parts = [parts[i] for i in np.linspace(0, len(parts) - 1, most).astype(int)]
+        near = most // 4
+        parts = parts[:near] + [parts[i] for i in np.linspace(near, len(parts) - 1, most - near).astype(int)]
     out = {c: np.concatenate([p[c] for p in parts]) if parts else np.zeros(0) for c in TICKS.names}
     out["seq"] = np.arange(len(out["ts"]), dtype=np.uint64)
+    for i, at in enumerate(range(len(out["ts"]) // 2, len(out["ts"]), FAULT_EVERY)):
+        what = slice(at, at + FAULT_ROWS)
+        if (flag := FAULTS[i % len(FAULTS)]) is None:
+            out["bid"][what], out["ask"][what] = out["ask"][what].copy(), out["bid"][what].copy()
+        else:
+            out["flags"][what] = flag
+            out["feed"][what] = Feed.L1
     return out
 
 

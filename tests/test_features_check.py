@@ -64,10 +64,11 @@ def market(path):
 
 
 def test_no_built_in_column_and_no_label_knows_the_future():
-    found = check(configured("rows=6000", "cuts=12"), QUIET)
+    found = check(configured("rows=8000", "cuts=12"), QUIET)
     assert [str(x) for x in found.leaks] == []
     assert found.columns == [c for f in features_registry.BUILT_IN for c in feature_columns(FeaturesConf([FamilyConf(f.name)]))]
-    assert found.ticks > 5000
+    assert (found.missing, found.constant) == ([], [])  # each is warm, and is not the same all the time
+    assert found.ticks > 7000
     assert found.rows > 1000
     assert len(found.labels) == 5
 
