@@ -93,7 +93,7 @@ def describe(console: Console, name: str, chosen: list[Chosen]) -> None:
         c, column = columns[name]
         for what, text in (
             ("column", column.name), ("formula", column.formula), ("unit", f"{column.unit} (a pure number)" if column.unit == "1" else column.unit),
-            ("window", column.window or "none"), ("computed", clock_of(c, column)), ("warm-up", column.warm_up or "none: known from the first tick on"),
+            ("window", column.window or "none"), ("computed", clock_of(c, column)), ("warm-up", column.warm_up or "not said"),
             ("reference", column.reference or "none"), ("checked against", column.verifier or "not said"), ("feed", FEEDS.get(column.feed, column.feed)),
             ("family", f"{c.family.name}, version {c.family.version}"), ("module", module_of(c.family)),
         ):  # fmt: skip
