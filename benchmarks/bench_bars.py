@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tickarrow.jit import _kernel, bars, event, liquidity_bars, season_bars, shape_bars, volatility_bars
+from tickarrow.jit import _kernel, bars, event, liquidity_bars, season_bars, shape_bars, technical_bars, volatility_bars
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.bars import BAR_STATE, bar_step
 from tickarrow.jit.event import EVENT
@@ -12,6 +12,7 @@ KERNELS = {
     "liquidity": (liquidity_bars, liquidity_bars.liquidity_bars),
     "season": (season_bars, season_bars.season_bars),
     "shape": (shape_bars, shape_bars.shape_bars),
+    "technical": (technical_bars, technical_bars.technical_bars),
     "volatility": (volatility_bars, volatility_bars.volatility_bars),
 }
 

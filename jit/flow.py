@@ -281,27 +281,29 @@ def columns(tau_s):
     """Columns in the order of `flow_emit`."""
     names = [f"{t:g}s" for t in tau_s]
     slow = names[-1]
+    windows = [f"{w:g} s" for w in tau_s]
+    long = windows[-1]
     first, both = "NaN before the first trade", "NaN until both signs have been seen"
     return [
-        *(Column(f"ofi_{n}", "1", "S(e) / (S(q) + mean trade), e the order-flow imbalance", "Cont, Kukanov and Stoikov (2014)", n, first,
-                 "wickra OrderFlowImbalance", "trades") for n in names),
-        *(Column(f"signed_volume_{n}", "1", "S(g q) / S(q), g the sign of the trade", "Lee and Ready (1991)", n, first,
+        *(Column(f"ofi_{n}", "1", "S(e) / (S(q) + mean trade), e the order-flow imbalance", "Cont, Kukanov and Stoikov (2014)", w, first,
+                 "wickra OrderFlowImbalance", "trades") for n, w in zip(names, windows)),
+        *(Column(f"signed_volume_{n}", "1", "S(g q) / S(q), g the sign of the trade", "Lee and Ready (1991)", w, first,
                  "wickra SignedVolume, TradeImbalance; pandas ewm(times=)", "trades")
-          for n in names),
+          for n, w in zip(names, windows)),
         Column("trade_sign", "1", "g of the last trade with a known sign", "Lee and Ready (1991)", "", first, "pandas", "every trade"),
-        Column(f"sign_autocorr_{slow}", "1", "corr(g, g before), decaying", "Lillo and Farmer (2004)", slow, both,
+        Column(f"sign_autocorr_{slow}", "1", "corr(g, g before), decaying", "Lillo and Farmer (2004)", long, both,
                "wickra TradeSignAutocorrelation; statsmodels DescrStatsW", "every trade"),
         Column("sign_run", "trades", "trades in a row with the same sign", "", "", first, "pandas cumcount", "every trade"),
         Column("vpin", "1", "mean |buys - sells| / V of closed buckets", "Easley, Lopez de Prado and O'Hara (2012)", "50 volume buckets",
                "NaN before the first bucket closes; V is set by the first 50 trades", "wickra Vpin", "trades"),
-        *(Column(f"kyle_{n}", "bp per share", "cov(dm, g q) / var(g q)", "Kyle (1985)", n, "NaN before two trades that differ",
-                 "statsmodels WLS; wickra KylesLambda", "trades") for n in names[-2:]),
-        Column(f"hasbrouck_{slow}", "bp per sqrt(currency)", "S(dm x) / S(x^2), x = g sqrt(p q)", "Hasbrouck (2009)", slow,
+        *(Column(f"kyle_{n}", "bp per share", "cov(dm, g q) / var(g q)", "Kyle (1985)", w, "NaN before two trades that differ",
+                 "statsmodels WLS; wickra KylesLambda", "trades") for n, w in zip(names[-2:], windows[-2:])),
+        Column(f"hasbrouck_{slow}", "bp per sqrt(currency)", "S(dm x) / S(x^2), x = g sqrt(p q)", "Hasbrouck (2009)", long,
                "NaN before the second trade", "statsmodels WLS", "trades"),
         Column("volume_delta", "1", "sum(g q) / sum(q)", "", "session", "NaN before the first trade of a session", "wickra CumulativeVolumeDelta", "trades"),
-        Column(f"large_share_{slow}", "1", "S(q of trades above the running 0.9 quantile) / S(q)", "Tierney (1983)", slow, first, "numpy",
+        Column(f"large_share_{slow}", "1", "S(q of trades above the running 0.9 quantile) / S(q)", "Tierney (1983)", long, first, "numpy",
                "every trade"),
-        Column(f"odd_lot_share_{slow}", "1", "S(q of trades below 100 shares) / S(q)", "", slow, first, "numpy", "every trade"),
+        Column(f"odd_lot_share_{slow}", "1", "S(q of trades below 100 shares) / S(q)", "", long, first, "numpy", "every trade"),
     ]  # fmt: skip
 
 

@@ -131,6 +131,7 @@ def quote_emit(s, e, w, v, at):
 def columns(tau_s):
     """Columns in the order of `quote_emit`."""
     fast, slow = (f"{t:g}s" for t in tau_s)
+    quick, long = (f"{t:g} s" for t in tau_s)
     two = "NaN without both sides"
     sizes = "NaN without both sides and sizes"
     return [
@@ -141,15 +142,15 @@ def columns(tau_s):
                warm_up=sizes, verifier="wickra Microprice"),
         Column("imbalance", "1", "(bs - as) / (bs + as)", "Cao, Hansch and Wang (2009); Gould and Bonart (2016)",
                warm_up=sizes, verifier="wickra OrderBookImbalanceTop1"),
-        Column(f"imbalance_{fast}", "1", "decaying mean of imbalance", window=fast, warm_up="NaN before the first two-sided quote",
+        Column(f"imbalance_{fast}", "1", "decaying mean of imbalance", window=quick, warm_up="NaN before the first two-sided quote",
                verifier="pandas ewm(times=)"),
-        Column(f"spread_z_{slow}", "1", "(spread - mean) / deviation, decaying moments", "West (1979)", slow,
+        Column(f"spread_z_{slow}", "1", "(spread - mean) / deviation, decaying moments", "West (1979)", long,
                "NaN until the spread has varied", "pandas ewm(times=)"),
         Column("quote_age", "1", "ln(1 + seconds for which the quote before this row stood)", warm_up="NaN at the first quote", verifier="pandas groupby"),
         Column("trade_age", "1", "ln(1 + seconds since the last trade)", warm_up="NaN before the first trade", verifier="numpy", feed="trades"),
         Column("quote_slope", "1", "(ln a - ln b) / (ln bs + ln as)", "Hasbrouck and Seppi (2001)", warm_up=sizes, verifier="numpy"),
         Column("depth", "1", "ln(bs + as)", warm_up=sizes, verifier="numpy"),
-        Column(f"depth_rel_{slow}", "1", "depth less its decaying mean", window=slow, warm_up=sizes, verifier="pandas ewm(times=)"),
+        Column(f"depth_rel_{slow}", "1", "depth less its decaying mean", window=long, warm_up=sizes, verifier="pandas ewm(times=)"),
     ]  # fmt: skip
 
 

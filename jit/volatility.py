@@ -141,18 +141,20 @@ def columns(tau_s):
     """Columns in the order of `volatility_emit`."""
     names = [f"{t:g}s" for t in tau_s]
     slow = names[-1]
+    windows = [f"{w:g} s" for w in tau_s]
+    long = windows[-1]
     quotes, changes = "NaN before the second two-sided quote", "NaN before the second change of the mid"
     return [
-        *(Column(f"rv_{n}", "bp", "sqrt(S(r^2))", "Andersen and Bollerslev (1998)", n, quotes, "pandas ewm(times=)") for n in names),
-        *(Column(f"bipower_{n}", "bp^2", "pi/2 S(|r| |r before|)", "Barndorff-Nielsen and Shephard (2004)", n, changes,
+        *(Column(f"rv_{n}", "bp", "sqrt(S(r^2))", "Andersen and Bollerslev (1998)", w, quotes, "pandas ewm(times=)") for n, w in zip(names, windows)),
+        *(Column(f"bipower_{n}", "bp^2", "pi/2 S(|r| |r before|)", "Barndorff-Nielsen and Shephard (2004)", w, changes,
                  "wickra BipowerVariation; pandas ewm(times=)")
-          for n in names[-2:]),
-        Column(f"jump_share_{slow}", "1", "max(0, 1 - bipower / S(r^2))", "Barndorff-Nielsen and Shephard (2004)", slow, changes, "numpy"),
-        Column(f"semivar_up_{slow}", "bp^2", "S(r^2; r > 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", slow, quotes, "numpy"),
-        Column(f"semivar_down_{slow}", "bp^2", "S(r^2; r < 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", slow, quotes, "numpy"),
-        Column(f"noise_{slow}", "1", "1 - X / A, X the two-scale variance of 5 sub-grids", "Zhang, Mykland and Ait-Sahalia (2005)", slow,
+          for n, w in zip(names[-2:], windows[-2:])),
+        Column(f"jump_share_{slow}", "1", "max(0, 1 - bipower / S(r^2))", "Barndorff-Nielsen and Shephard (2004)", long, changes, "numpy"),
+        Column(f"semivar_up_{slow}", "bp^2", "S(r^2; r > 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", long, quotes, "numpy"),
+        Column(f"semivar_down_{slow}", "bp^2", "S(r^2; r < 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", long, quotes, "numpy"),
+        Column(f"noise_{slow}", "1", "1 - X / A, X the two-scale variance of 5 sub-grids", "Zhang, Mykland and Ait-Sahalia (2005)", long,
                "NaN before the fifth change of the mid", "numpy"),
-        *(Column(f"rv_ratio_{a}_{b}", "1", "rv fast / rv slow", "", b, quotes, "numpy") for a, b in zip(names[-2:-1], names[-1:])),
+        *(Column(f"rv_ratio_{a}_{b}", "1", "rv fast / rv slow", "", long, quotes, "numpy") for a, b in zip(names[-2:-1], names[-1:])),
     ]  # fmt: skip
 
 

@@ -59,7 +59,7 @@ examples:
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:17}{text}" for name, (_, text) in COMMANDS.items())
+    rows = "\n".join(f"  {name:19}{text}" for name, (_, text) in COMMANDS.items())
     return f"usage: tickarrow COMMAND [key=value ...] [-m]\n\ncommands:\n{rows}\n\n{EXAMPLES}"
 
 
@@ -125,6 +125,9 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(0)
     words = 2 if any(c.startswith(f"{args[0]} ") for c in COMMANDS) else 1
     command, overrides = " ".join(args[:words]), args[words:]
+    if words == 2 and args[1:2] and args[1] in ("-h", "--help", "help"):
+        print("".join(line for line in usage().splitlines(True) if line.split()[:1] == [args[0]]), end="")
+        raise SystemExit(0)
     if command not in COMMANDS:
         print(f"tickarrow: unknown command {command!r}. Commands: {', '.join(COMMANDS)}. See: tickarrow --help", file=sys.stderr)
         raise SystemExit(1)

@@ -9,17 +9,19 @@ from naive_features import NAN, QUOTE, TRADE, decayed, same_price, two_sided
 from naive_season import session_of
 
 
-def changes(history, tick):
-    """Times and bp of the changes of the mid; None before the second mid."""
+def changes(history, tick, rows):
+    """Times and bp of the changes of the mid within a session; None before the second mid of one."""
     path = [((t.bid + t.ask) / 2, t.ts) for t in history if t.kind == QUOTE and two_sided(t)]
-    if len(path) < 2:
-        return None
-    out, last = [], path[0][0]
-    for mid, ts in path[1:]:
+    out, last, session, known = [], None, None, False
+    for mid, ts in path:
+        if session_of(ts, rows) != session:
+            last, session = mid, session_of(ts, rows)
+            continue
+        known = True
         if not same_price(mid, last, tick):
             out.append((ts, 1e4 * math.log(mid / last)))
             last = mid
-    return out
+    return out if known else None
 
 
 def prices(history, tick, rows):
@@ -40,7 +42,7 @@ def prices(history, tick, rows):
 def technical(history, tick, tau_s, rows):
     """Columns as of the last tick of the history of one symbol, which is a quote."""
     now = history[-1].ts
-    r = changes(history, tick)
+    r = changes(history, tick, rows)
     out = {f"ew_return_{t:g}s": NAN if r is None else decayed([a for a, _ in r], [b for _, b in r], now, t) for t in tau_s}
     out |= dict.fromkeys(["vwap_dist", "open_range", "overnight_gap"], NAN)
     seen, k = prices(history, tick, rows), session_of(now, rows)

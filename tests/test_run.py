@@ -15,7 +15,17 @@ import pytest
 from commands import COMMAND, SMALL, tickarrow
 
 from tickarrow.pipeline import run
+from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.prepare import compose
+from tickarrow.pipeline.session_live import LiveSession
+
+
+def decided(session):
+    """Whether a session that is being written holds a decision."""
+    try:
+        return bool(LiveSession(session).new("decisions"))
+    except (SessionError, OSError):  # it does not stand yet
+        return False
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
@@ -24,9 +34,8 @@ def test_a_session_that_was_not_closed_is_not_written_over_and_is_replayed_as_fa
     args = ["run", *SMALL, f"record.path={session}"]
     child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
-    while not any(p.stat().st_size for p in session.glob("chunks-*.bin")) and time.monotonic() < deadline and child.poll() is None:
+    while not decided(session) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.05)
-    time.sleep(1.0)
     child.send_signal(sent)
     _, said = child.communicate(timeout=60)
     if sent == signal.SIGINT:
