@@ -112,9 +112,9 @@ def choose(conf: FeaturesConf) -> list[Chosen]:
         out.append(Chosen(f, tau_s, columns, wanted))
     if not owner:
         raise ConfigError("features: no columns. Name at least one family in features.families, or choose features=core.")
-    windows = {t for c in out for t in c.tau_s}
-    if len(windows) > MAX_WINDOWS:
-        raise ConfigError(f"features: {len(windows)} different windows in tau_s of all families, {MAX_WINDOWS} at most. Let families share windows.")
+    taus = {t for c in out for t in c.tau_s}
+    if len(taus) > MAX_WINDOWS:
+        raise ConfigError(f"features: {len(taus)} different windows in tau_s of all families, {MAX_WINDOWS} at most. Let families share windows.")
     _check(conf)
     return out
 

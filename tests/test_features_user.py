@@ -1,6 +1,7 @@
 """A user's own file of features: what it gives, what belongs to its digest, and each mistake as one sentence."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,14 @@ def test_a_file_may_import_one_beside_it(tmp_path):
     path = write(tmp_path, changed("import numpy as np\n", "import numpy as np\nfrom beside_mine import UNIT\n").replace('unit="bp"', "unit=UNIT"))
     assert features_user.load(path)[1].columns(())[0].unit == "bp"
     assert str(tmp_path) not in sys.path
+
+
+def test_the_guides_example_is_two_families(tmp_path):
+    guide = (Path(__file__).resolve().parents[1] / "docs" / "guide.md").read_text()
+    (text,) = re.findall(r"```\n(# my_features\.py\n.*?)```", guide, re.S)
+    flow, spread = features_user.load(write(tmp_path, text, "my_features.py"))
+    assert [c.name for c in features_user.all_columns(flow)] == ["my_flow_30s"]
+    assert spread.name == "my_spread"
 
 
 def test_near_names_are_suggested():
