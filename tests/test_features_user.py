@@ -10,10 +10,13 @@ import numba
 import numpy as np
 import pytest
 
+from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.jit import _kernel
 from tickarrow.jit.event import EVENT
-from tickarrow.pipeline import features_user
+from tickarrow.jit.feature import Family
+from tickarrow.pipeline import features_registry, features_user
 from tickarrow.pipeline.errors import ConfigError, near
+from tickarrow.pipeline.features_registry import feature_columns, feature_digest
 
 FILE = Path(__file__).with_name("user_features.py")
 TEXT = FILE.read_text()
@@ -86,9 +89,18 @@ def test_the_digest_covers_the_bytes_and_what_the_kernels_take_in(tmp_path):
     assert digest(tmp_path, read + "# no kernel differs\n") != first
 
 
-def test_a_built_in_family_has_no_file():
-    from tickarrow.jit.feature import Family
+def test_the_feature_digest_takes_the_content_of_the_file(monkeypatch):
+    monkeypatch.setattr(features_registry, "_families", dict(features_registry._families))
+    conf = FeaturesConf([FamilyConf("quote"), FamilyConf("count")], files=[str(FILE)])
+    first = feature_digest(conf)
+    assert feature_columns(conf)[-2:] == ["my_quotes", "last_bid"]
+    monkeypatch.setattr(features_user, "content", lambda family: "another" if family.name == "count" else "")
+    assert feature_digest(conf) != first
+    built_in = FeaturesConf([FamilyConf("quote")])
+    assert feature_digest(built_in) == feature_digest(FeaturesConf([FamilyConf("quote")], files=[str(FILE)]))
 
+
+def test_a_built_in_family_has_no_file():
     assert features_user.content(Family("mine", 1)) == ""
 
 
