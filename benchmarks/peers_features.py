@@ -3,9 +3,9 @@
 `all,...`: all built-in families over the generated market of 100 symbols, without market depth: batches of 64 ticks, single ticks through
 the Python call, and blocks of 65,536, throttled as configured and with a row for each change of a quote. No peer has the set; the ratio
 column is the time over the target of issue 4. `roll`: z-score and place in the range of 20, 60 and 240 values, 100 series, a rolling
-output each: ours are the lane kernels of family `technical`. `ticks,live`: indicators of quotes and trades that wickra has, one update a tick
-each, beside three families with 38 columns. Rounds are interleaved and pinned to one core, figures are medians; results are compared in
-the same run. Not an asv module: peers are imported in functions."""
+output each: ours is `jit/rolling.py`, which gives the columns price_z and range_pos of family `technical`. `ticks,live`: indicators of
+quotes and trades that wickra has, one update a tick each, beside three families with 38 columns. Rounds are interleaved and pinned to one
+core, figures are medians; results are compared in the same run. Not an asv module: peers are imported in functions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ import numpy as np
 from tickarrow.configs.features import FamilyConf, FeaturesConf
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.universe import UniverseConf
-from tickarrow.jit._kernel import kernel, warm
-from tickarrow.jit.technical_bars_price import enter_lanes, place_lanes, z_lanes
-from tickarrow.jit.technical_bars_rows import F_ROWS, PRICE_Z_20, PRICE_Z_60, PRICE_Z_240, Q_ROWS, RANGE_20, RANGE_60, RANGE_240, VALUES
+from tickarrow.jit import rolling
+from tickarrow.jit._kernel import warm
 from tickarrow.pipeline import features_registry
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.decode import FromRows
@@ -35,7 +34,6 @@ from tickarrow.pipeline.source import open_source
 VERSIONS = {"numbagg": "0.", "Bottleneck": "1.", "pandas": "3.", "polars": "2.", "wickra": "2."}
 SYMBOLS = 100
 WINDOWS = (20, 60, 240)
-OUTPUTS = (PRICE_Z_20, PRICE_Z_60, PRICE_Z_240, RANGE_20, RANGE_60, RANGE_240)
 BASE = 1_000_000  # units of the prices that are rolled
 TARGETS = {64: 300.0, 1: 4000.0, 65_536: 300.0}  # ns a tick
 
@@ -208,23 +206,6 @@ def _same(stage: _Stage, said: dict[int, tuple[Any, ...]], rows: list[tuple[Any,
     return n
 
 
-@kernel("out f8[:,:], out i8[:,:], i8[:,:,:], i8[:], i8[:,:], out f8[:,:,:]")
-def rolling(f, q, price, base, n, out):  # type: ignore[no-untyped-def]
-    """Values one after the other, all series at once; out (values, 6, series) as OUTPUTS."""
-    lanes = price.shape[2]
-    for i in range(price.shape[0]):
-        enter_lanes(f, q, price[i], base, 0, lanes, i)
-        z_lanes(f, q, n[i], 0, lanes, i, 20, PRICE_Z_20)
-        z_lanes(f, q, n[i], 0, lanes, i, 60, PRICE_Z_60)
-        z_lanes(f, q, n[i], 0, lanes, i, 240, PRICE_Z_240)
-        place_lanes(f, q, price[i], n[i], 0, lanes, i, 20, 4, VALUES + RANGE_20)
-        place_lanes(f, q, price[i], n[i], 0, lanes, i, 60, 5, VALUES + RANGE_60)
-        place_lanes(f, q, price[i], n[i], 0, lanes, i, 240, 7, VALUES + RANGE_240)
-        for k in range(6):
-            for s in range(lanes):
-                out[i, k, s] = f[VALUES + PRICE_Z_20 + k, s]
-
-
 def _bottleneck(x: Any) -> list[Any]:
     import bottleneck as bn
 
@@ -268,15 +249,16 @@ def _roll(rounds: int, rows: int) -> Iterator[str]:
     from benchmarks import common
 
     units = np.cumsum(np.random.default_rng(1).integers(-300, 301, (rows, SYMBOLS)), 0)
-    price = np.ascontiguousarray(np.repeat(units[:, None, :], 4, axis=1))
-    n, base = np.arange(rows)[:, None] + np.zeros(SYMBOLS, np.int64), np.full(SYMBOLS, BASE)
     x = np.ascontiguousarray((units + BASE).T.astype(float))
     names = [f"s{i}" for i in range(SYMBOLS)]
     by_series = pd.DataFrame(x.T.copy())
     frame = pl.DataFrame(dict(zip(names, x)))
-    state, out = (np.zeros((F_ROWS, SYMBOLS)), np.zeros((Q_ROWS, SYMBOLS), np.int64)), np.zeros((rows, 6, SYMBOLS))
+    whole, windows = np.ascontiguousarray(units + BASE), np.array(WINDOWS)
+    state = [np.zeros((n, SYMBOLS), np.int64) for n in (2 * len(WINDOWS), 2 * rolling.ROWS)]
+    out = np.zeros((rows, 6, SYMBOLS))
+    warm()
     works: dict[str, tuple[Callable[[], Any], int]] = {
-        "ours": (lambda: rolling(*state, price, base, n, out), 6), "numbagg": (lambda: _numbagg(x), 3), "Bottleneck": (lambda: _bottleneck(x), 6),
+        "ours": (lambda: rolling.rolling(whole, windows, *state, out), 6), "numbagg": (lambda: _numbagg(x), 3), "Bottleneck": (lambda: _bottleneck(x), 6),
         "pandas": (lambda: _pandas(by_series), 6), "polars": (lambda: _polars(frame, names), 6),
     }  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in works}
