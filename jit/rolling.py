@@ -13,22 +13,28 @@ LEVELS = 8
 def z_row(x, i, window, sums, out, k):
     """Enter row i into the sums of window k and write its z-scores; parameters as `rolling`."""
     series, total, square = x.shape[1], 2 * k, 2 * k + 1
-    for s in range(series):
-        v = x[i, s]
-        sums[total, s] += v
-        sums[square, s] += v * v
-    if i >= window:
+    if i < window:
         for s in range(series):
-            old = x[i - window, s]
-            sums[total, s] -= old
-            sums[square, s] -= old * old
-    w, warm = float(window), i >= window - 1
+            v = x[i, s]
+            sums[total, s] += v
+            sums[square, s] += v * v
+    else:
+        for s in range(series):
+            v, old = x[i, s], x[i - window, s]
+            sums[total, s] += v - old
+            sums[square, s] += v * v - old * old
+    if i < window - 1:
+        for s in range(series):
+            out[i, k, s] = np.nan
+        return
+    w = float(window)
     for s in range(series):
         v, t = x[i, s], sums[total, s]
-        s1 = float(t - window * v)
-        s2 = float(sums[square, s] - v * (2 * t - window * v))
+        wv = window * v
+        s1 = float(t - wv)
+        s2 = float(sums[square, s] - v * (2 * t - wv))
         spread = np.sqrt(max(w * s2 - s1 * s1, 0.0))
-        out[i, k, s] = -s1 / spread if warm and spread > 0.0 else np.nan
+        out[i, k, s] = -s1 / spread if spread > 0.0 else np.nan
 
 
 @kernel("i8[:,:], i8, out i8[:,:]")
@@ -57,13 +63,17 @@ def place_row(x, i, window, table, out, k):
     level = 0
     while (2 << level) <= window:
         level += 1
-    mask, warm = (1 << level) - 1, i >= window - 1
+    if i < window - 1:
+        for s in range(x.shape[1]):
+            out[i, k, s] = np.nan
+        return
+    mask = (1 << level) - 1
     a, b = (1 << level) + (i & mask), (1 << level) + ((i - window) & mask)
     for s in range(x.shape[1]):
         low = min(table[ROWS + a, s], table[ROWS + b, s])
         width = max(table[a, s], table[b, s]) - low
         place = float(x[i, s] - low) / np.float64(width)
-        out[i, k, s] = place if warm and width > 0 else np.nan
+        out[i, k, s] = place if width > 0 else np.nan
 
 
 @kernel("i8[:,:], i8[:], out i8[:,:], out i8[:,:], out f8[:,:,:]")
