@@ -215,12 +215,15 @@ class Faults:
             self.closes(s, s.gate.release(name, self.feed.slot))
 
     def drop_streams(self, rows: set[int] | None) -> None:
-        """Depth and bars of these symbols go on only for who asks again."""
+        """Depth, bars and RTVolume of these symbols go on only for who asks again."""
         depth, bars = self.feed.depth.requests, self.feed.bars.requests
         for gone in [k for k, d in depth.items() if rows is None or d.symbol in rows]:
             del depth[gone]
         for gone in [k for k, b in bars.items() if rows is None or b.symbol in rows]:
             del bars[gone]
+        volumes = self.feed.rt_volume.requests
+        for asked in [k for k, symbol in volumes.items() if rows is None or symbol in rows]:
+            del volumes[asked]
 
     def requests(self, s: Session, rows: set[int] | None, l1: bool = True) -> list[int]:
         """Requests of a client for these symbols, oldest first."""

@@ -26,6 +26,7 @@ from tickarrow.pipeline.simulator_encoder import Columns, new_quotes
 from tickarrow.pipeline.simulator_history import History
 from tickarrow.pipeline.simulator_orders import MARKET_OVER, Matching
 from tickarrow.pipeline.simulator_requests import serve_snapshots
+from tickarrow.pipeline.simulator_rt_volume import RtVolume
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.simulator_faults import Faults
@@ -55,6 +56,7 @@ class Feed:
         self.idle = True  # no row is being sent by the clock: what is asked for takes effect at once
         self.slot = 0
         self.history, self.bars, self.depth = History(source), Bars(self), Depth(self)
+        self.rt_volume = RtVolume(self)
         self.queue: deque[tuple[int, Callable[[], None]]] = deque()  # requests that take effect later, in this order
         self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of market time, number, action
         self._timed = 0
@@ -88,12 +90,13 @@ class Feed:
     def send_rows(self, until: int, limit: int, lock: LockStep | None = None) -> None:
         """Apply the rows before `until`, at most `limit`, up to one that fills an order; every client gets its frames."""
         c, lo = self._columns, self._lo
-        limit = 1 if self.depth.requests else limit  # depth follows every row
+        limit = 1 if self.depth.requests or self.rt_volume.requests else limit  # they follow every row
         end = market_update(self.state, *c, lo, min(self._n, lo + limit), until, self._control)
         filling = bool(self._control[TRIGGER])
         self._lo, self.now = end, int(c[0][end - 1])
         symbol = int(c[1][end - 1])
-        deep = self.depth.wants(symbol)
+        deep = self.depth.wants(symbol) or self.rt_volume.wants(symbol)
+        self.rt_volume.sent(c, lo, end)
         clock = NO_CLOCK if lock is None else ALL_BUT_LAST if filling or deep else EVERY_ROW
         for s in self.clients.values():
             s.encoder.rows(c, lo, end, clock)
@@ -103,6 +106,7 @@ class Feed:
             lock.times.extend(served.tolist())
         if deep:
             self.depth.update(symbol)
+            self.rt_volume.update(c, end - 1)
         if filling:
             self.matching.match(symbol, self.now)
         if (filling or deep) and lock is not None and lock.session.encoder.first[symbol] >= 0:

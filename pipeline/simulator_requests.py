@@ -13,6 +13,7 @@ from tickarrow.pipeline import simulator_bars as bars
 from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_depth import cancel_depth, market_depth
 from tickarrow.pipeline.simulator_frames import Order, frame
+from tickarrow.pipeline.simulator_rt_volume import GENERIC
 from tickarrow.pipeline.simulator_rules import NO_CONTRACT, Request, instrument, refused
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def market_data(s: Session, request: Request) -> None:
         serve_snapshots(s, patient=s.lock is None and not s.feed.over)
     else:
         s.encoder.add(req, i.row, L1, False, s.feed.slot)
+        if GENERIC in request[16].split(","):
+            s.feed.rt_volume.add(s, req, i.row)
         if s.encoder.present(req, i.row) and s.lock is not None:
             s.lock.clock(s.feed.now)
     s.feed.open_soon()
@@ -71,6 +74,7 @@ def cancel_data(s: Session, request: Request) -> None:
     req = request.whole(2 if request[0] == "2" else 1)
     if req in s.encoder.requests:
         s.encoder.remove(req)
+        s.feed.rt_volume.requests.pop((s, req), None)
     elif any(req == r for r, _ in s.snapshots):
         s.snapshots = [w for w in s.snapshots if w[0] != req]
     else:

@@ -351,8 +351,8 @@ class Client:
         """Text of the next error with this code."""
         return (await self.until("4", matching=lambda f: f[3] == str(code)))[-1][4]
 
-    def subscribe(self, req, symbol, snapshot=False):
-        self.send(1, 11, req, *stock(symbol), 0, "", int(snapshot), 0, "")
+    def subscribe(self, req, symbol, snapshot=False, generic=""):
+        self.send(1, 11, req, *stock(symbol), 0, generic, int(snapshot), 0, "")
 
     def tick_by_tick(self, req, symbol, kind):
         self.send(97, req, *stock(symbol), kind, 0, 0)
