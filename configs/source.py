@@ -25,7 +25,7 @@ class SourceConf:
     seed: int = 1
     start: str = "2026-01-05T14:30:00Z"  # ISO 8601, UTC unless it says otherwise; the day shape counts from here
     duration_s: float = 420.0  # seconds of market time, of each day; a whole session has 23,400 and ends with an auction
-    days: int = 1  # sessions, on consecutive New York trading days from the start's on; above 1 the start is moved to the same time of each
+    days: int = 1  # sessions, on New York trading days from the start's on, at the same local time; one that closes early ends then, without a busy last hour
     max_rows: int = 150_000  # the market ends here at the latest; 0 = no limit
     halts: list[HaltConf] = field(default_factory=list)
     halt_rate: float = 0.0  # further halts of five minutes, a symbol and hour

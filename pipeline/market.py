@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -49,18 +49,21 @@ class Market:
     universe : symbols with their market class and tick size
     opens : ns UTC at which the sessions open; the day shape counts from here
     block_ns : market time of one step, whole seconds; changes no row
-    day_ns : length of each session, at most 6.5 hours; its last second is whole
+    day_ns : length of each session, at most 6.5 hours, or one for each; its last second is whole
+    early : days, from 0, that end with an auction though they are shorter
     halts : (row, begin, end) in whole seconds of the market's clock, ns
     """
 
     def __init__(
-        self, seed: int, universe: Universe, opens: int | Sequence[int], block_ns: int = BLOCK_NS, day_ns: int = SESSION_NS, halts: Sequence[Halt] = ()
-    ) -> None:
+        self, seed: int, universe: Universe, opens: int | Sequence[int], block_ns: int = BLOCK_NS, day_ns: int | Sequence[int] = SESSION_NS,
+        halts: Sequence[Halt] = (), early: Collection[int] = (),
+    ) -> None:  # fmt: skip
         check_classes(universe)
         n = len(universe)
         self.opens = [opens] if isinstance(opens, int) else list(opens)
         self.block_ns, self.time, self.day = block_ns, 0, 0
-        self.day_ns = -(-day_ns // SECOND) * SECOND
+        lengths = [day_ns] * len(self.opens) if isinstance(day_ns, int) else day_ns
+        self.day_ns, self.early = [-(-n // SECOND) * SECOND for n in lengths], early
         self.hub_parameters, self.hub_state = hub_parameters(seed), np.zeros(1, market.HUB_STATE)
         self.parameters, self.state = np.zeros(n, PARAMETERS), np.zeros(n, SYMBOL_STATE)
         self.tables = np.zeros((n, 4, 256), np.int64)
@@ -89,8 +92,8 @@ class Market:
         for day in range(len(self.opens)):
             begin = day * SESSION_NS
             out.append((begin, begin + mix(own_key ^ day) % LATEST_OPEN_S * SECOND, OPEN))
-            if auction and self.day_ns == SESSION_NS:
-                out.append((begin + SESSION_NS - SECOND, NEVER, CLOSE))
+            if auction and (self.day_ns[day] == SESSION_NS or day in self.early):
+                out.append((begin + self.day_ns[day] - SECOND, NEVER, CLOSE))
         return sorted(out)
 
     def _allocate(self, capacity: int) -> None:
@@ -100,17 +103,17 @@ class Market:
     @property
     def done(self) -> bool:
         """Whether the last session has ended."""
-        return self.day == len(self.opens) - 1 and self.time == self.day * SESSION_NS + self.day_ns
+        return self.day == len(self.opens) - 1 and self.time == self.day * SESSION_NS + self.day_ns[-1]
 
     def step(self) -> int:
         """Generate the next block into `columns` and return its number of rows. A block ends with its session at the latest."""
-        if self.time == self.day * SESSION_NS + self.day_ns:
+        if self.time == self.day * SESSION_NS + self.day_ns[self.day]:
             self.day += 1
             self.time = self.day * SESSION_NS
             self.state["time"] = self.state["grid"] = self.time
             self.state["step"] = self.time // GRID
         start = self.opens[self.day] - self.day * SESSION_NS
-        end = min(self.time + self.block_ns, self.day * SESSION_NS + self.day_ns)
+        end = min(self.time + self.block_ns, self.day * SESSION_NS + self.day_ns[self.day])
         while True:
             saved = self.hub_state.copy(), self.state.copy()
             n = market.market_update(
@@ -124,15 +127,15 @@ class Market:
             self._allocate(2 * self._events.size)
 
 
-def seeded_halts(seed: int, universe: Universe, days: int, day_ns: int, rate: float) -> list[Halt]:
+def seeded_halts(seed: int, universe: Universe, day_ns: Sequence[int], rate: float) -> list[Halt]:
     """Halts of five minutes, `rate` a symbol and hour on average; none in the first minute, and none that would not end in the session."""
-    out, chance, last = [], int(rate / 60 * (1 << 32)), day_ns // SECOND - 2
+    out, chance, last = [], int(rate / 60 * (1 << 32)), [n // SECOND - 2 for n in day_ns]
     for i in universe:
         own_key, free = key(seed, i.symbol), 0
-        for minute in (day * SESSION_S + 60 * m for day in range(days) for m in range(1, last // 60) if chance):
+        for minute in (day * SESSION_S + 60 * m for day in range(len(last)) for m in range(1, last[day] // 60) if chance):
             r = mix(own_key ^ mix(8_000_000_000 + minute))
             begin = minute + r % 60
-            if r >> 32 < chance and begin >= free and begin % SESSION_S + HALT_S <= last:
+            if r >> 32 < chance and begin >= free and begin % SESSION_S + HALT_S <= last[minute // SESSION_S]:
                 free = begin + HALT_S + 60
                 out.append((i.row, begin * SECOND, (begin + HALT_S) * SECOND))
     return out
@@ -142,7 +145,4 @@ def check_classes(universe: Universe) -> None:
     """ConfigError if a symbol is of a class that the generated market does not know."""
     for i in universe:
         if i.market_class not in CLASSES:
-            raise ConfigError(
-                f"universe.classes: the generated market has no class {i.market_class!r} (symbol {i.symbol}). "
-                f"Choose from {', '.join(CLASSES)}."
-            )
+            raise ConfigError(f"universe.classes: the generated market has no class {i.market_class!r} (symbol {i.symbol}). Choose from {', '.join(CLASSES)}.")

@@ -90,10 +90,12 @@ class GeneratedSource:
                 "least one. For a longer market choose more days."
             )
         self.seed, self.max_rows = conf.seed, conf.max_rows
-        self._day_ns = round(conf.duration_s * SECOND)
-        self._opens = _opens(_time(conf.start), conf.days)
-        self.start_ns, self.end_ns = self._opens[0], self._opens[-1] + self._day_ns
-        self._halts = self._configured(conf) + seeded_halts(conf.seed, self.universe, conf.days, self._day_ns, conf.halt_rate)
+        self._opens, closes = _opens(_time(conf.start), conf.days)
+        lengths = [min(SESSION_NS if close is None else close - t, SESSION_NS) for t, close in zip(self._opens, closes)]
+        self._day_ns = [min(round(conf.duration_s * SECOND), n) for n in lengths]
+        self._early = [day for day, n in enumerate(self._day_ns) if n == lengths[day] < SESSION_NS]
+        self.start_ns, self.end_ns = self._opens[0], self._opens[-1] + self._day_ns[-1]
+        self._halts = self._configured(conf) + seeded_halts(conf.seed, self.universe, self._day_ns, conf.halt_rate)
         self._halts.sort()
         for a, b in pairwise(self._halts):
             if a[0] == b[0] and b[1] <= a[2]:
@@ -108,9 +110,10 @@ class GeneratedSource:
 
     def _configured(self, conf: SourceConf) -> list[Halt]:
         """The halts of the configuration on the market's clock."""
-        out, last = [], self._day_ns // SECOND - 2
+        out = []
         for h in conf.halts:
             begin, end = int(h.at_s), int(h.at_s) + int(h.for_s)
+            last = self._day_ns[min(max(h.day, 1), conf.days) - 1] // SECOND - 2
             if not (1 <= h.day <= conf.days and LATEST_OPEN_S < begin < end <= last and h.at_s == begin and h.for_s == int(h.for_s)):
                 raise ConfigError(
                     f"source.halts: {h.symbol} cannot halt at {h.at_s:g} s for {h.for_s:g} s on day {h.day}. Give whole seconds after second "
@@ -121,11 +124,11 @@ class GeneratedSource:
         return out
 
     def blocks(self) -> Iterator[Rows]:
-        market = Market(self.seed, self.universe, self._opens, day_ns=self._day_ns, halts=self._halts)
+        market = Market(self.seed, self.universe, self._opens, day_ns=self._day_ns, halts=self._halts, early=self._early)
         left = self.max_rows or np.iinfo(np.int64).max
         while left > 0 and not market.done:
             n = market.step()
-            n = min(int(np.searchsorted(market.columns["ts"][:n], self._opens[market.day] + self._day_ns)), left)
+            n = min(int(np.searchsorted(market.columns["ts"][:n], self._opens[market.day] + self._day_ns[market.day])), left)
             left -= n
             yield from Rows(**{name: column[:n].copy() for name, column in market.columns.items()}).pieces()
 
@@ -142,17 +145,24 @@ def _time(text: str) -> int:
     return (t - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
-def _opens(start_ns: int, days: int) -> list[int]:
-    """The start, and the same New York time on the trading days of the New York Stock Exchange after it."""
+def _opens(start_ns: int, days: int) -> tuple[list[int], list[int | None]]:
+    """The start, and the same New York time on the trading days of the New York Stock Exchange after it; and when each closes early,
+    None = it does not. A later day that closes before this time is left out."""
     if days == 1:
-        return [start_ns]
+        return [start_ns], [None]
     from exchange_calendars import get_calendar  # late: it takes a second, and one day needs no calendar
 
     first = datetime.fromtimestamp(start_ns // SECOND, NEW_YORK)
     calendar = get_calendar("XNYS", start=first.date(), end=first.date() + timedelta(days=2 * days + 20))
-    later = [d.date() for d in calendar.sessions if d.date() > first.date()][: days - 1]
-    times = [int(datetime.combine(d, first.time(), NEW_YORK).timestamp()) * SECOND for d in later]
-    return [start_ns, *times]
+    hours = zip(calendar.sessions, calendar.opens_nanos.tolist(), calendar.closes_nanos.tolist())
+    early = {d.date(): close for d, begin, close in hours if close - begin < SESSION_NS}
+    opens, closes = [start_ns], [early.get(first.date())]
+    for d in (s.date() for s in calendar.sessions if s.date() > first.date()):
+        opens.append(int(datetime.combine(d, first.time(), NEW_YORK).timestamp()) * SECOND)
+        closes.append(early.get(d))
+    kept = [k for k, close in enumerate(closes) if close is None or close - opens[k] >= 60 * SECOND or k == 0][:days]
+    closes[0] = None if closes[0] is not None and closes[0] - start_ns < 60 * SECOND else closes[0]
+    return [opens[k] for k in kept], [closes[k] for k in kept]
 
 
 class ParquetSource:

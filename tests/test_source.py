@@ -155,6 +155,30 @@ def test_seeded_halts_come_at_their_rate_and_do_not_touch():
     assert open_source(SourceConf(duration_s=23_400.0), universe).halts == []
 
 
+def ends(source):
+    """Last row of each day, UTC."""
+    ts = np.concatenate([r.ts for r in source.blocks()])
+    return [datetime.fromtimestamp(int(ts[a - 1]) / 1e9, UTC) for a in [*np.flatnonzero(np.diff(ts) > 3_600 * 10**9) + 1, len(ts)]]
+
+
+def test_a_day_of_an_early_close_ends_with_it():
+    # the day after Thanksgiving the exchange closes at 13:00, 18:00 UTC; the day itself is no trading day
+    conf = SourceConf(start="2026-11-25T17:58:00Z", duration_s=180.0, days=3, max_rows=0, halts=[HaltConf("A", 20.0, 90.0, 2)])
+    source = open_source(conf, UNIVERSE)
+    assert [f"{t:%d %H:%M}" for t in ends(source)] == ["25 18:00", "27 17:59", "30 18:00"]
+    assert source.end_ns == int(datetime(2026, 11, 30, 18, 1, tzinfo=UTC).timestamp()) * 10**9
+    ts, kind = (np.concatenate([getattr(r, name) for r in source.blocks()]) for name in ("ts", "kind"))
+    close = int(datetime(2026, 11, 27, 18, tzinfo=UTC).timestamp()) * 10**9
+    assert np.count_nonzero((ts >= close - 10**9) & (ts < close) & (kind == 1)) > 0  # the auction
+    with pytest.raises(ConfigError, match="end by second 118"):
+        open_source(replace(conf, halts=[HaltConf("A", 20.0, 100.0, 2)]), UNIVERSE)
+
+
+def test_a_day_that_closes_before_it_would_begin_is_left_out():
+    source = open_source(SourceConf(start="2026-11-25T19:00:00Z", duration_s=5.0, days=3, max_rows=0), UNIVERSE)
+    assert [f"{t:%m-%d %H:%M}" for t in ends(source)] == ["11-25 19:00", "11-30 19:00", "12-01 19:00"]
+
+
 def test_days_are_trading_days_in_new_york():
     # From Thursday 2026-07-02: the 3rd is the holiday for Independence Day, then Monday and Tuesday.
     conf = SourceConf(start="2026-07-02T13:30:00Z", duration_s=8.0, days=3, max_rows=0, halts=[HaltConf("A", 4.0, 1.0, 2)])
@@ -345,9 +369,7 @@ def test_a_day_without_rows_names_the_days_there_are(tmp_path):
 def test_a_wrong_day_or_zone_is_one_sentence(tmp_path):
     path = write(tmp_path, [quote(DAY, 1.0, 1.0, 2.0, 1.0)])
     assert said(ConfigError, lambda: parquet(path, day="8.10.2013")) == "source.day is '8.10.2013', not a date like 2013-10-08."
-    assert said(ConfigError, lambda: parquet(path, timezone="Mars/Olympus")).startswith(
-        "source.timezone: this system knows no time zone 'Mars/Olympus'."
-    )
+    assert said(ConfigError, lambda: parquet(path, timezone="Mars/Olympus")).startswith("source.timezone: this system knows no time zone 'Mars/Olympus'.")
 
 
 def test_a_file_without_rows_says_so(tmp_path):
