@@ -154,7 +154,8 @@ def columns(tau_s):
         Column(f"semivar_down_{slow}", "bp^2", "S(r^2; r < 0)", "Barndorff-Nielsen, Kinnebrock and Shephard (2010)", long, quotes, "numpy"),
         Column(f"noise_{slow}", "1", "1 - X / A, X the two-scale variance of 5 sub-grids", "Zhang, Mykland and Ait-Sahalia (2005)", long,
                "NaN before the fifth change of the mid", "numpy"),
-        *(Column(f"rv_ratio_{a}_{b}", "1", "rv fast / rv slow", "", long, quotes, "numpy") for a, b in zip(names[-2:-1], names[-1:])),
+        *(Column(f"rv_ratio_{a}_{b}", "1", "rv fast / rv slow", "", long, "NaN before the first change of the mid", "numpy")
+          for a, b in zip(names[-2:-1], names[-1:])),
     ]  # fmt: skip
 
 
