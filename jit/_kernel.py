@@ -39,6 +39,7 @@ CODE_VARIABLES = (
     "NUMBA_SLP_VECTORIZE", "NUMBA_DEBUGINFO", "NUMBA_DISABLE_INTEL_SVML",
 )  # fmt: skip
 KEPT_CACHES = 6  # of a module: older cache folders are removed when a new one is made
+KEPT_DRIVERS = 48  # one for each set of feature families that is used
 SLOW_S = 1.0  # after so long it is compiling and not loading
 DRIVER = "tickarrow_driver_"  # begin of the name of a generated module, see pipeline/features_driver.py
 IMPORT = re.compile(r"^\s*from tickarrow\.jit(?:\.(\w+))? import (\([^)]*\)|.*)", re.MULTILINE)
@@ -109,8 +110,9 @@ def _cache_folder(source: Path) -> Iterator[None]:
     folder = cache_home() / "kernels" / (cache_digest(source) if ours else user_digest(source))
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        of_module = folder.parent.glob(f"{DRIVER}*" if source.stem.startswith(DRIVER) else f"{source.stem}-{'?' * 32}")
-        for old in sorted(of_module, key=lambda p: p.stat().st_mtime)[:-KEPT_CACHES]:
+        driver = source.stem.startswith(DRIVER)
+        of_module = folder.parent.glob(f"{DRIVER}*" if driver else f"{source.stem}-{'?' * 32}")
+        for old in sorted(of_module, key=lambda p: p.stat().st_mtime)[: -(KEPT_DRIVERS if driver else KEPT_CACHES)]:
             shutil.rmtree(old, ignore_errors=True)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:

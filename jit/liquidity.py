@@ -148,7 +148,8 @@ def liquidity_step(s, e, w):
 
     Notes
     -----
-    A trade is settled by the first row at least 5 s after it, with the mid known before that row, and counts from that row on.
+    A trade is settled by the first row at least 5 s after it, with the last mid that a quote of the session gave before that row, and counts
+    from that row on; without such a mid it is left out.
     Neither the change of the price over the night counts, nor trades that are not settled on their day.
     Only in a crowd, 256 times of trades within 5 s, is a trade up to 20 ms later than the first of its entry settled with that one.
     """

@@ -17,12 +17,12 @@ def mid_of(t):
 
 
 def settlement(history, i):
-    """(row, mid) that settle the trade in row i: the first row 5 s later, the last mid before it; None = not yet, or never."""
+    """(row, mid) that settle the trade in row i: the first row 5 s later, the last mid of the session before it; None = not yet, or never."""
     for j in range(i + 1, len(history)):
         if session(history[j]) != session(history[i]):
             return None
         if history[j].ts >= history[i].ts + HORIZON:
-            known = [mid_of(t) for t in history[:j] if t.kind == QUOTE and two_sided(t)]
+            known = [mid_of(t) for t in history[:j] if t.kind == QUOTE and two_sided(t) and session(t) == session(history[i])]
             return (j, known[-1]) if known else None
     return None
 
