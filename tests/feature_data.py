@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from conftest import DATA
-from feature_facts import FORGOTTEN, Facts, every
+from feature_facts import FORGOTTEN, SECOND, Facts, every
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Grid
@@ -36,7 +36,7 @@ from tickarrow.pipeline.universe import Universe
 SMALL = 20_000  # rows of a file
 TICK_SIZES = {"fx_ticks_dev": 1e-5, "es_futures_trades_dev": 0.25, "es_futures_mbp1_dev": 0.25}  # others 0.01
 BOOKS = {"sse_snapshot_ticks_dev": "sse_depth10_dev"}  # ten levels at the times of these ticks
-KEPT = ("ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size")
+KEPT = ("ts", "symbol", "kind", "flags", "bid", "bid_size", "ask", "ask_size", "price", "size")
 BARRED = {c.name for f in BUILT_IN for c in f.bar_columns}
 COLUMNS = [(f.name, c) for f in BUILT_IN for c in all_columns(f, f.tau_s)]
 
@@ -118,11 +118,15 @@ PHRASES = {
     r"fewer than 4 ": [("few returns in the window", lambda f, c: f.recent(f.change > 0, window_s(c) / 2, 5) & f.recent(f.change < 0, window_s(c) / 2, 5))],
     r"before the session's first price": [("no price in the session", lambda f, c: f.today(f.bar_price | f.priced))],
     r"before the open, ": [("no range of the first 15 min", lambda f, c: f.open_range())],
-    r"before the session's first regular price": [("one session, or before its open", None)],
-    r"NaN before one$": [("no gap in a file", None)],
+    r"before the session's first regular price": [("one session, or before its open", lambda f, c: f.gapped())],
+    r"NaN before one$": [("no gap in the data", lambda f, c: f.count(f.gap) > 0)],
     r"before the first session of the calendar": [("before the first session", lambda f, c: f.session[f.at] >= 0)],
-    r"until one earlier day": [("the same minute of an earlier day", None)],
-    r"both sides have a level": [("no depth", None)],
+    r"until one earlier day": [("nothing in that minute of an earlier day", lambda f, c: f.usual(usual_of(f, c)))],
+    r"both sides have a level": [
+        ("no depth", lambda f, c: f.book["changes"] > 0), ("a side of the book is empty or uncertain", lambda f, c: (f.book["bid"] > 0) & (f.book["ask"] > 0))],
+    r"of a side with one level": [("one level", lambda f, c: f.book[c.name.rpartition("_")[2]] > 1)],
+    r"until the level was compared": [("the level was not there twice", lambda f, c: f.book["seen"][:, int(c.name.split("_")[1]) - 1])],
+    r"for the first 19 events": [("fewer than 20 changes of the book", lambda f, c: f.book["events"] >= 20)],
     # bars
     BAR: [],  # its number is in the text
     r"price has stood still": [("price stands still", lambda f, c: f.of_bars(moved("close", 14)))],
@@ -138,9 +142,19 @@ PHRASES = {
     r"\|r\| or the volume has not varied": [("no variation", lambda f, c: f.of_bars(varied(60)))],
     r"while the price has not moved": [("price stands still", lambda f, c: f.of_bars(moved("close", 240)))],
     # the cross-section
+    r"or no change of the quote.*all equal": [
+        ("fewer than 3 symbols with changes of the quote", lambda f, c: f.live(30, 3, f.after(f.quote_flow != 0))),
+        ("no such changes both ways lately", lambda f, c: f.recent(f.quote_flow > 0, 300) & f.recent(f.quote_flow < 0, 300))],
+    r"or no trade;.*all equal": [
+        ("fewer than 3 symbols with trades", lambda f, c: f.live(30, 3, f.after(f.trade))),
+        ("no two trades lately", lambda f, c: f.recent(f.trade, 300, 2))],
+    r"or no change of the mid;.*all equal": [
+        ("fewer than 3 symbols with changes of the mid", lambda f, c: f.live(30, 3, f.after(f.change != 0)))],
     r"^first (\d+) s": [("fewer than 3 live symbols", lambda f, c: cross(f, c))],
-    r"until the symbol's second bar has closed": [("fewer than 3 symbols with a bar", None)],
-    r"20 bars with an index": [("fewer than 20 bars with an index", None)],
+    r"until the symbol's second bar has closed": [("fewer than 3 symbols with a bar", lambda f, c: f.live(0, 3, f.bars_since(2)))],
+    r"20 bars with an index": [
+        ("fewer than 20 bars with an index", lambda f, c: f.samples(20) & f.live(0, 1)),
+        ("the price stands still", lambda f, c: f.count(f.change != 0, f.ts - 1200 * SECOND, f.ts - 90 * SECOND) > 1)],
     r"20 effective samples|as (residual|beta)_300s": [("fewer than 20 samples of 3 symbols", lambda f, c: sampled(f))],
 }  # fmt: skip
 
@@ -153,12 +167,17 @@ def cross(f: Facts, c: Column) -> np.ndarray:
     return f.live(int(re.match(r"first (\d+)", c.warm_up)[1])) & (f.n_symbols >= 3)
 
 
+def usual_of(f: Facts, c: Column) -> np.ndarray:
+    """What the bars of the earlier days must have."""
+    return f.priced & (f.t["price"] > 0) if c.name == "volume_profile_20d" else f.change != 0
+
+
 def sampled(f: Facts) -> np.ndarray:
     return f.live(1300) & f.recent(f.change != 0, 60, 5)
 
 
 def rules(column: Column) -> list:
-    """(reason, fact) that must hold for a value to be owed; fact None = never owed, the reason says why."""
+    """(reason, fact) that must hold for a value to be owed."""
     text, out, found = column.warm_up, [], not column.warm_up
     if bar := re.search(BAR, text):
         n = int(bar[1])
@@ -234,7 +253,7 @@ def compute(path: Path, small: bool = False, tell=lambda share: None) -> Told:
     told = Told(path.stem, len(t["ts"]), len(x), *(np.zeros(len(columns), int) for _ in range(4)))
     told.reasons = [Counter() for _ in columns]
     if len(x):
-        facts = Facts(t, at, tick_size, of_mid, len(universe))
+        facts = Facts(t, at, tick_size, of_mid, len(universe), book)
         for i, c in enumerate(columns):
             judge(told, i, c, x[:, i], facts)
     return told
@@ -256,8 +275,7 @@ def judge(told: Told, i: int, c: Column, x: np.ndarray, facts: Facts) -> None:
     told.missing[i], told.infinite[i] = missing.sum(), np.isinf(x).sum()
     found = [("no bar yet", facts.closed(1))] if c.name in BARRED else []
     for reason, fact in rules(c):
-        holds = np.zeros(len(x), bool) if fact is None else fact(facts, c)
-        found.append((reason, holds))
+        found.append((reason, fact(facts, c)))
     owed = every([h for _, h in found] + [extra(facts, c)], len(x))
     told.owed[i], told.wrong[i] = owed.sum(), (missing & owed).sum()
     for reason, holds in found:
@@ -277,8 +295,6 @@ def extra(f: Facts, c: Column) -> np.ndarray:
         return (t["bid"] > 0) & (np.abs(t["bid_size"] * t["ask_size"] - 1) > 1e-9)
     if c.name in ("trade_sign", "sign_run"):
         return f.count(f.sign != 0) > 0
-    if c.name in ("z_ofi", "z_relative_volume", "z_volatility"):  # of three symbols
-        return np.zeros(len(f.at), bool)
     return np.ones(len(f.at), bool)
 
 

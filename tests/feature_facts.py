@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from feature_book import FIELDS, books
 
 from tickarrow.pipeline.calendar import sessions
-from tickarrow.pipeline.schemas import Kind
+from tickarrow.pipeline.schemas import Flag, Kind
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
+NEVER = 1 << 62
 FORGOTTEN = 400  # windows after which a decaying sum is as good as none; the kernels stop at 460
 
 
@@ -26,10 +28,13 @@ class Facts:
     at : indices of the ticks that made a row
     tick_size : currency
     of_mid : bars are those of mids
+    depth : columns of DEPTH, if the file has a book
     """
 
-    def __init__(self, t: dict[str, np.ndarray], at: np.ndarray, tick_size: float, of_mid: bool, n_symbols: int) -> None:
-        self.n_symbols = n_symbols
+    def __init__(
+        self, t: dict[str, np.ndarray], at: np.ndarray, tick_size: float, of_mid: bool, n_symbols: int, depth: dict[str, np.ndarray] | None = None
+    ) -> None:
+        self.n_symbols, self.depth, self.row = n_symbols, depth, at
         self.order = np.argsort(t["symbol"], kind="stable")
         self.t = {name: column[self.order] for name, column in t.items()}  # sorted by symbol, then time
         place = np.empty(len(self.order), np.int64)
@@ -49,6 +54,7 @@ class Facts:
         self.two = quote & (self.mid > 0)
         self.sized = self.two & (self.t["bid_size"] > 0) & (self.t["ask_size"] > 0)
         self.quote = quote
+        self.gap = (self.t["flags"] & Flag.GAP) != 0
 
     def now(self, event: np.ndarray) -> np.ndarray:
         """The row's own tick is such."""
@@ -136,6 +142,16 @@ class Facts:
         begin = ts[np.maximum.accumulate(np.where(anew, np.arange(len(ts)), 0))]
         return self.trade & (ts // SECOND > begin // SECOND)
 
+    @cached_property
+    def quote_flow(self) -> np.ndarray:
+        """Quotes of which just one side, with sizes before and after, differs from the quote before: 1 a buying, -1 a selling change."""
+        i, j = self._before(self.quote)
+        side = {s: (np.sign(self.t[s][i] - self.t[s][j]), np.sign(self.t[f"{s}_size"][i] - self.t[f"{s}_size"][j])) for s in ("bid", "ask")}
+        bid, ask = (np.where(price != 0, price, size * way) for way, (price, size) in zip((1, -1), side.values(), strict=True))
+        out = np.zeros(len(self.order), np.int8)
+        out[i] = np.where(self.sized[i] & self.sized[j] & ((bid == 0) != (ask == 0)), bid + ask, 0)
+        return out
+
     def vpin_known(self) -> np.ndarray:
         """Fifty trades, and a bucket of ten mean ones after them."""
         size = np.where(self.trade, np.minimum(np.nan_to_num(self.t["size"]), 1e8), 0.0)
@@ -196,18 +212,89 @@ class Facts:
                 out[mine] = (bar >= 0) & np.asarray(holds(self._lanes[s]), bool)[np.maximum(bar, 0)]
         return out
 
+    def usual(self, event: np.ndarray) -> np.ndarray:
+        """The bar that closed last before the row begins at a minute after the open at which the symbol had a bar with the event on a day before."""
+        _, rank, begin = self._minutes
+        symbol, ts = self.t["symbol"], self.t["ts"]
+        minutes = np.unique(ts // MINUTE) * MINUTE
+        day = np.searchsorted(self.days[:, :2].min(1), self._first_ticks, "right") - 1  # the bar of a minute is in the session of its ticks
+        slot = np.where(day >= 0, (minutes - self.days[np.maximum(day, 0), 1]) // MINUTE + 60, -1)
+        slot = np.where((slot >= 0) & (slot < 540), slot, -1)
+        earliest = np.full((self.n_symbols, 541), NEVER)  # day of the first such bar; the last column is that of no slot
+        held = event & (rank >= begin[symbol])
+        np.minimum.at(earliest, (symbol[held], slot[rank[held]]), day[rank[held]])
+        bar = np.maximum(rank[self.at] - 1, 0)
+        return self.closed(1) & (slot[bar] >= 0) & (earliest[symbol[self.at], slot[bar]] < day[bar])
+
+    @cached_property
+    def _first_ticks(self) -> np.ndarray:
+        """Time of the first tick of any symbol in each minute that has one."""
+        ts = np.sort(self.t["ts"])
+        return ts[np.unique(ts // MINUTE, return_index=True)[1]]
+
+    def gapped(self) -> np.ndarray:
+        """A price in regular hours of an earlier session and one of this; mids until the symbol has a trade."""
+        ts, day = self.t["ts"], self.days[np.maximum(self.session, 0)]
+        regular = (self.session >= 0) & (ts >= day[:, 1]) & (ts < day[:, 2])
+        begin = np.where(self.session[self.at] < 0, self.base, self.days[np.maximum(self.session[self.at], 0), :2].min(1))
+        both = [(self.today(e) & (self.count(e, None, begin - 1) > 0)) for e in (regular & self.priced & (self.t["price"] > 0), regular & self.two)]
+        return np.where(self.count(self.trade) > 0, both[0], both[1])
+
+    # The depth book
+
+    @cached_property
+    def book(self) -> np.ndarray:
+        """State of the book at each row."""
+        if self.depth is None:
+            return np.zeros(len(self.at), FIELDS)
+        lost = np.flatnonzero(self.gap)
+        return books(self.depth, list(zip(self.order[lost].tolist(), self.t["symbol"][lost].tolist(), strict=True)), self.row, self.t["symbol"][self.at])
+
     # The cross-section
 
-    def live(self, seconds: float, least: int = 3) -> np.ndarray:
-        """The symbol and others, `least` in all, have had quotes without a break for so long."""
+    @cached_property
+    def _streaks(self) -> tuple[np.ndarray, np.ndarray]:
+        """First and last ticks of the times in which a symbol had quotes without a break."""
         ts, symbol, quoted = self.t["ts"], self.t["symbol"], np.flatnonzero(self.two)
         if not quoted.size:
-            return np.zeros(len(self.at), bool)
+            return quoted, quoted
         anew = np.r_[True, (np.diff(ts[quoted]) > 290 * SECOND) | (np.diff(symbol[quoted]) != 0)]
-        begins, ends = quoted[anew], quoted[np.r_[anew[1:], True]]
+        return quoted[anew], quoted[np.r_[anew[1:], True]]
+
+    def after(self, event: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """For `live`: a pass has seen the first such event of the streak."""
+
+        def known(begins: np.ndarray) -> np.ndarray:
+            i = np.flatnonzero(event)
+            if not i.size:
+                return np.full(len(begins), NEVER)
+            found = np.searchsorted(i, begins, "right")
+            nearest = i[np.minimum(found, len(i) - 1)]
+            same = (found < len(i)) & (self.t["symbol"][nearest] == self.t["symbol"][begins])
+            return np.where(same, self.t["ts"][nearest] + 2 * SECOND, NEVER)
+
+        return known
+
+    def bars_since(self, bars: int) -> Callable[[np.ndarray], np.ndarray]:
+        """For `live`: so many bars of the symbol have closed."""
+
+        def known(begins: np.ndarray) -> np.ndarray:
+            rank = self._minutes[2][self.t["symbol"][begins]] + bars
+            return np.where(rank < len(self._first_ticks), self._first_ticks[np.minimum(rank, len(self._first_ticks) - 1)], NEVER)
+
+        return known
+
+    def live(self, seconds: float, least: int = 3, known: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+        """The symbol and others, `least` in all, have had quotes without a break for so long, and what `known` asks for: times by streak."""
+        ts, symbol = self.t["ts"], self.t["symbol"]
+        begins, ends = self._streaks
+        if not begins.size:
+            return np.zeros(len(self.at), bool)
         passes = np.sort(ts)  # a streak counts from the first pass after its begin: the first tick of any symbol in another second
         found = np.minimum(np.searchsorted(passes, (ts[begins] // SECOND + 1) * SECOND), len(passes) - 1)
         ready, over = passes[found] + round((seconds + 3) * SECOND), ts[ends] + 290 * SECOND
+        if known is not None:
+            ready = np.maximum(ready, known(begins))
         both = ready < over
         pass_at = passes[np.maximum(np.searchsorted(passes, self.ts // SECOND * SECOND) - 1, 0)]  # the last pass is not older than this
         n = np.searchsorted(np.sort(ready[both]), pass_at, "right") - np.searchsorted(np.sort(over[both]), pass_at)
@@ -215,6 +302,29 @@ class Facts:
         start = begins[np.maximum(streak, 0)]
         own = (streak >= 0) & (symbol[start] == symbol[self.at]) & (pass_at >= ready[np.maximum(streak, 0)])
         return own & self.recent(self.two, 290) & (n >= least)
+
+    def samples(self, least: int) -> np.ndarray:
+        """So many bars of the symbol have closed of which both ends are in a time with an index: three symbols live without a break."""
+        (begins, ends), ts, closes = self._streaks, self.t["ts"], self._first_ticks
+        if not begins.size:
+            return np.zeros(len(self.at), bool)
+        passes = np.sort(ts)
+        found = np.minimum(np.searchsorted(passes, (ts[begins] // SECOND + 1) * SECOND), len(passes) - 1)
+        ready, over = passes[found] + 3 * SECOND, ts[ends] + 290 * SECOND
+        ready, over = ready[ready < over], over[ready < over]
+        times = np.concatenate([ready, over])
+        order = np.argsort(times, kind="stable")
+        n = np.cumsum(np.r_[np.ones(len(ready), np.int64), -np.ones(len(over), np.int64)][order])
+        enough = n >= 3
+        run = np.cumsum(~enough)  # one number throughout a time with three
+        at = np.searchsorted(times[order], closes, "right") - 1
+        inside = (at >= 0) & enough[np.maximum(at, 0)]
+        of = np.where(inside, run[np.maximum(at, 0)], -1)
+        sample = np.r_[False, (of[1:] >= 0) & (of[1:] == of[:-1])]
+        total = np.r_[0, np.cumsum(sample)]
+        _, rank, begin = self._minutes
+        mine, first = rank[self.at], np.minimum(begin[self.t["symbol"][self.at]] + 2, len(closes))
+        return total[mine + 1] - total[np.minimum(first, mine + 1)] >= least
 
     def open_range(self) -> np.ndarray:
         """Two prices in the first 15 minutes of this session."""
