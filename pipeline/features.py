@@ -106,7 +106,8 @@ class Features:
             "rate": np.array([-1e-9 / t for t in tau_s]),
             "window": np.array([tau_s.index(t) for c in chosen for t in c.tau_s], np.int64),
             "tick_size": tick_size,
-            "pick": np.array([at[c.family.name, name] for c in chosen for name in c.wanted], np.int64),
+            "pick": (pick := np.array([at[c.family.name, name] for c in chosen for name in c.wanted], np.int64)),
+            "whole": int(np.array_equal(pick, np.arange(len(names)))),  # every column, in the order of the families
             "throttle_ns": conf.throttle_ns,
             "v": np.full(len(names), np.nan),
             "change": np.zeros(1, event.BOOK_CHANGE),

@@ -35,7 +35,7 @@ DEPTH = (
 )  # fmt: skip
 FIXED = (
     ("state", "STATE[:]"), ("e", "EVENT"), ("clock", "CLOCK"), ("sessions", "i8[:,:]"), ("rate", "f8[:]"), ("window", "i8[:]"),
-    ("tick_size", "f8[:]"), ("pick", "i8[:]"), ("throttle_ns", "i8"), ("v", "f8[:]"),
+    ("tick_size", "f8[:]"), ("pick", "i8[:]"), ("whole", "i8"), ("throttle_ns", "i8"), ("v", "f8[:]"),
 )  # fmt: skip
 BARS = (
     ("bar", "BAR_STATE[:]"), ("rule", "i8"), ("every_ns", "i8"), ("threshold", "f8[:]"), ("of_mid", "i8"), ("bar_price", "i8[:,:]"),
@@ -152,7 +152,7 @@ class _Text:
             "tickarrow.jit.event": {"BOOK_CHANGE", "CLOCK", "EVENT", "EVENT_STATE", "clock_step", "event_step"},
             "tickarrow.jit.trigger": {"DUE_STATE", "due_step"},
             "tickarrow.jit.memory": {"array_at", "table_at"} if DISABLE_JIT else {"array_at", "call_at", "table_at"},
-            "tickarrow.jit.moments": {"FLOAT32_MAX"},
+            "tickarrow.jit.moments": {"single_point"},
         }
         if self.bars:
             out["tickarrow.jit.bars"] = {"BAR_STATE", "TIME", "bar_close", "bar_step", "bars_close", "bars_due", "bars_next"}
@@ -259,8 +259,10 @@ class _Text:
                     self.add(2, f"for c in range({len(listed)}):", f"    v[{at} + c] = {clock}{i}[k, c]")
                 at += len(listed)
             window += p.windows
-        self.add(2, "to = row + n", "for c in range(pick.size):")
-        self.add(3, "value = v[pick[c]]", "x[to, c] = value if abs(value) <= FLOAT32_MAX else np.nan")
+        self.add(2, "to = row + n", "if whole != 0:", "    for c in range(pick.size):")  # without indices the loop becomes vector instructions
+        self.add(4, "x[to, c] = single_point(v[c])")
+        self.add(2, "else:", "    for c in range(pick.size):")
+        self.add(4, "x[to, c] = single_point(v[pick[c]])")
         self.add(2, "row_seq[to], row_ts[to], row_symbol[to] = seq[i], now, k", "n += 1")
 
 
