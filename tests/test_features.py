@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 import tickarrow.conf
 from tickarrow.configs.features import BarsConf, CrossConf, FamilyConf, FeaturesConf
-from tickarrow.jit import flow, quote, volatility
+from tickarrow.jit import flow, moments, quote, volatility
 from tickarrow.pipeline import features_registry
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.errors import ConfigError
@@ -183,6 +183,14 @@ def test_no_infinity_reaches_a_column():
     rows = make.stage(conf(*ALL)).step(make.tick_table(huge))
     assert len(rows) == 3
     assert not np.isinf(rows.view("x")).any()
+
+
+@pytest.mark.parametrize(
+    ("value", "single"),
+    [(1.5, 1.5), (-3.4e38, -3.4e38), (3.5e38, make.NAN), (-np.inf, make.NAN), (make.NAN, make.NAN), (1.2e-38, 1.2e-38), (-1.1e-38, 0.0), (5e-324, 0.0)],
+)
+def test_a_column_is_what_float32_holds_as_a_normal_number(value, single):
+    np.testing.assert_equal(np.float32(moments.single_point(value)), np.float32(single))
 
 
 def test_the_digest_covers_column_family_version_and_windows(monkeypatch):
