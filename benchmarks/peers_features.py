@@ -3,9 +3,10 @@
 `all,...`: all built-in families over the generated market of 100 symbols, without market depth: batches of 64 ticks, single ticks through
 the Python call, and blocks of 65,536, throttled as configured and with a row for each change of a quote. No peer has the set; the ratio
 column is the time over the target of issue 4. `roll`: z-score and place in the range of 20, 60 and 240 values, 100 series, a rolling
-output each: ours is `jit/rolling.py`, which gives the columns price_z and range_pos of family `technical`. `ticks,live`: indicators of
-quotes and trades that wickra has, one update a tick each, beside three families with 38 columns. Rounds are interleaved and pinned to one
-core, figures are medians; results are compared in the same run. Not an asv module: peers are imported in functions."""
+output each: ours is `jit/rolling.py`, which gives the columns price_z and range_pos of family `technical`; vectorbt and csp have lines of
+figures where they are installed (`peers_features_optional.py`). `ticks,live`: indicators of quotes and trades that wickra has, one update a
+tick each, beside three families with 38 columns. Rounds are interleaved and pinned to one core, figures are medians; results are compared in
+the same run. Not an asv module: peers are imported in functions."""
 
 from __future__ import annotations
 
@@ -247,6 +248,7 @@ def _roll(rounds: int, rows: int) -> Iterator[str]:
     import polars as pl
 
     from benchmarks import common
+    from benchmarks import peers_features_optional as optional
 
     units = np.cumsum(np.random.default_rng(1).integers(-300, 301, (rows, SYMBOLS)), 0)
     x = np.ascontiguousarray((units + BASE).T.astype(float))
@@ -257,26 +259,33 @@ def _roll(rounds: int, rows: int) -> Iterator[str]:
     state = [np.zeros((n, SYMBOLS), np.int64) for n in (2 * len(WINDOWS), 2 * rolling.ROWS)]
     out = np.zeros((rows, 6, SYMBOLS))
     warm()
-    works: dict[str, tuple[Callable[[], Any], int]] = {
-        "ours": (lambda: rolling.rolling(whole, windows, *state, out), 6), "numbagg": (lambda: _numbagg(x), 3), "Bottleneck": (lambda: _bottleneck(x), 6),
-        "pandas": (lambda: _pandas(by_series), 6), "polars": (lambda: _polars(frame, names), 6),
-    }  # fmt: skip
-    times: dict[str, list[float]] = {name: [] for name in works}
+    missing = {peer: why for peer in optional.PEERS if (why := optional.why_not(peer))}
+    works = [
+        optional.Work("ours", "", lambda: rolling.rolling(whole, windows, *state, out)),
+        optional.Work("numbagg", "roll,batch", lambda: _numbagg(x), 3),
+        optional.Work("Bottleneck", "roll,batch", lambda: _bottleneck(x)),
+        optional.Work("pandas", "roll,batch", lambda: _pandas(by_series)),
+        optional.Work("polars", "roll,batch", lambda: _polars(frame, names)),
+        *(work for peer, make in optional.PEERS.items() if peer not in missing for work in make(x, WINDOWS)),
+    ]
+    times: list[list[float]] = [[] for _ in works]
     with common.pinned():
-        for call, _ in works.values():  # compiles, and touches all memory
-            call()
+        for work in works:  # compiles, and touches all memory
+            work.call()
         for _ in range(rounds):
-            for name, (call, outputs) in works.items():
+            for work, spent in zip(works, times):
                 for a in state:
                     a[:] = 0
                 t = time.process_time_ns()
-                made = call()
-                times[name].append((time.process_time_ns() - t) / (rows * SYMBOLS * outputs))
-                if name != "ours" and len(times[name]) == 1:
-                    _check_roll(name, made, out)
-    median = {name: statistics.median(t) for name, t in times.items()}
-    for name in list(works)[1:]:
-        yield f"features {name} roll,batch,{works[name][1]}outputs {median[name]:.2f}ns {median['ours']:.2f}ns {median[name] / median['ours']:.1f}"
+                made = work.call()
+                spent.append((time.process_time_ns() - t) / (rows * SYMBOLS * work.outputs))
+                if work.peer != "ours" and len(spent) == 1:
+                    _check_roll(work.peer, work.values(made), out)
+    ours, *medians = map(statistics.median, times)
+    for work, median in zip(works[1:], medians):
+        yield f"features {work.peer} {work.name},{work.outputs}outputs {median:.2f}ns {ours:.2f}ns {median / ours:.1f}"
+    for peer, why in missing.items():
+        yield f"features {peer} roll - {ours:.2f}ns - {why}"
 
 
 def _check_roll(peer: str, theirs: list[Any], ours: Any) -> None:
