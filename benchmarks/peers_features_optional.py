@@ -2,8 +2,8 @@
 
 vectorbt: the functions behind its accessors, with its numba engine (its Rust engine takes longer for this), each series contiguous.
 csp: graphs of its statistics nodes, built outside the time; in the runs that are timed a node keeps its last value only, the run that is
-compared keeps them all. `arrays`: a tick is a row of all series; `scalars`: each series has nodes of its own. csp is not in the extra
-`bench`: csp 0.19 needs pyarrow < 24 and would replace a newer one; beside pyarrow 26 pip finds csp 0.0.4 only."""
+compared keeps them all. `arrays`: a tick is a row of all series; `scalars`: each series has nodes of its own. Neither is in the extra
+`bench`: vectorbt brings forty packages, a notebook among them; csp 0.19 needs pyarrow < 24 and would replace a newer one."""
 
 from __future__ import annotations
 
