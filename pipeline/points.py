@@ -9,14 +9,18 @@ import on a machine compiles them."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tickarrow.jit import _kernel, points_ufunc
 from tickarrow.jit import math as ours
+from tickarrow.jit import rolling as kernels
+from tickarrow.pipeline.errors import DataError
 
 
 class Formula:
@@ -67,6 +71,37 @@ slope = Formula(points_ufunc.slope)
 spread_bp = Formula(points_ufunc.spread_bp)
 spread_ticks = Formula(points_ufunc.spread_ticks)
 trade_sign = Formula(points_ufunc.trade_sign)
+
+
+def rolling(prices: Any, windows: Sequence[int] = (20, 60, 240), unit: float = 0.0001) -> npt.NDArray[np.float64]:
+    """z-score and place in the range of each price among the last ones, itself included, as columns price_z and range_pos have them of bars.
+
+    Parameters
+    ----------
+    prices : (rows,) or (rows, series), multiples of `unit`, none missing
+    windows : rows, 2 to 255 each
+    unit : currency, that of a hundredth of a tick; the prices are counted in it, so that no sum drifts
+
+    Returns
+    -------
+    (rows, 2 n_windows, series): z-scores of each window, then places from 0 to 1; NaN before a window is full and where its prices are equal
+
+    Raises
+    ------
+    DataError : a price is missing, or too far from the others
+    """
+    x = np.asarray(prices, np.float64)
+    x = x[:, None] if x.ndim == 1 else x
+    if not all(2 <= w < kernels.ROWS for w in windows):
+        raise DataError(f"points.rolling: windows are 2 to {kernels.ROWS - 1} rows, and {list(windows)} are asked for.")
+    units = np.rint((x - x[:1]) / unit)
+    if not (np.abs(units) < 2**26).all():
+        raise DataError("points.rolling: a price is missing or too far from the first. Fill gaps first, or give a larger unit.")
+    n, series = len(windows), x.shape[1]
+    out = np.empty((len(x), 2 * n, series))
+    sums, table = np.zeros((2 * n, series), np.int64), np.zeros((2 * kernels.ROWS, series), np.int64)
+    kernels.rolling(np.ascontiguousarray(units, np.int64), np.array(windows, np.int64), sums, table, out)
+    return out
 
 
 def _warm() -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tickarrow.jit import rolling as kernels
+from tickarrow.pipeline import points
+from tickarrow.pipeline.errors import DataError
 
 pytestmark = pytest.mark.pure
 
@@ -50,3 +52,16 @@ def test_long_windows_are_those_of_pandas_and_do_not_drift():
         np.testing.assert_allclose(got[:, k], (frame - r.mean()) / r.std(ddof=0), rtol=1e-6, atol=1e-8)
         np.testing.assert_allclose(got[:, 4 + k], (frame - r.min()) / (r.max() - r.min()), rtol=1e-12)
     np.testing.assert_array_equal(got[-1], ours(x[-255:], (20, 60, 240, 255))[-1])
+
+
+def test_prices_of_a_notebook_are_counted_in_units():
+    prices = 100 + np.cumsum(np.random.default_rng(4).integers(-3, 4, (300, 2)), 0) / 100
+    got = points.rolling(prices, (20, 240))
+    np.testing.assert_allclose(got, naive_rolling.rolling(np.rint(prices * 100).astype(np.int64), [20, 240]), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(points.rolling(prices[:, 0], (20,))[:, :, 0], got[:, [0, 2], 0])
+
+
+@pytest.mark.parametrize(("prices", "windows", "text"), [([1.0, math.nan], (2,), "missing or too far"), ([1.0, 2.0], (256,), "windows are 2 to 255 rows")])
+def test_what_cannot_be_rolled_is_told(prices, windows, text):
+    with pytest.raises(DataError, match=f"points.rolling: .*{text}"):
+        points.rolling(prices, windows)
