@@ -342,6 +342,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, help="Markdown file for the summary")
     conf = parser.parse_args(arguments)
     console, told = Console(width=200), []
+    if not any(conf.only in p.stem for p in files()):
+        console.print("there are no such recorded ticks here (TICKARROW_DATA names their folder)")
+        return 1
     with Progress(console=console) as progress:
         for path in (p for p in files() if conf.only in p.stem):
             task = progress.add_task(path.stem, total=1.0)
