@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 import numpy as np
 from numba import types
@@ -149,7 +149,28 @@ def _argument(text: str, names: dict[str, Any]) -> Any:
     return types.Array(item, dims.count(":"), "C", readonly=readonly)
 
 
-def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
+@functools.cache
+def cpu_has(features: str) -> bool:
+    """Whether the processor that numba compiles for has all of these (LLVM's names, space-separated); this one, unless NUMBA_CPU_NAME and
+    NUMBA_CPU_FEATURES name another."""
+    if numba.config.CPU_FEATURES is not None:
+        there = {f[1:] for f in str(numba.config.CPU_FEATURES).split(",") if f.startswith("+")}
+    else:
+        there = {name for name, has in llvmlite.binding.get_host_cpu_features().items() if has}
+    return set(features.split()) <= there
+
+
+def _needs(features: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """What stands for a kernel on a processor that cannot run it: LLVM would end the process if it were compiled."""
+
+    @functools.wraps(function)
+    def refuse(*arguments: Any) -> Any:
+        raise RuntimeError(f"kernel {function.__name__} needs a processor with {features}, see cpu_has")
+
+    return refuse
+
+
+def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = False, needs: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Compile the decorated function for one declared signature.
 
     Parameters
@@ -159,6 +180,7 @@ def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = 
         are mutable.
     fastmath : LLVM fast-math flags; off, because NaN means missing and results are in digests
     inline : let LLVM inline the function into its callers (small `_point` helpers)
+    needs : processor features without which it is not compiled, as `cpu_has` takes them; calling it then raises RuntimeError
 
     Notes
     -----
@@ -167,6 +189,8 @@ def kernel(signature: str, *, fastmath: set[str] | bool = False, inline: bool = 
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if needs and not (numba.config.DISABLE_JIT or cpu_has(needs)):
+            return _needs(needs, function)
         source = Path(function.__code__.co_filename).resolve()
         arguments = tuple(_argument(t, function.__globals__) for t in _split(signature))
         with _cache_folder(source):

@@ -17,33 +17,12 @@ import xgboost
 
 from tickarrow.jit import trees
 from tickarrow.pipeline.errors import ModelError
-
-Array = npt.NDArray[Any]
+from tickarrow.pipeline.forest import Array, Forest
 
 LAYOUT_VERSION = 1
 LAYOUT_MAGIC = b"tickarrow forest\n"
 LESS_THAN = 2  # treelite: enum Operator, kLT
 NUMERICAL = 1  # treelite: enum TreeNodeType, kNumericalTestNode
-
-
-@dataclass(frozen=True)
-class Forest:
-    """One model, read from treelite: the nodes of all trees one behind the other; `root[t]` is the first node of tree t."""
-
-    n_features: int
-    base: np.float32
-    root: Array  # int64
-    left: Array  # int64, node; -1 = leaf
-    right: Array
-    feature: Array  # int64
-    threshold: Array  # float32, left if x < threshold
-    default_left: Array  # bool, where a missing value goes
-    leaf: Array  # float32
-    depth: int
-
-    @property
-    def n_leaves(self) -> int:
-        return int((self.left < 0).sum())
 
 
 def read_forest(booster: xgboost.Booster, name: str) -> Forest:
@@ -68,7 +47,7 @@ def read_treelite(model: treelite.Model, name: str) -> Forest:
     if header.get_field("postprocessor") != "identity":
         link = header.get_field("postprocessor")
         raise ModelError(f"model {name!r} has the link {link!r}: expected 'identity', a forecast in bp. Train a regression.")
-    parts: dict[str, list[Array]] = {k: [] for k in ("left", "right", "feature", "threshold", "default_left", "leaf")}
+    parts: dict[str, list[Array]] = {k: [] for k in ("left", "right", "feature", "cut", "default_left", "leaf")}
     root, nodes = [], 0
     for t in range(model.num_tree):
         tree = model.get_tree_accessor(t)
@@ -86,25 +65,14 @@ def read_treelite(model: treelite.Model, name: str) -> Forest:
         parts["left"].append(np.where(inner, left + nodes, -1))
         parts["right"].append(np.where(inner, right + nodes, -1))
         parts["feature"].append(np.where(inner, tree.get_field("split_index"), 0).astype(np.int64))
-        parts["threshold"].append(threshold.copy())
+        parts["cut"].append(threshold + np.float32(0.0))  # -0.0 becomes 0.0
         parts["default_left"].append(tree.get_field("default_left").astype(bool))
         parts["leaf"].append(leaf.copy())
         root.append(nodes)
         nodes += left.size
-    columns = {k: np.concatenate(v) if v else np.zeros(0) for k, v in parts.items()}
-    roots = np.array(root, np.int64)
-    return Forest(
-        n_features=model.num_feature, base=np.float32(header.get_field("base_scores")[0]), root=roots,
-        depth=_depth(roots, columns["left"], columns["right"]), **columns,
-    )  # fmt: skip
-
-
-def _depth(root: Array, left: Array, right: Array) -> int:
-    depth, level = 0, root
-    while (level := level[left[level] >= 0]).size:
-        level = np.concatenate([left[level], right[level]])
-        depth += 1
-    return depth
+    columns: dict[str, Any] = {k: np.concatenate(v) if v else np.zeros(0) for k, v in parts.items()}
+    base = float(np.float32(header.get_field("base_scores")[0]))
+    return Forest(n_features=model.num_feature, base=base, root=np.array(root, np.int64), **columns)
 
 
 @dataclass(frozen=True)
@@ -141,7 +109,7 @@ def complete(forest: Forest, depth: int, n_trees: int, name: str) -> tuple[Array
         inner = forest.left[level] >= 0
         slots = slice(1 << d, 2 << d)
         feature[:n, slots] = np.where(inner, forest.feature[level] + np.where(forest.default_left[level], forest.n_features, 0), 0)
-        threshold[:n, slots] = np.where(inner, forest.threshold[level], np.inf)
+        threshold[:n, slots] = np.where(inner, forest.cut[level], np.inf)
         children = np.where(inner, forest.left[level], level), np.where(inner, forest.right[level], level)
         level = np.stack(children, axis=2).reshape(n, -1)
     leaf[:n] = forest.leaf[level]
@@ -242,7 +210,7 @@ def probe_rows(forests: Sequence[Forest], seed: int = 0) -> npt.NDArray[np.float
     low, high = np.float32(-np.inf), np.float32(np.inf)
     cuts = []
     for f in range(n):
-        found = [forest.threshold[(forest.left >= 0) & (forest.feature == f)] for forest in forests]
+        found = [forest.cut[(forest.left >= 0) & (forest.feature == f)] for forest in forests]
         cuts.append(np.unique(np.concatenate([*found, np.zeros(1, np.float32)])).astype(np.float32))
     most = max(c.size for c in cuts)
     at = np.stack([np.resize(rng.permutation(c), most) for c in cuts], axis=1)  # each column runs through its cuts, columns out of step

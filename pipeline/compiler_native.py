@@ -27,8 +27,8 @@ import treelite
 import xgboost
 
 from tickarrow.jit._kernel import cache_home
-from tickarrow.pipeline.compiler import Forest
 from tickarrow.pipeline.errors import ModelError
+from tickarrow.pipeline.forest import Forest
 
 Progress = Callable[[str, int, int], None]
 
@@ -102,8 +102,8 @@ def patch(source: str, header: str, forest: Forest, symbol: str, name: str) -> s
         raise refuse("expected one predict function with one base score")
     body, tail = source.split(HEAD)[1].split(BASE_MARK)
     base = BASE.match(tail)
-    if base is None or np.float32(base[1]) != forest.base:
-        raise refuse(f"expected the base score {forest.base} to be added, found {tail.strip().splitlines()[0]!r}")
+    if base is None or float(np.float32(base[1])) != forest.base:
+        raise refuse(f"expected the base score {np.float32(forest.base)} to be added, found {tail.strip().splitlines()[0]!r}")
     lines, leaves, depth = [], 0, 0
     for line in body.rstrip().removesuffix("//").split("\n"):
         if leaf := LEAF.fullmatch(line):
@@ -115,11 +115,11 @@ def patch(source: str, header: str, forest: Forest, symbol: str, name: str) -> s
             depth += line.count("{") - line.count("}")
         else:
             raise refuse(f"unknown line {line.strip()!r}")
-    if leaves != forest.n_leaves or depth != 0:
-        raise refuse(f"{leaves} leaves, expected {forest.n_leaves}")
+    if leaves != forest.leaves.sum() or depth != 0:
+        raise refuse(f"{leaves} leaves, expected {forest.leaves.sum()}")
     return "\n".join([
         entry[0], f"void {symbol}(const union Entry* data, int pred_margin, float* result) {{",
-        f"  float s = {_float(str(forest.base))};", "  (void)pred_margin;", *lines, "  result[0] = s;", "}", "",
+        f"  float s = {_float(str(np.float32(forest.base)))};", "  (void)pred_margin;", *lines, "  result[0] = s;", "}", "",
     ])  # fmt: skip
 
 

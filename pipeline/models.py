@@ -19,8 +19,9 @@ import numpy.typing as npt
 import xgboost
 
 from tickarrow.jit._kernel import cache_home
-from tickarrow.pipeline.compiler import Forest, file_digest, read_forest
+from tickarrow.pipeline.compiler import file_digest, read_forest
 from tickarrow.pipeline.errors import ModelError
+from tickarrow.pipeline.forest import Forest
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -43,12 +43,12 @@ def refused(model, name="a/h0"):
 def test_a_forest_is_what_xgboost_dumps(model, forest):
     dump = model.trees_to_dataframe()
     assert forest.root.size == 4
-    assert forest.n_leaves == int((dump.Feature == "Leaf").sum())
+    assert forest.leaves.sum() == int((dump.Feature == "Leaf").sum())
     assert forest.depth == 3
     leaves = dump[dump.Feature == "Leaf"].Gain.to_numpy(np.float32)
     np.testing.assert_array_equal(np.sort(forest.leaf[forest.left < 0]), np.sort(leaves))
     splits = dump[dump.Feature != "Leaf"]
-    np.testing.assert_array_equal(np.sort(forest.threshold[forest.left >= 0]), np.sort(splits.Split.to_numpy(np.float32)))
+    np.testing.assert_array_equal(np.sort(forest.cut[forest.left >= 0]), np.sort(splits.Split.to_numpy(np.float32)))
 
 
 def test_dart_is_refused():
@@ -124,7 +124,7 @@ def stump_with(opname="<", threshold=0.5, dtype="float32"):
     ],
 )
 def test_trees_of_another_convention_are_refused(changes, text):
-    assert compiler.read_treelite(stump_with(), "m").n_leaves == 2
+    assert compiler.read_treelite(stump_with(), "m").leaves.sum() == 2
     with pytest.raises(ModelError) as e:
         compiler.read_treelite(stump_with(**changes), "m")
     assert str(e.value) == text
@@ -178,9 +178,9 @@ def test_a_layout_of_another_version_is_refused(forest, tmp_path):
 
 def test_the_patched_c_begins_with_the_base_score_and_adds_floats(code, forest):
     patched = compiler_native.patch(*code, forest, "predict_m", "m")
-    assert patched.count("s += ") == forest.n_leaves
+    assert patched.count("s += ") == forest.leaves.sum()
     assert "result[0] +=" not in patched
-    assert f"  float s = {compiler_native._float(str(forest.base))};" in patched
+    assert f"  float s = {compiler_native._float(str(np.float32(forest.base)))};" in patched
     constants = [line.split("+= ")[1] for line in patched.splitlines() if "s += " in line]
     assert all(c.endswith("f;") and ("." in c or "e" in c) for c in constants)
     np.testing.assert_array_equal(np.sort([np.float32(c[:-2]) for c in constants]), np.sort(forest.leaf[forest.left < 0]))
@@ -220,7 +220,7 @@ def test_a_lost_leaf_and_another_entry_are_refused(code, forest):
     source, header = code
     lines = source.split("\n")
     first = next(i for i, line in enumerate(lines) if "result[0] +=" in line)
-    with pytest.raises(ModelError, match=f"{forest.n_leaves - 1} leaves, expected {forest.n_leaves}"):
+    with pytest.raises(ModelError, match=f"{forest.leaves.sum() - 1} leaves, expected {forest.leaves.sum()}"):
         compiler_native.patch("\n".join([*lines[:first], *lines[first + 1 :]]), header, forest, "f", "m")
     with pytest.raises(ModelError, match="union Entry has other members"):
         compiler_native.patch(source, header.replace("int missing", "long missing"), forest, "f", "m")

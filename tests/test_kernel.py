@@ -196,3 +196,20 @@ def test_tickarrow_cache_moves_everything_that_can_be_made_again(monkeypatch, tm
 def test_a_record_field_that_numpy_would_hide_is_refused(name):
     with pytest.raises(ValueError, match=f"record field '{name}' is an attribute of NumPy scalars"):
         record([(name, "f8")])
+
+
+def test_a_kernel_for_another_processor_is_not_compiled_and_says_so(monkeypatch):
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", "+avx2,+fma")
+    _kernel.cpu_has.cache_clear()
+    try:
+        assert _kernel.cpu_has("avx2 fma")
+        assert not _kernel.cpu_has("avx2 avx512vbmi")
+        before = len(_kernel._registry)
+        if not numba.config.DISABLE_JIT:
+            far = _kernel.kernel("f8", needs="avx512vbmi")(lambda x: x)
+            assert len(_kernel._registry) == before
+            with pytest.raises(RuntimeError, match="needs a processor with avx512vbmi"):
+                far(1.0)
+    finally:
+        monkeypatch.undo()
+        _kernel.cpu_has.cache_clear()

@@ -44,8 +44,8 @@ def stump(left, right, feature=0, threshold=1.0, missing_left=False, base=0.0, n
     """A forest of one tree with one split."""
     return compiler.Forest(
         n_features=n_features, base=np.float32(base), root=np.array([0]), left=np.array([1, -1, -1]), right=np.array([2, -1, -1]),
-        feature=np.array([feature, 0, 0]), threshold=np.array([threshold, 0, 0], np.float32),
-        default_left=np.array([missing_left, False, False]), leaf=np.array([0, left, right], np.float32), depth=1,
+        feature=np.array([feature, 0, 0]), cut=np.array([threshold, 0, 0], np.float32),
+        default_left=np.array([missing_left, False, False]), leaf=np.array([0, left, right], np.float32),
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_probe_rows_hold_every_threshold_its_neighbours_and_all_special_values(b
     for f in range(6):
         column = set(bits(rows[:, f]).tolist())
         for forest in forests:
-            cuts = forest.threshold[(forest.left >= 0) & (forest.feature == f)]
+            cuts = forest.cut[(forest.left >= 0) & (forest.feature == f)]
             assert {*bits(cuts), *bits(np.nextafter(cuts, INF)), *bits(np.nextafter(cuts, -INF))} <= column
     missing = np.isnan(rows)
     assert missing.all(axis=1).any()
@@ -103,8 +103,8 @@ def test_padding_trees_keep_a_negative_zero():
     one = stump(-0.0, -0.0, base=-0.0)
     three = compiler.Forest(
         n_features=2, base=np.float32(0), root=np.array([0, 1, 2]), left=np.full(3, -1), right=np.full(3, -1),
-        feature=np.zeros(3, np.int64), threshold=np.zeros(3, np.float32), default_left=np.zeros(3, bool),
-        leaf=np.array([1, 2, 4], np.float32), depth=0,
+        feature=np.zeros(3, np.int64), cut=np.zeros(3, np.float32), default_left=np.zeros(3, bool),
+        leaf=np.array([1, 2, 4], np.float32),
     )  # fmt: skip
     layout = compiler.pack([one, three], ["one", "three"])
     assert layout.groups["trees"].tolist() == [3]
@@ -115,7 +115,7 @@ def test_padding_trees_keep_a_negative_zero():
 def test_a_tree_without_a_split_is_its_leaf():
     leaf = compiler.Forest(
         n_features=1, base=np.float32(1), root=np.array([0]), left=np.array([-1]), right=np.array([-1]), feature=np.array([0]),
-        threshold=np.zeros(1, np.float32), default_left=np.array([False]), leaf=np.array([0.25], np.float32), depth=0,
+        cut=np.zeros(1, np.float32), default_left=np.array([False]), leaf=np.array([0.25], np.float32),
     )  # fmt: skip
     np.testing.assert_array_equal(run(compiler.pack([leaf], ["leaf"]), np.array([[np.nan], [3.0]], np.float32)), [[1.25], [1.25]])
 
