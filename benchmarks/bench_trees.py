@@ -62,7 +62,7 @@ def bank(configurations=CONFIGURATIONS, trees=TREES, depth=DEPTH, n=14_000, colu
 
 def engine(model_set, name):
     """The engine of that name and no other."""
-    from tickarrow.pipeline.predict import open_engine
+    from tickarrow.pipeline.predict_engines import open_engine
 
     _kernel.warm()
     with warnings.catch_warnings():

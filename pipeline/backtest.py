@@ -23,7 +23,7 @@ from tickarrow.configs.pipeline import BacktestConf
 from tickarrow.pipeline import summary
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.pipeline import Pipeline
-from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.source import open_source
 

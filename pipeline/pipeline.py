@@ -23,7 +23,8 @@ from tickarrow.pipeline.decide import Act, Control, Ensemble, forecasts_schema
 from tickarrow.pipeline.decode import Decode, FromRows
 from tickarrow.pipeline.features import Features, feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet
-from tickarrow.pipeline.predict import Engine, Predict
+from tickarrow.pipeline.predict import Predict
+from tickarrow.pipeline.predict_engines import Engine
 from tickarrow.pipeline.source import Rows
 from tickarrow.pipeline.stage import Snapshot
 from tickarrow.pipeline.universe import Universe

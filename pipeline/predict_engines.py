@@ -1,21 +1,29 @@
-"""Engines: ways to run a model set. All give the bits of xgboost; they differ in speed and in what they need."""
+"""Engines: ways to run a model set. All give the bits of xgboost; they differ in speed and in what they need.
+
+An engine serves only if its certificate holds (certificate.py). Otherwise it is disabled with a warning and the next one serves, xgboost
+last."""
 
 from __future__ import annotations
 
-import ctypes
+import warnings
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tickarrow.configs.models import ModelsConf
-from tickarrow.jit import native, trees
-from tickarrow.pipeline import compiler, compiler_native
+from tickarrow.jit import trees
+from tickarrow.pipeline import certificate, compiler
+from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.models import ModelSet
+from tickarrow.pipeline.predict_engines_library import Float32, TreeliteEngine, XgboostEngine
 
-Float32 = npt.NDArray[np.float32]
+ORDER = ("treelite_c", "portable", "xgboost")  # who serves after whom
+LAYOUT = "portable.forest"
+
+
+class EngineWarning(UserWarning):
+    """The engine that was asked for does not serve."""
 
 
 class Engine(Protocol):
@@ -27,22 +35,6 @@ class Engine(Protocol):
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         """Rows [lo, hi) of `x` (capacity, n_features) into rows [0, hi - lo) of `y` (rows, n_models); both C-contiguous."""
         ...
-
-
-class XgboostEngine:
-    """xgboost itself, one thread: the oracle of the others and the last resort."""
-
-    name = "xgboost"
-
-    def __init__(self, model_set: ModelSet) -> None:
-        self.boosters = model_set.boosters
-
-    def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
-        if lo == hi:
-            return
-        rows = x[lo:hi]
-        for m, booster in enumerate(self.boosters):
-            y[: hi - lo, m] = booster.inplace_predict(rows, predict_type="margin", validate_features=False)
 
 
 class PortableEngine:
@@ -63,25 +55,47 @@ class PortableEngine:
         trees.forest(x, lo, hi, *self.arrays, *self.scratch, y)
 
 
-class TreeliteEngine:
-    """C code of tl2cgen, compiled on demand and called by address."""
+def open_engine(model_set: ModelSet, conf: ModelsConf) -> Engine:
+    """The engine of the configuration, or with a warning the next one whose certificate holds."""
+    if conf.engine not in ORDER:
+        raise ConfigError(f"models.engine is {conf.engine!r}: expected one of {', '.join(sorted(ORDER))}.")
+    if conf.sample_rows < 1:
+        raise ConfigError(f"models.sample_rows is {conf.sample_rows}: expected 1 or more. Correct it in conf/models or on the command line.")
+    for name, following in pairwise(ORDER[ORDER.index(conf.engine) :]):
+        try:
+            return _portable(model_set, conf) if name == "portable" else _treelite(model_set, conf)
+        except (ModelError, OSError) as e:
+            said = f"engine {name!r} is disabled for model set {model_set.name!r}, {following!r} serves: {e}"
+            warnings.warn(said, EngineWarning, stacklevel=2)
+    return XgboostEngine(model_set)
 
-    name = "treelite_c"
 
-    def __init__(self, model_set: ModelSet, conf: ModelsConf) -> None:
-        cc = compiler_native.find_compiler(conf.compiler)
-        with Progress(
-            TextColumn("compiling {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=Console(stderr=True), transient=True,
-        ) as progress:  # fmt: skip
-            bar = progress.add_task(f"{model_set.n_models} models", total=None)
-            self.library_path = compiler_native.build(
-                lambda: model_set.boosters, lambda: model_set.forests, model_set.model_digests, model_set.names, cc, conf.compile_jobs,
-                lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
-            )  # fmt: skip
-        self.library = ctypes.CDLL(str(self.library_path))  # held: the addresses point into it
-        self.address = compiler_native.addresses(self.library, model_set.model_digests, cc)
-        self.entries = np.zeros(len(model_set.columns), np.float32)
+def compile_layout(model_set: ModelSet) -> Engine:
+    """Write the layout of the portable engine, compare it with xgboost on all probe rows, and store the certificate."""
+    layout, path = compiler.pack(model_set.forests, model_set.names), model_set.path / LAYOUT
+    try:
+        compiler.write_layout(layout, path)
+    except OSError:  # a set in a read-only folder: whole check at each load
+        engine = PortableEngine(layout)
+        certificate.certify(model_set, engine, None)
+        return engine
+    engine = PortableEngine(compiler.read_layout(path))
+    certificate.certify(model_set, engine, path)
+    return engine
 
-    def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
-        native.predictors(self.address, x, lo, hi, self.entries, y)
+
+def _portable(model_set: ModelSet, conf: ModelsConf) -> Engine:
+    path = model_set.path / LAYOUT
+    stored = certificate.stored(model_set, "portable")
+    if not path.is_file() or stored is None:
+        return compile_layout(model_set)
+    certificate.check_file(stored, path)
+    engine = PortableEngine(compiler.read_layout(path))
+    certificate.check(model_set, engine, path, conf)
+    return engine
+
+
+def _treelite(model_set: ModelSet, conf: ModelsConf) -> Engine:
+    engine = TreeliteEngine(model_set, conf)
+    certificate.check(model_set, engine, engine.library_path, conf)
+    return engine

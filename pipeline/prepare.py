@@ -28,7 +28,7 @@ from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.features import driver_of, feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.pipeline import Pipeline
-from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.training import default_set_path
 from tickarrow.pipeline.universe import Universe
 

@@ -16,7 +16,7 @@ from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.pipeline import Pipeline
-from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.session import open_manifest, read_manifest, read_table, versions
 from tickarrow.pipeline.session_feed import feed_session, first_divergence

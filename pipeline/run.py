@@ -28,7 +28,7 @@ from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.pipeline import Pipeline
-from tickarrow.pipeline.predict import open_engine
+from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.session import Session, config_digest

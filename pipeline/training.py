@@ -229,7 +229,7 @@ def train_source(
     from tickarrow.jit import _kernel
     from tickarrow.pipeline import decode  # noqa: F401  registers its kernels
     from tickarrow.pipeline.features import driver_of, feature_columns, feature_digest
-    from tickarrow.pipeline.predict import EngineWarning, open_engine
+    from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
 
     _check(training, column_families(features))  # before the market is generated
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()

@@ -16,11 +16,12 @@ from models_common import COLUMNS, DIGEST, bits, booster, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
-from tickarrow.pipeline import compiler, predict, training
+from tickarrow.pipeline import certificate, compiler, training
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import load_set
-from tickarrow.pipeline.predict import EngineWarning, Predict, open_engine
+from tickarrow.pipeline.predict import Predict
+from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
 from tickarrow.pipeline.schemas import features_schema, predictions_schema
 
 PORTABLE = ModelsConf(engine="portable")
@@ -149,8 +150,8 @@ def test_other_code_or_another_xgboost_asks_for_the_whole_check_again(copied, ch
     content["certificates"]["portable"][changed] = "another"
     write_manifest(copied, content)
     checked = []
-    compare = predict._compare
-    monkeypatch.setattr(predict, "_compare", lambda s, e, rows, m: (checked.append(len(rows)), compare(s, e, rows, m)))
+    compare = certificate.compare
+    monkeypatch.setattr(certificate, "compare", lambda s, e, rows, m: (checked.append(len(rows)), compare(s, e, rows, m)))
     assert quietly(load(copied)).name == "portable"
     assert checked == [content["certificates"]["portable"]["rows"]]
     assert manifest(copied)["certificates"]["portable"][changed] != "another"
