@@ -45,7 +45,10 @@ def features_table(conf: FeaturesConf, **options: Any) -> Table:
 
 def parts_of(chosen: list[Chosen]) -> list[Part]:
     """The families as the driver takes them."""
-    return [Part(c.family, len(c.tau_s), len(c.columns) - len(c.family.bar_columns) - len(c.family.pass_columns)) for c in chosen]
+    ends = [0, *accumulate(len(c.tau_s) for c in chosen)]
+    return [
+        Part(c.family, slice(ends[i], ends[i + 1]), len(c.columns) - len(c.family.bar_columns) - len(c.family.pass_columns)) for i, c in enumerate(chosen)
+    ]
 
 
 def driver_of(conf: FeaturesConf) -> ModuleType:
@@ -181,13 +184,12 @@ class Features:
         """A control event between chunks: a depth book that begins anew."""
         if event_.kind != ControlKind.DEPTH_RESET or self._depth is None:
             return
-        a, at = self._arrays, 0
+        a = self._arrays
         change = a["change"][0]
         change.symbol, change.operation = event_.symbol, BEGIN_ANEW
         for i, p in enumerate(self._parts):
             if p.family.change:
-                p.family.change(a["state"][event_.symbol][f"s{i}"], change, a["rate"], a["window"][at : at + p.windows])
-            at += p.windows
+                p.family.change(a["state"][event_.symbol][f"s{i}"], change, a["rate"], a["window"][p.windows])
 
     def flush(self) -> Batch:
         """Nothing is held back."""

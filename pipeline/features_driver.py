@@ -55,12 +55,8 @@ class Part:
     """A family in the driver: where its windows and columns stand."""
 
     family: Family
-    windows: int  # number of them
+    windows: slice  # of those of all families
     columns: int  # of its tick clock
-
-    @property
-    def all(self) -> int:
-        return self.columns + len(self.family.bar_columns) + len(self.family.pass_columns)
 
 
 def needs(parts: Sequence[Part]) -> tuple[bool, bool, bool]:
@@ -128,6 +124,10 @@ def _name(kernel: Any) -> tuple[str, str]:
     """Module and name of a kernel."""
     function = getattr(kernel, "py_func", kernel)
     return function.__module__, function.__name__
+
+
+def _windows(part: Part) -> str:
+    return f"window[{part.windows.start}:{part.windows.stop}]"
 
 
 class _Text:
@@ -210,14 +210,11 @@ class _Text:
         self.add(2, "e.bid, e.bid_size, e.ask, e.ask_size = bid[i], bid_size[i], ask[i], ask_size[i]")
         self.add(2, "e.price, e.quantity, e.tick_size = price[i], size[i], tick_size[k]")
         self.add(2, "event_step(s.event, e, clock, rate)")
-        at = 0
         for i, p in enumerate(self.parts):
-            windows = f"window[{at}:{at + p.windows}]"
             if p.family.step:
-                self.add(2, f"step_{i}(s.s{i}, e, {windows})")
+                self.add(2, f"step_{i}(s.s{i}, e, {_windows(p)})")
             if p.family.lane_step:
-                self.add(2, f"lane_step_{i}(f{i}, q{i}, e, {windows})")
-            at += p.windows
+                self.add(2, f"lane_step_{i}(f{i}, q{i}, e, {_windows(p)})")
         if self.bars:
             self.add(2, "if bar_step(bar[k], e, rule, of_mid != 0, threshold[0]):")
             self.add(3, "bar_close(bar[k], k, bar[k].begin, now, bar_price, bar_flow, when, bar_n, base)")
@@ -234,11 +231,9 @@ class _Text:
         self.add(indent, "change.ts, change.symbol, change.quality, change.tick_size = d_ts[j], d_symbol[j], d_flags[j], tick_size[d_symbol[j]]")
         self.add(indent, "change.position, change.operation, change.side = d_position[j], d_operation[j], d_side[j]")
         self.add(indent, "change.price, change.quantity = d_price[j], d_size[j]")
-        at = 0
         for i, p in enumerate(self.parts):
             if p.family.change:
-                self.call(indent, f"change_{i}", f"state[d_symbol[j]].s{i}, change, rate, window[{at}:{at + p.windows}]")
-            at += p.windows
+                self.call(indent, f"change_{i}", f"state[d_symbol[j]].s{i}, change, rate, {_windows(p)}")
         self.add(indent, "j += 1")
 
     def bar_kernels(self, indent: int, lo: str, hi: str, pos: str) -> None:
@@ -249,16 +244,15 @@ class _Text:
 
     def emit(self) -> None:
         """Columns of the due tick: those of the tick clock are computed, those of bars and passes are held."""
-        at = window = 0
+        at = 0
         for i, p in enumerate(self.parts):
             if p.family.emit:
-                self.add(2, f"emit_{i}(s.s{i}, e, window[{window}:{window + p.windows}], v, {at})")
+                self.add(2, f"emit_{i}(s.s{i}, e, {_windows(p)}, v, {at})")
             at += p.columns
             for clock, listed in (("bars", p.family.bar_columns), ("passes", p.family.pass_columns)):
                 if listed:
                     self.add(2, f"for c in range({len(listed)}):", f"    v[{at} + c] = {clock}{i}[k, c]")
                 at += len(listed)
-            window += p.windows
         self.add(2, "to = row + n", "if whole != 0:", "    for c in range(pick.size):")  # without indices the loop becomes vector instructions
         self.add(4, "x[to, c] = single_point(v[c])")
         self.add(2, "else:", "    for c in range(pick.size):")
@@ -266,14 +260,9 @@ class _Text:
         self.add(2, "row_seq[to], row_ts[to], row_symbol[to] = seq[i], now, k", "n += 1")
 
 
-def source(parts: Sequence[Part]) -> str:
-    """Text of the driver's module."""
-    return _Text(parts).whole()
-
-
 def driver(parts: Sequence[Part]) -> ModuleType:
     """The module with `STATE` and `features_update` for the families; written and imported once."""
-    text = source(parts)
+    text = _Text(parts).whole()
     h = hashlib.blake2b(text.encode(), digest_size=16)
     for p in parts:
         for hook in HOOKS:
