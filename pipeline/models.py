@@ -151,10 +151,11 @@ def save_set(
     }  # fmt: skip
     manifest["digest"] = set_digest(manifest)
     _write_json(path / MANIFEST, manifest)
-    return _read(path)
+    return read_set(path)
 
 
-def _read(path: Path) -> ModelSet:
+def read_set(path: Path) -> ModelSet:
+    """The set in a folder, by its manifest; its model files are not looked at."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest["format"] != FORMAT:
@@ -174,10 +175,10 @@ def _read(path: Path) -> ModelSet:
     return found
 
 
-def resolve(name_or_path: str) -> Path:
-    """Folder of a model set: a path, or a name under the cache folder."""
-    home = cache_home() / "models"
-    for path in (Path(name_or_path), home / name_or_path):
+def resolve(name_or_path: str, home: Path | None = None, *, paths: bool = True) -> Path:
+    """Folder of a model set: a path (where `paths` are allowed), or a name in `home`, by default models/ of the cache folder."""
+    home = home or cache_home() / "models"
+    for path in (*([Path(name_or_path)] if paths else []), home / name_or_path):
         if (path / MANIFEST).is_file():
             return path.resolve()
     there = sorted(p.parent.name for p in home.glob(f"*/{MANIFEST}"))
@@ -196,15 +197,20 @@ def load_set(name_or_path: str, columns: Sequence[str], feature_digest: str) -> 
     name_or_path : name of a set under the cache folder, or path of its folder
     columns, feature_digest : of the running features
     """
-    found = _read(resolve(name_or_path))
+    found = read_set(resolve(name_or_path))
+    check_files(found)
+    _check_features(found, columns, feature_digest)
+    return found
+
+
+def check_files(found: ModelSet) -> None:
+    """ModelError names the first model file that is missing or not the one that was saved."""
     for file, digest in found.manifest["models"].items():
         path = found.path / file
         if not path.is_file():
             raise ModelError(f"model set {found.name!r} is damaged: {file} is missing. {RESTORE}")
         if file_digest(path) != digest:
             raise ModelError(f"model set {found.name!r} is damaged: {file} is not the file that was saved. {RESTORE}")
-    _check_features(found, columns, feature_digest)
-    return found
 
 
 def _check_features(found: ModelSet, columns: Sequence[str], feature_digest: str) -> None:
