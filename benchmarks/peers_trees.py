@@ -71,7 +71,7 @@ def _subjects(peers: dict[str, Any], model_set: Any) -> dict[str, Call]:
     """Each peer as a function of a block of rows that returns (rows, models)."""
     xgboost, treelite = peers["xgboost"], peers["treelite"]
     gtil_predict = importlib.import_module("treelite.gtil").predict
-    boosters = model_set.boosters
+    boosters = [m.booster for m in model_set.models]
     compiled = [treelite.frontend.from_xgboost(b) for b in boosters]
 
     def inplace(x: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tickarrow.configs.models import ModelsConf
 from tickarrow.jit import native, trees
 from tickarrow.pipeline import compiler
 from tickarrow.pipeline.errors import ModelError
+from tickarrow.pipeline.forest import Forest
 from tickarrow.pipeline.models import ModelSet
 from tickarrow.pipeline.predict_engines_library import Float32, XgboostEngine
 
@@ -89,7 +91,7 @@ def _circumstances(model_set: ModelSet) -> dict[str, str]:
 
 def _make_probes(model_set: ModelSet) -> tuple[Float32, Float32]:
     """Probe rows of a set and the margins of xgboost; kept in the set, so that the sample at load needs neither models nor xgboost."""
-    rows = compiler.probe_rows(model_set.forests)
+    rows = probe_rows(model_set.forests)
     margins = np.empty((len(rows), model_set.n_models), np.float32)
     XgboostEngine(model_set).predict(rows, 0, len(rows), margins)
     path = model_set.path / PROBES
@@ -121,3 +123,30 @@ def compare(model_set: ModelSet, engine: Engine, rows: Float32, margins: Float32
             f"model {model_set.names[m]!r} gives {y[r, m]!s} where xgboost gives {margins[r, m]!s} "
             f"({int(differ.any(axis=0).sum())} of {model_set.n_models} models differ on {len(rows)} probe rows)."
         )
+
+
+def probe_rows(forests: Sequence[Forest], seed: int = 0) -> Float32:
+    """Rows that a wrong engine fails on: each cut with both float neighbours, missing values one by one and all, infinities,
+    zeros of both signs, denormals, the largest floats, and random mixes of them all.
+
+    Returns
+    -------
+    (n, n_features) float32, C-contiguous
+    """
+    rng = np.random.default_rng(seed)
+    n = forests[0].n_features
+    low, high = np.float32(-np.inf), np.float32(np.inf)
+    cuts = []
+    for f in range(n):
+        found = [forest.cut[forest.inner & (forest.feature == f) & np.isfinite(forest.cut)] for forest in forests]
+        cuts.append(np.unique(np.concatenate([*found, np.zeros(1, np.float32)])).astype(np.float32))
+    most = max(c.size for c in cuts)
+    at = np.stack([np.resize(rng.permutation(c), most) for c in cuts], axis=1)  # each column runs through its cuts, columns out of step
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, -1e-42, 3.4e38, -3.4e38, 3.4028235e38, -3.4028235e38], np.float32)
+    mixed = at[rng.integers(0, most, (2 * most + 256, n)), np.arange(n)]
+    mixed = np.where(rng.random(mixed.shape) < 0.5, np.nextafter(mixed, np.where(rng.random(mixed.shape) < 0.5, low, high)), mixed)
+    mixed = np.where(rng.random(mixed.shape) < rng.random((mixed.shape[0], 1)) * 0.4, rng.choice(special, mixed.shape), mixed)
+    one_missing = np.repeat(at[:1], n, axis=0)
+    np.fill_diagonal(one_missing, np.nan)
+    rows = [at, np.nextafter(at, low), np.nextafter(at, high), one_missing, np.repeat(special[:, None], n, axis=1), mixed]
+    return np.ascontiguousarray(np.concatenate(rows), np.float32)

@@ -1,4 +1,4 @@
-"""From a trained model to what an engine runs: treelite model -> neutral forest -> complete trees in one memory-mappable file."""
+"""From forests to what an engine runs: complete trees in one memory-mappable file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import treelite
-import xgboost
 
 from tickarrow.jit import trees
 from tickarrow.pipeline.errors import ModelError
@@ -21,58 +18,6 @@ from tickarrow.pipeline.forest import Array, Forest
 
 LAYOUT_VERSION = 1
 LAYOUT_MAGIC = b"tickarrow forest\n"
-LESS_THAN = 2  # treelite: enum Operator, kLT
-NUMERICAL = 1  # treelite: enum TreeNodeType, kNumericalTestNode
-
-
-def read_forest(booster: xgboost.Booster, name: str) -> Forest:
-    """Neutral forest of an xgboost model; ModelError names what the engines cannot do.
-
-    `name` is what the model is called in an error, for example 'xgb03/h2'.
-    """
-    kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
-    if kind != "gbtree":
-        raise ModelError(f"model {name!r} is a {kind!r} booster: expected 'gbtree', no dart weights, no linear model. Train it as such.")
-    return read_treelite(treelite.frontend.from_xgboost(booster), name)
-
-
-def read_treelite(model: treelite.Model, name: str) -> Forest:
-    """Neutral forest of a treelite model whose margin is base score + sum of leaves."""
-    header = model.get_header_accessor()
-    shape = [*header.get_field("num_target"), *header.get_field("num_class"), *header.get_field("leaf_vector_shape")]
-    if shape != [1, 1, 1, 1]:
-        raise ModelError(f"model {name!r} has more than one output: expected one forecast. Train one model per target.")
-    if header.get_field("average_tree_output")[0]:
-        raise ModelError(f"model {name!r} averages its trees: expected a sum (gradient boosting). Random forests need the engine xgboost.")
-    if header.get_field("postprocessor") != "identity":
-        link = header.get_field("postprocessor")
-        raise ModelError(f"model {name!r} has the link {link!r}: expected 'identity', a forecast in bp. Train a regression.")
-    parts: dict[str, list[Array]] = {k: [] for k in ("left", "right", "feature", "cut", "default_left", "leaf")}
-    root, nodes = [], 0
-    for t in range(model.num_tree):
-        tree = model.get_tree_accessor(t)
-        left, right = tree.get_field("cleft").astype(np.int64), tree.get_field("cright").astype(np.int64)
-        inner = left >= 0
-        if tree.get_field("has_categorical_split")[0] or (tree.get_field("node_type")[inner] != NUMERICAL).any():
-            raise ModelError(f"model {name!r}, tree {t}, has a categorical split: expected numerical ones. Encode the feature as a number.")
-        if (tree.get_field("cmp")[inner] != LESS_THAN).any():
-            raise ModelError(f"model {name!r}, tree {t}, compares with another operator than '<'. Only xgboost's convention is supported.")
-        threshold, leaf = tree.get_field("threshold"), tree.get_field("leaf_value")
-        if threshold.dtype != np.float32 or leaf.dtype != np.float32:
-            raise ModelError(f"model {name!r} has {threshold.dtype} thresholds and {leaf.dtype} leaves: expected float32.")
-        if not (np.isfinite(threshold[inner]).all() and np.isfinite(leaf[~inner]).all()):
-            raise ModelError(f"model {name!r}, tree {t}, has an infinite or missing threshold or leaf. Train it on finite data.")
-        parts["left"].append(np.where(inner, left + nodes, -1))
-        parts["right"].append(np.where(inner, right + nodes, -1))
-        parts["feature"].append(np.where(inner, tree.get_field("split_index"), 0).astype(np.int64))
-        parts["cut"].append(threshold + np.float32(0.0))  # -0.0 becomes 0.0
-        parts["default_left"].append(tree.get_field("default_left").astype(bool))
-        parts["leaf"].append(leaf.copy())
-        root.append(nodes)
-        nodes += left.size
-    columns: dict[str, Any] = {k: np.concatenate(v) if v else np.zeros(0) for k, v in parts.items()}
-    base = float(np.float32(header.get_field("base_scores")[0]))
-    return Forest(n_features=model.num_feature, base=base, root=np.array(root, np.int64), **columns)
 
 
 @dataclass(frozen=True)
@@ -95,6 +40,8 @@ def complete(forest: Forest, depth: int, n_trees: int, name: str) -> tuple[Array
     -------
     feature (n_trees, 2^depth) uint16, threshold float32, leaf float32
     """
+    if forest.leaf.dtype != np.float32 or forest.divisor != 1 or not np.isfinite(forest.cut[forest.inner]).all():
+        raise ModelError(f"model {name!r} of {forest.library} adds in {forest.leaf.dtype}: the portable engine takes xgboost's. Use models=xgboost.")
     if forest.depth > trees.MAX_DEPTH:
         raise ModelError(
             f"model {name!r} is {forest.depth} levels deep: the portable engine takes {trees.MAX_DEPTH}. "
@@ -195,30 +142,3 @@ def file_digest(path: Path) -> str:
     """BLAKE2b-128 of a file's bytes."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def probe_rows(forests: Sequence[Forest], seed: int = 0) -> npt.NDArray[np.float32]:
-    """Rows that a wrong engine fails on: each threshold with both float neighbours, missing values one by one and all, infinities,
-    zeros of both signs, denormals, the largest floats, and random mixes of them all.
-
-    Returns
-    -------
-    (n, n_features) float32, C-contiguous
-    """
-    rng = np.random.default_rng(seed)
-    n = forests[0].n_features
-    low, high = np.float32(-np.inf), np.float32(np.inf)
-    cuts = []
-    for f in range(n):
-        found = [forest.cut[(forest.left >= 0) & (forest.feature == f)] for forest in forests]
-        cuts.append(np.unique(np.concatenate([*found, np.zeros(1, np.float32)])).astype(np.float32))
-    most = max(c.size for c in cuts)
-    at = np.stack([np.resize(rng.permutation(c), most) for c in cuts], axis=1)  # each column runs through its cuts, columns out of step
-    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, -1e-42, 3.4e38, -3.4e38, 3.4028235e38, -3.4028235e38], np.float32)
-    mixed = at[rng.integers(0, most, (2 * most + 256, n)), np.arange(n)]
-    mixed = np.where(rng.random(mixed.shape) < 0.5, np.nextafter(mixed, np.where(rng.random(mixed.shape) < 0.5, low, high)), mixed)
-    mixed = np.where(rng.random(mixed.shape) < rng.random((mixed.shape[0], 1)) * 0.4, rng.choice(special, mixed.shape), mixed)
-    one_missing = np.repeat(at[:1], n, axis=0)
-    np.fill_diagonal(one_missing, np.nan)
-    rows = [at, np.nextafter(at, low), np.nextafter(at, high), one_missing, np.repeat(special[:, None], n, axis=1), mixed]
-    return np.ascontiguousarray(np.concatenate(rows), np.float32)

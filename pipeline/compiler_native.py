@@ -29,6 +29,7 @@ import xgboost
 from tickarrow.jit._kernel import cache_home
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Forest
+from tickarrow.pipeline.library import LoadedModel, XgboostModel
 
 Progress = Callable[[str, int, int], None]
 
@@ -137,7 +138,7 @@ def _run(command: Sequence[str], what: str) -> None:
 
 
 def build(
-    boosters: Callable[[], Sequence[xgboost.Booster]],
+    models: Callable[[], Sequence[LoadedModel]],
     forests: Callable[[], Sequence[Forest]],
     model_digests: Sequence[str],
     names: Sequence[str],
@@ -149,7 +150,7 @@ def build(
 
     Parameters
     ----------
-    boosters, forests : called only if something has to be compiled
+    models, forests : called only if something has to be compiled
     model_digests : digest of each model file
     names : of the models, for errors and progress
     """
@@ -172,7 +173,10 @@ def build(
 
         pending = []
         for key, m in wanted.items():  # generation is quick and prints: one at a time, here
-            code = patch(*generate(boosters()[m]), forests()[m], symbol(key), names[m])
+            model = models()[m]
+            if not isinstance(model, XgboostModel):
+                raise ModelError(f"model {names[m]!r} is of {model.library}: the C code is exact for xgboost only. Use models=portable.")
+            code = patch(*generate(model.booster), forests()[m], symbol(key), names[m])
             Path(folder, f"{key}.c").write_text(code)
             pending.append(pool.submit(compile_one, key, m))
         for done, future in enumerate(pending, 1):

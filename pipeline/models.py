@@ -1,7 +1,7 @@
 """Model sets: a folder with one model file per configuration and horizon, a manifest, and the layouts that engines map.
 
-The digest of a set covers its models and what gives their outputs a meaning (columns, horizons, unit, link, IC), not where it lies and not
-the certificates, which are added when an engine has been compared with xgboost."""
+The digest of a set covers its models and what gives their outputs a meaning (columns, horizons, targets, units, links, IC), not where it lies
+and not the certificates, which are added when an engine has been compared with the library of each model."""
 
 from __future__ import annotations
 
@@ -10,23 +10,36 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xgboost
 
 from tickarrow.jit._kernel import cache_home
-from tickarrow.pipeline.compiler import file_digest, read_forest
+from tickarrow.pipeline import library
+from tickarrow.pipeline.compiler import file_digest
 from tickarrow.pipeline.errors import ModelError
-from tickarrow.pipeline.forest import Forest
+from tickarrow.pipeline.forest import LINKS, Forest
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 RESTORE = "Restore the folder or train it again."
-DEFINING = ("format", "configurations", "horizons_ns", "columns", "feature_digest", "target", "unit", "link", "cut_grid", "models", "ic")
+DEFINING = ("format", "configurations", "horizons_ns", "columns", "feature_digest", "cut_grid", "models", "ic")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What a manifest says of one model."""
+
+    file: str  # inside the set
+    digest: str  # of the file
+    library: str
+    link: str  # from margin to forecast, one of forest.LINKS
+    target: str  # what the forecast is of
+    unit: str
+    refuses: list[str]  # values for which the library has no forecast: of library.MISSING, library.INFINITE
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +54,7 @@ class ModelSet:
     columns: list[str]
     feature_digest: str
     ic: npt.NDArray[np.float64]  # [configuration, horizon], Pearson correlation of forecast and outcome on the untouched tail
-    unit: str = "bp"  # of mid return
-    link: str = "identity"
-    target: str = "forward mid return"
+    entries: list[ModelEntry]  # by index
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -58,22 +69,22 @@ class ModelSet:
     @property
     def files(self) -> list[Path]:
         """Model files by index."""
-        return [self.path / file for file in model_files(self.configurations, self.horizons_ns.size)]
+        return [self.path / e.file for e in self.entries]
 
     @property
     def model_digests(self) -> list[str]:
         """Digest of each model file by index, as the manifest states it."""
-        return [self.manifest["models"][f] for f in model_files(self.configurations, self.horizons_ns.size)]
+        return [e.digest for e in self.entries]
 
     @functools.cached_property
-    def boosters(self) -> list[xgboost.Booster]:
-        """The models in xgboost, loaded on first use; one thread each."""
-        return [load_booster(path) for path in self.files]
+    def models(self) -> list[library.LoadedModel]:
+        """The models in their libraries, loaded on first use; one thread each."""
+        return [library.load(path) for path in self.files]
 
     @functools.cached_property
     def forests(self) -> list[Forest]:
-        """The models as neutral forests, read through treelite on first use."""
-        return [read_forest(b, n) for b, n in zip(self.boosters, self.names)]
+        """The models as plain arrays, read through treelite on first use."""
+        return [m.forest(n) for m, n in zip(self.models, self.names)]
 
     def trained_on(self, source: Mapping[str, Any]) -> bool:
         """Whether this set saw the data of the source configuration (as plain data): never judge it there."""
@@ -90,18 +101,6 @@ class ModelSet:
             return
 
 
-def load_booster(path: Path) -> xgboost.Booster:
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(path)
-    booster.set_param({"nthread": 1})
-    return booster
-
-
-def model_files(configurations: Sequence[str], n_horizons: int) -> list[str]:
-    """Paths of the models inside a set, by index."""
-    return [f"models/{c}_h{k}.ubj" for c in configurations for k in range(n_horizons)]
-
-
 def set_digest(manifest: Mapping[str, Any]) -> str:
     """BLAKE2b-128 of what defines a set: the digests of its model files and the meaning of their outputs."""
     defining = {k: manifest[k] for k in DEFINING}
@@ -116,13 +115,15 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def save_set(
     path: Path,
-    boosters: Sequence[xgboost.Booster],
+    models: Sequence[Any],
     *,
     configurations: Sequence[str],
     horizons_ns: npt.NDArray[np.int64],
     columns: Sequence[str],
     feature_digest: str,
     ic: npt.NDArray[np.float64],
+    targets: Sequence[str] = ("forward mid return",),
+    units: Sequence[str] = ("bp",),
     cut_grid: str = "",
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -131,23 +132,32 @@ def save_set(
 
     Parameters
     ----------
-    boosters : by model index
+    models : by model index, objects of xgboost, LightGBM or scikit-learn (library.wrap)
     ic : (configurations, horizons) out-of-sample information coefficient
+    targets, units : of the forecasts of each configuration, or one for all
     cut_grid : digest of the cut grid that all models share; empty = none
     training : data and settings it was made from; never part of the set's digest
     metrics : by model name
     """
-    files = model_files(configurations, horizons_ns.size)
-    if len(boosters) != len(files):
-        raise ValueError(f"{len(boosters)} models for {len(files)} places")
+    places = [(c, k) for c in range(len(configurations)) for k in range(horizons_ns.size)]
+    if len(models) != len(places):
+        raise ValueError(f"{len(models)} models for {len(places)} places")
     (path / "models").mkdir(parents=True, exist_ok=True)
-    for file, booster in zip(files, boosters):
-        booster.save_model(path / file)
+    entries = []
+    for given, (c, k) in zip(models, places):
+        model, name = library.wrap(given), f"{configurations[c]}/h{k}"
+        if model.link_name not in LINKS:
+            raise ModelError(f"model {name!r} has the link {model.link_name!r}: expected one of {', '.join(LINKS)}. Train it with another objective.")
+        if model.n_features != len(columns):
+            raise ModelError(f"model {name!r} has {model.n_features} features, the set {len(columns)} columns. Train it on the columns of the set.")
+        file = model.save(path / "models" / f"{configurations[c]}_h{k}")
+        target, unit = (of[c] if len(of) > 1 else of[0] for of in (targets, units))
+        entries.append(ModelEntry(f"models/{file.name}", file_digest(file), model.library, model.link_name, target, unit, list(model.refuses)))
     manifest: dict[str, Any] = {
         "format": FORMAT, "name": path.name, "configurations": list(configurations), "horizons_ns": [int(h) for h in horizons_ns],
-        "columns": list(columns), "feature_digest": feature_digest, "target": "forward mid return", "unit": "bp", "link": "identity",
-        "cut_grid": cut_grid, "models": {f: file_digest(path / f) for f in files}, "ic": ic.tolist(), "training": dict(training or {}),
-        "metrics": dict(metrics or {}), "versions": {"xgboost": xgboost.__version__}, "certificates": {},
+        "columns": list(columns), "feature_digest": feature_digest, "cut_grid": cut_grid, "models": [asdict(e) for e in entries],
+        "ic": ic.tolist(), "training": dict(training or {}), "metrics": dict(metrics or {}),
+        "versions": {name: library.version(name) for name in dict.fromkeys(e.library for e in entries)}, "certificates": {},
     }  # fmt: skip
     manifest["digest"] = set_digest(manifest)
     _write_json(path / MANIFEST, manifest)
@@ -163,8 +173,7 @@ def read_set(path: Path) -> ModelSet:
         found = ModelSet(
             path=path, name=path.name, digest=manifest["digest"], configurations=manifest["configurations"],
             horizons_ns=np.array(manifest["horizons_ns"], np.int64), columns=manifest["columns"], feature_digest=manifest["feature_digest"],
-            ic=np.array(manifest["ic"], np.float64), unit=manifest["unit"], link=manifest["link"], target=manifest["target"],
-            manifest=manifest,
+            ic=np.array(manifest["ic"], np.float64), entries=[ModelEntry(**e) for e in manifest["models"]], manifest=manifest,
         )  # fmt: skip
         digest = set_digest(manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
@@ -205,12 +214,12 @@ def load_set(name_or_path: str, columns: Sequence[str], feature_digest: str) -> 
 
 def check_files(found: ModelSet) -> None:
     """ModelError names the first model file that is missing or not the one that was saved."""
-    for file, digest in found.manifest["models"].items():
-        path = found.path / file
+    for entry in found.entries:
+        path = found.path / entry.file
         if not path.is_file():
-            raise ModelError(f"model set {found.name!r} is damaged: {file} is missing. {RESTORE}")
-        if file_digest(path) != digest:
-            raise ModelError(f"model set {found.name!r} is damaged: {file} is not the file that was saved. {RESTORE}")
+            raise ModelError(f"model set {found.name!r} is damaged: {entry.file} is missing. {RESTORE}")
+        if file_digest(path) != entry.digest:
+            raise ModelError(f"model set {found.name!r} is damaged: {entry.file} is not the file that was saved. {RESTORE}")
 
 
 def _check_features(found: ModelSet, columns: Sequence[str], feature_digest: str) -> None:

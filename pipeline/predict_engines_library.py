@@ -18,19 +18,19 @@ Float32 = npt.NDArray[np.float32]
 
 
 class XgboostEngine:
-    """xgboost itself, one thread: the oracle of the others and the last resort."""
+    """The library of each model itself, one thread: the oracle of the others and the last resort."""
 
     name = "xgboost"
 
     def __init__(self, model_set: ModelSet) -> None:
-        self.boosters = model_set.boosters
+        self.models = model_set.models
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         if lo == hi:
             return
         rows = x[lo:hi]
-        for m, booster in enumerate(self.boosters):
-            y[: hi - lo, m] = booster.inplace_predict(rows, predict_type="margin", validate_features=False)
+        for m, model in enumerate(self.models):
+            y[: hi - lo, m] = model.margins(rows)
 
 
 class TreeliteEngine:
@@ -46,7 +46,7 @@ class TreeliteEngine:
         ) as progress:  # fmt: skip
             bar = progress.add_task(f"{model_set.n_models} models", total=None)
             self.library_path = compiler_native.build(
-                lambda: model_set.boosters, lambda: model_set.forests, model_set.model_digests, model_set.names, cc, conf.compile_jobs,
+                lambda: model_set.models, lambda: model_set.forests, model_set.model_digests, model_set.names, cc, conf.compile_jobs,
                 lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
             )  # fmt: skip
         self.library = ctypes.CDLL(str(self.library_path))  # held: the addresses point into it

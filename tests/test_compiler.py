@@ -1,13 +1,11 @@
-"""Compiler: what it reads, what it refuses, the layout file, and C code that is patched only where it is known."""
+"""Compiler: what it refuses, the layout file, and C code that is patched only where it is known."""
 
 import numpy as np
 import pytest
-import treelite
-import xgboost as xgb
 from models_common import booster
 
 from tickarrow.jit import trees
-from tickarrow.pipeline import compiler, compiler_native
+from tickarrow.pipeline import compiler, compiler_native, library
 from tickarrow.pipeline.errors import ModelError
 
 
@@ -18,7 +16,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def forest(model):
-    return compiler.read_forest(model, "m")
+    return library.wrap(model).forest("m")
 
 
 @pytest.fixture(scope="module")
@@ -26,112 +24,8 @@ def code(model):
     return compiler_native.generate(model)
 
 
-def data(n=400, categorical=False):
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=(n, 3)).astype(np.float32)
-    if categorical:
-        x[:, 2] = rng.integers(0, 5, n)
-    return x, x[:, 0] + (x[:, 2] > 1) + rng.normal(size=n) * 0.1
-
-
-def refused(model, name="a/h0"):
-    with pytest.raises(ModelError) as e:
-        compiler.read_forest(model, name)
-    return str(e.value)
-
-
-def test_a_forest_is_what_xgboost_dumps(model, forest):
-    dump = model.trees_to_dataframe()
-    assert forest.root.size == 4
-    assert forest.leaves.sum() == int((dump.Feature == "Leaf").sum())
-    assert forest.depth == 3
-    leaves = dump[dump.Feature == "Leaf"].Gain.to_numpy(np.float32)
-    np.testing.assert_array_equal(np.sort(forest.leaf[forest.left < 0]), np.sort(leaves))
-    splits = dump[dump.Feature != "Leaf"]
-    np.testing.assert_array_equal(np.sort(forest.cut[forest.left >= 0]), np.sort(splits.Split.to_numpy(np.float32)))
-
-
-def test_dart_is_refused():
-    x, y = data()
-    model = xgb.train({"booster": "dart", "rate_drop": 0.5, "nthread": 1}, xgb.DMatrix(x, y), 3)
-    assert refused(model) == "model 'a/h0' is a 'dart' booster: expected 'gbtree', no dart weights, no linear model. Train it as such."
-
-
-def test_several_outputs_are_refused():
-    x, y = data()
-    model = xgb.train({"nthread": 1}, xgb.DMatrix(x, np.stack([y, y], 1)), 2)
-    assert refused(model) == "model 'a/h0' has more than one output: expected one forecast. Train one model per target."
-
-
-def test_a_link_is_refused():
-    x, y = data()
-    model = xgb.train({"objective": "binary:logistic", "nthread": 1}, xgb.DMatrix(x, y > 0), 2)
-    assert refused(model) == "model 'a/h0' has the link 'sigmoid': expected 'identity', a forecast in bp. Train a regression."
-
-
-def test_categorical_splits_are_refused():
-    x, y = data(categorical=True)
-    matrix = xgb.DMatrix(x, y, feature_types=["q", "q", "c"], enable_categorical=True)
-    model = xgb.train({"nthread": 1, "tree_method": "hist"}, matrix, 2)
-    assert refused(model) == "model 'a/h0', tree 0, has a categorical split: expected numerical ones. Encode the feature as a number."
-
-
-def test_averaged_trees_are_refused():
-    builder = treelite.model_builder.ModelBuilder(
-        threshold_type="float32", leaf_output_type="float32",
-        metadata=treelite.model_builder.Metadata(
-            num_feature=1, task_type="kRegressor", average_tree_output=True, num_target=1, num_class=[1], leaf_vector_shape=(1, 1)
-        ),
-        tree_annotation=treelite.model_builder.TreeAnnotation(num_tree=1, target_id=[0], class_id=[0]),
-        postprocessor=treelite.model_builder.PostProcessorFunc(name="identity"), base_scores=[0.0],
-    )  # fmt: skip
-    builder.start_tree()
-    builder.start_node(0)
-    builder.leaf(1.0)
-    builder.end_node()
-    builder.end_tree()
-    with pytest.raises(ModelError, match="model 'rf' averages its trees: expected a sum"):
-        compiler.read_treelite(builder.commit(), "rf")
-
-
-def stump_with(opname="<", threshold=0.5, dtype="float32"):
-    builder = treelite.model_builder.ModelBuilder(
-        threshold_type=dtype, leaf_output_type=dtype,
-        metadata=treelite.model_builder.Metadata(
-            num_feature=1, task_type="kRegressor", average_tree_output=False, num_target=1, num_class=[1], leaf_vector_shape=(1, 1)
-        ),
-        tree_annotation=treelite.model_builder.TreeAnnotation(num_tree=1, target_id=[0], class_id=[0]),
-        postprocessor=treelite.model_builder.PostProcessorFunc(name="identity"), base_scores=[0.0],
-    )  # fmt: skip
-    builder.start_tree()
-    builder.start_node(0)
-    builder.numerical_test(feature_id=0, threshold=threshold, default_left=True, opname=opname, left_child_key=1, right_child_key=2)
-    builder.end_node()
-    for node, value in ((1, 1.0), (2, 2.0)):
-        builder.start_node(node)
-        builder.leaf(value)
-        builder.end_node()
-    builder.end_tree()
-    return builder.commit()
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"opname": "<="}, "model 'm', tree 0, compares with another operator than '<'. Only xgboost's convention is supported."),
-        ({"dtype": "float64"}, "model 'm' has float64 thresholds and float64 leaves: expected float32."),
-        ({"threshold": -np.inf}, "model 'm', tree 0, has an infinite or missing threshold or leaf. Train it on finite data."),
-    ],
-)
-def test_trees_of_another_convention_are_refused(changes, text):
-    assert compiler.read_treelite(stump_with(), "m").leaves.sum() == 2
-    with pytest.raises(ModelError) as e:
-        compiler.read_treelite(stump_with(**changes), "m")
-    assert str(e.value) == text
-
-
 def test_deep_trees_are_refused_by_the_portable_layout():
-    forest = compiler.read_forest(booster(2, depth=10, rows=3000, min_child_weight=0, max_bin=256), "deep/h1")
+    forest = library.wrap(booster(2, depth=10, rows=3000, min_child_weight=0, max_bin=256)).forest("deep/h1")
     assert forest.depth > trees.MAX_DEPTH
     with pytest.raises(ModelError) as e:
         compiler.pack([forest], ["deep/h1"])
@@ -141,13 +35,13 @@ def test_deep_trees_are_refused_by_the_portable_layout():
 
 
 def test_models_of_other_width_do_not_share_a_set(forest):
-    other = compiler.read_forest(booster(3, n_features=7), "b/h0")
+    other = library.wrap(booster(3, n_features=7)).forest("b/h0")
     with pytest.raises(ModelError, match="model 'b/h0' has 7 features, 'a/h0' 6: expected the same in one set"):
         compiler.pack([forest, other], ["a/h0", "b/h0"])
 
 
 def test_a_layout_file_is_mapped_as_it_was_written(forest, tmp_path):
-    other = compiler.read_forest(booster(4, depth=6, n_trees=2), "b")
+    other = library.wrap(booster(4, depth=6, n_trees=2)).forest("b")
     layout = compiler.pack([forest, other] * 9, [f"m{i}" for i in range(18)])
     path = tmp_path / "x.forest"
     compiler.write_layout(layout, path)

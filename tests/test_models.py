@@ -39,8 +39,8 @@ def test_a_saved_set_is_loaded_as_it_was(original):
     np.testing.assert_array_equal(found.horizons_ns, [10**9, 5 * 10**9])
     np.testing.assert_array_equal(found.ic, np.full((2, 2), 0.05))
     x = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
-    for i, model in enumerate(found.boosters):
-        np.testing.assert_array_equal(model.inplace_predict(x), booster(i, depth=2 + i, n_trees=3 + i).inplace_predict(x))
+    for i, model in enumerate(found.models):
+        np.testing.assert_array_equal(model.margins(x), booster(i, depth=2 + i, n_trees=3 + i).inplace_predict(x))
 
 
 def test_the_digest_covers_models_and_meaning_but_neither_place_nor_certificates(original, copied, tmp_path):
@@ -51,7 +51,8 @@ def test_the_digest_covers_models_and_meaning_but_neither_place_nor_certificates
     assert again.digest == original.digest
     assert again.manifest["certificates"] == {"portable": {"rows": 3}}
     assert make_set(tmp_path / "other", [booster(i + 50) for i in range(4)]).digest != original.digest
-    for key, value in (("ic", [[0.1, 0.1], [0.1, 0.1]]), ("horizons_ns", [1, 2]), ("unit", "ticks")):
+    first, *others = original.manifest["models"]
+    for key, value in (("ic", [[0.1, 0.1], [0.1, 0.1]]), ("horizons_ns", [1, 2]), ("models", [first | {"unit": "ticks"}, *others])):
         assert models.set_digest(original.manifest | {key: value}) != original.digest
 
 
@@ -94,7 +95,7 @@ def test_a_changed_manifest_is_damage(copied):
     )
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 2}'])
 def test_an_unreadable_manifest_is_named(copied, content):
     (copied / "manifest.json").write_text(content)
     said = refused(copied)
@@ -105,7 +106,7 @@ def test_an_unreadable_manifest_is_named(copied, content):
 def test_another_format_is_refused(copied):
     content = json.loads((copied / "manifest.json").read_text())
     (copied / "manifest.json").write_text(json.dumps(content | {"format": 9}))
-    assert refused(copied) == "model set 'copied' has format 9, this version reads 1. Train it again."
+    assert refused(copied) == "model set 'copied' has format 9, this version reads 2. Train it again."
 
 
 ADVICE = "Choose the feature set it was trained with (features=NAME) or train it again (tickarrow train)."

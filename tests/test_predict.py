@@ -53,7 +53,7 @@ def quietly(model_set, conf=PORTABLE):
 
 
 def margins(model_set, rows):
-    return np.stack([b.inplace_predict(rows, predict_type="margin") for b in model_set.boosters], 1)
+    return np.stack([m.booster.inplace_predict(rows, predict_type="margin") for m in model_set.models], 1)
 
 
 def run(engine, rows, n_models):
@@ -76,7 +76,7 @@ def test_every_engine_gives_the_bits_of_xgboost(original, name):
         pytest.skip("no C compiler")
     engine = quietly(original, ModelsConf(engine=name))
     assert engine.name == name
-    rows = compiler.probe_rows(original.forests, seed=11)
+    rows = certificate.probe_rows(original.forests, seed=11)
     np.testing.assert_array_equal(bits(run(engine, rows, 4)), bits(margins(original, rows)))
     y = np.full((3, 4), np.nan, np.float32)
     engine.predict(rows, 5, 7, y)  # rows 5 and 6 go to rows 0 and 1
@@ -90,13 +90,13 @@ def test_a_certificate_names_what_was_compared(original):
     stored = manifest(original.path)["certificates"]["portable"]
     assert stored["model_set"] == original.digest
     assert stored["models"] == 4
-    assert stored["rows"] == len(compiler.probe_rows(original.forests))
+    assert stored["rows"] == len(certificate.probe_rows(original.forests))
     assert stored["digest"] == compiler.file_digest(original.path / "portable.forest")
 
 
 def test_loading_needs_neither_the_models_nor_xgboost(copied, monkeypatch):
     found = load(copied)
-    monkeypatch.setattr("tickarrow.pipeline.models.load_booster", lambda path: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("tickarrow.pipeline.library.load", lambda path: pytest.fail("a model was loaded"))
     assert quietly(found).name == "portable"
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_layout_disables_the_engine_and_xgboost_serves(copied):
         f"engine 'portable' is disabled for model set 'copied', 'xgboost' serves: {path} is not the file that passed the parity check. "
         "Remove it: it is made again from the models."
     ]
-    rows = compiler.probe_rows(found.forests)
+    rows = certificate.probe_rows(found.forests)
     np.testing.assert_array_equal(bits(run(engine, rows, 4)), bits(margins(found, rows)))
     path.unlink()  # what the text advises
     assert quietly(load(copied)).name == "portable"
@@ -176,7 +176,7 @@ def test_a_set_that_cannot_be_written_is_checked_and_served(copied, monkeypatch)
     found = load(copied)
     engine = quietly(found)
     assert engine.name == "portable"
-    rows = compiler.probe_rows(found.forests, seed=2)
+    rows = certificate.probe_rows(found.forests, seed=2)
     np.testing.assert_array_equal(bits(run(engine, rows, 4)), bits(margins(found, rows)))
 
 
@@ -319,5 +319,5 @@ def test_all_eighty_models_are_bit_equal_on_every_probe_row(tmp_path):
     engine = quietly(found)
     assert engine.name == "portable"
     for seed in (0, 1):
-        rows = compiler.probe_rows(found.forests, seed)
+        rows = certificate.probe_rows(found.forests, seed)
         np.testing.assert_array_equal(bits(run(engine, rows, 80)), bits(margins(found, rows)))

@@ -46,9 +46,10 @@ def test_a_model_set_holds_what_was_trained(trained):
     found, told = trained
     assert found.configurations == ["xgb00", "xgb01"]
     assert found.horizons_ns.tolist() == [1_000_000_000, 5_000_000_000]
-    assert (found.columns, found.feature_digest, found.unit, found.link) == (COLUMNS, DIGEST, "bp", "identity")
+    assert (found.columns, found.feature_digest) == (COLUMNS, DIGEST)
+    assert {(e.library, e.link, e.target, e.unit) for e in found.entries} == {("xgboost", "identity", "forward mid return", "bp")}
     assert [p.name for p in found.files] == ["xgb00_h0.ubj", "xgb00_h1.ubj", "xgb01_h0.ubj", "xgb01_h1.ubj"]
-    assert [b.num_boosted_rounds() for b in found.boosters] == [4, 4, 4, 4]
+    assert [m.booster.num_boosted_rounds() for m in found.models] == [4, 4, 4, 4]
     assert told == [("xgb00/h0", 0, 4), ("xgb00/h1", 1, 4), ("xgb01/h0", 2, 4), ("xgb01/h1", 3, 4), ("saving", 4, 4)]
     made_from = found.manifest["training"]
     assert (made_from["rows"], made_from["purged"], made_from["tail_rows"]) == (1450, 50, 500)  # 5 s of 0.1 s rows are purged
@@ -59,9 +60,9 @@ def test_a_model_set_holds_what_was_trained(trained):
 def test_metrics_are_those_of_the_untouched_tail(trained):
     found, _ = trained
     x, y, _ = rows()
-    for m, booster in enumerate(found.boosters):
+    for m, model in enumerate(found.models):
         h = m % 2
-        p, o = booster.inplace_predict(x[1500:]).astype(float), y[1500:, h].astype(float)
+        p, o = model.margins(x[1500:]).astype(float), y[1500:, h].astype(float)
         said = found.manifest["metrics"][found.names[m]]
         assert said["n"] == 500
         assert said["ic"] == pytest.approx(np.corrcoef(p, o)[0, 1])
@@ -78,7 +79,7 @@ def test_all_models_share_one_cut_grid_and_keep_to_their_families(trained):
         inner = forest.left >= 0
         used = set(forest.feature[inner].tolist())
         assert used <= ({2, 3} if m >= 2 else set(range(6)))
-        for f, t in zip(forest.feature[inner], forest.threshold[inner]):
+        for f, t in zip(forest.feature[inner], forest.cut[inner]):
             cuts[f].add(float(t))
     assert max(len(c) for c in cuts) <= tiny().max_bin
     assert len(found.manifest["cut_grid"]) == 32

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickarrow.jit import trees
-from tickarrow.pipeline import compiler
+from tickarrow.pipeline import certificate, compiler, library
 
 INF = np.float32(np.inf)
 
@@ -54,20 +54,20 @@ def bank():
     """Twenty models: two groups, the second not full; depths 1 to 6 and 3 to 12 trees."""
     shapes = [(1 + i % 6, 3 + (7 * i) % 10) for i in range(20)]
     boosters = [train(i, depth, n) for i, (depth, n) in enumerate(shapes)]
-    forests = [compiler.read_forest(b, f"m{i}") for i, b in enumerate(boosters)]
+    forests = [library.wrap(b).forest(f"m{i}") for i, b in enumerate(boosters)]
     return boosters, forests, compiler.pack(forests, [f"m{i}" for i in range(20)])
 
 
 def test_every_bit_is_that_of_xgboost_on_probe_rows(bank):
     boosters, forests, layout = bank
-    rows = compiler.probe_rows(forests)
+    rows = certificate.probe_rows(forests)
     want = np.stack([b.inplace_predict(rows, predict_type="margin") for b in boosters], 1)
     np.testing.assert_array_equal(bits(run(layout, rows)), bits(want))
 
 
 def test_probe_rows_hold_every_threshold_its_neighbours_and_all_special_values(bank):
     _, forests, _ = bank
-    rows = compiler.probe_rows(forests)
+    rows = certificate.probe_rows(forests)
     for f in range(6):
         column = set(bits(rows[:, f]).tolist())
         for forest in forests:
@@ -83,7 +83,7 @@ def test_probe_rows_hold_every_threshold_its_neighbours_and_all_special_values(b
 @pytest.mark.pure
 def test_forest_equals_the_naive_walk_of_the_json_dump(bank):
     boosters, forests, layout = bank
-    rows = compiler.probe_rows(forests)[::60]
+    rows = certificate.probe_rows(forests)[::60]
     got = run(layout, rows)
     for m in (0, 5, 19):
         np.testing.assert_array_equal(bits(got[:, m]), bits(naive.margin(boosters[m], rows)))
