@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 class ModelsConf:
     """Engine and its parity check. Nothing here changes a prediction: every engine gives the bits of xgboost or does not serve."""
 
-    # portable, xgboost or treelite_c; if it fails its certificate the next one serves
+    # simd, portable, treelite_c or xgboost; if it fails its certificate the next one serves
     engine: str = field(default="portable", metadata={"digest": False})
     # rows of the parity check when a set is loaded; the whole check is made once, when it is compiled
     sample_rows: int = field(default=64, metadata={"digest": False})
+    threads: int = field(default=1, metadata={"digest": False})  # of simd and portable, for batches of 256 rows and more
     compiler: str = field(default="", metadata={"digest": False})  # of treelite_c; empty = $CC, else cc
     compile_jobs: int = field(default=2, metadata={"digest": False})  # C compilers at a time

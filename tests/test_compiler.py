@@ -1,11 +1,10 @@
-"""Compiler: what it refuses, the layout file, and C code that is patched only where it is known."""
+"""C code of models, patched only where it is known."""
 
 import numpy as np
 import pytest
 from models_common import booster
 
-from tickarrow.jit import trees
-from tickarrow.pipeline import compiler, compiler_native, library
+from tickarrow.pipeline import compiler_native, library
 from tickarrow.pipeline.errors import ModelError
 
 
@@ -22,52 +21,6 @@ def forest(model):
 @pytest.fixture(scope="module")
 def code(model):
     return compiler_native.generate(model)
-
-
-def test_deep_trees_are_refused_by_the_portable_layout():
-    forest = library.wrap(booster(2, depth=10, rows=3000, min_child_weight=0, max_bin=256)).forest("deep/h1")
-    assert forest.depth > trees.MAX_DEPTH
-    with pytest.raises(ModelError) as e:
-        compiler.pack([forest], ["deep/h1"])
-    assert str(e.value) == (
-        f"model 'deep/h1' is {forest.depth} levels deep: the portable engine takes 8. Train it with depth <= 8, or use models=xgboost."
-    )
-
-
-def test_models_of_other_width_do_not_share_a_set(forest):
-    other = library.wrap(booster(3, n_features=7)).forest("b/h0")
-    with pytest.raises(ModelError, match="model 'b/h0' has 7 features, 'a/h0' 6: expected the same in one set"):
-        compiler.pack([forest, other], ["a/h0", "b/h0"])
-
-
-def test_a_layout_file_is_mapped_as_it_was_written(forest, tmp_path):
-    other = library.wrap(booster(4, depth=6, n_trees=2)).forest("b")
-    layout = compiler.pack([forest, other] * 9, [f"m{i}" for i in range(18)])
-    path = tmp_path / "x.forest"
-    compiler.write_layout(layout, path)
-    again = compiler.read_layout(path)
-    for name in ("shape", "groups", "feature", "threshold", "leaf", "model", "base"):
-        a, b = getattr(layout, name), getattr(again, name)
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8))
-        if name != "groups":
-            assert b.ctypes.data % 64 == 0
-            assert not b.flags.writeable
-    assert sorted(layout.model.tolist()) == [-1] * 14 + list(range(18))
-    assert layout.groups["depth"].tolist() == [6, 6]  # nine shallow ones, then the deep ones fill the group up
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_layout_of_another_version_is_refused(forest, tmp_path):
-    path = tmp_path / "x.forest"
-    compiler.write_layout(compiler.pack([forest], ["m"]), path)
-    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 7'))
-    with pytest.raises(ModelError) as e:
-        compiler.read_layout(path)
-    assert str(e.value) == f"{path} has layout version 7, expected 1. Remove it: it is made again from the models."
-    path.write_bytes(b"something else" * 10)
-    with pytest.raises(ModelError, match="is no forest layout"):
-        compiler.read_layout(path)
 
 
 def test_the_patched_c_begins_with_the_base_score_and_adds_floats(code, forest):

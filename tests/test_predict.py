@@ -1,6 +1,5 @@
 """Engines: bits of xgboost, certificates and what disables them, the stage, and the whole bank of 80."""
 
-import dataclasses
 import importlib
 import json
 import re
@@ -16,7 +15,7 @@ from models_common import COLUMNS, DIGEST, bits, booster, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
-from tickarrow.pipeline import certificate, compiler, training
+from tickarrow.pipeline import certificate, compiler, forest_file, predict_engines_forest, training
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import load_set
@@ -25,6 +24,7 @@ from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
 from tickarrow.pipeline.schemas import features_schema, predictions_schema
 
 PORTABLE = ModelsConf(engine="portable")
+NO_COMPILER = ModelsConf(engine="portable", compiler="no-such-cc")
 needs_jit = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a call by address exists in compiled code only")
 
 
@@ -100,37 +100,50 @@ def test_loading_needs_neither_the_models_nor_xgboost(copied, monkeypatch):
     assert quietly(found).name == "portable"
 
 
-def test_a_damaged_layout_disables_the_engine_and_xgboost_serves(copied):
+def test_a_damaged_layout_is_refused_and_made_again(copied):
     path = copied / "portable.forest"
     content = bytearray(path.read_bytes())
+    good = bytes(content)
     content[-100] ^= 1
     path.write_bytes(content)
     found = load(copied)
     with pytest.warns(EngineWarning) as told:
         engine = open_engine(found, PORTABLE)
-    assert engine.name == "xgboost"
+    assert engine.name == "portable"
     assert [str(w.message) for w in told] == [
-        f"engine 'portable' is disabled for model set 'copied', 'xgboost' serves: {path} is not the file that passed the parity check. "
-        "Remove it: it is made again from the models."
+        f"model set 'copied': {path} is damaged: its content is not what was written. It is made again from the models."
     ]
     rows = certificate.probe_rows(found.forests)
     np.testing.assert_array_equal(bits(run(engine, rows, 4)), bits(margins(found, rows)))
-    path.unlink()  # what the text advises
+    assert path.read_bytes() == good
     assert quietly(load(copied)).name == "portable"
+
+
+def wrong_by_one_bit(path):
+    """The layout with one bit of the base of one model changed, written as its own program would write it."""
+    code = predict_engines_forest.code_digest()
+    made, parts = forest_file.read(path, code, {})
+    base = parts[0]["base"].copy()
+    lane = int(np.flatnonzero(parts[0]["model"] == 2)[0])
+    base[lane] = np.nextafter(base[lane], np.float32(np.inf))
+    forest_file.write(path, code, made, [parts[0] | {"base": base}])
 
 
 def test_a_wrong_layout_with_a_right_digest_fails_the_sample(copied):
     path = copied / "portable.forest"
-    layout = compiler.read_layout(path)
-    base = layout.base.copy()
-    lane = int(np.flatnonzero(layout.model == 2)[0])
-    base[lane] = np.nextafter(base[lane], np.float32(np.inf))  # one bit of one model
-    compiler.write_layout(dataclasses.replace(layout, base=base), path)
+    wrong_by_one_bit(path)
     content = manifest(copied)
     content["certificates"]["portable"]["digest"] = compiler.file_digest(path)
     write_manifest(copied, content)
-    with pytest.warns(EngineWarning, match=r"model 'xgb01/h0' gives .* where xgboost gives .* \(1 of 4 models differ on \d+ probe rows\)"):
-        assert open_engine(load(copied), PORTABLE).name == "xgboost"
+    with pytest.warns(EngineWarning, match=r"model 'xgb01/h0' gives .* where xgboost gives .* \(1 of 4 models differ on 64 probe rows\)"):
+        assert open_engine(load(copied), NO_COMPILER).name == "xgboost"
+
+
+def test_a_whole_layout_that_was_never_compared_gets_the_whole_check(copied):
+    wrong_by_one_bit(copied / "portable.forest")
+    rows = manifest(copied)["certificates"]["portable"]["rows"]
+    with pytest.warns(EngineWarning, match=rf"\(1 of 4 models differ on {rows} probe rows\)"):
+        assert open_engine(load(copied), NO_COMPILER).name == "xgboost"
 
 
 def test_a_kernel_that_is_wrong_is_found_when_the_set_is_compiled(copied, monkeypatch):
@@ -139,9 +152,9 @@ def test_a_kernel_that_is_wrong_is_found_when_the_set_is_compiled(copied, monkey
     def wrong(self, x, lo, hi, y):
         y[: hi - lo] = 0.0
 
-    monkeypatch.setattr("tickarrow.pipeline.predict_engines.PortableEngine.predict", wrong)
+    monkeypatch.setattr("tickarrow.pipeline.predict_engines_forest.ForestEngine.predict", wrong)
     with pytest.warns(EngineWarning, match="4 of 4 models differ"):
-        assert open_engine(load(copied), PORTABLE).name == "xgboost"
+        assert open_engine(load(copied), NO_COMPILER).name == "xgboost"
 
 
 @pytest.mark.parametrize("changed", ["code", "xgboost", "probes"])
@@ -159,20 +172,20 @@ def test_other_code_or_another_xgboost_asks_for_the_whole_check_again(copied, ch
     assert checked[1:] == [PORTABLE.sample_rows]
 
 
-def test_models_the_layout_cannot_hold_fall_back_to_xgboost(tmp_path):
-    deep = [booster(i, depth=10, rows=3000, min_child_weight=0, max_bin=256) for i in range(4)]
-    found = make_set(tmp_path / "deep", deep)
-    with pytest.warns(EngineWarning, match="'xgboost' serves: model 'xgb00/h0' is 10 levels deep: the portable engine takes 8"):
-        assert open_engine(found, PORTABLE).name == "xgboost"
+def test_deep_models_are_served_too(tmp_path):
+    found = make_set(tmp_path / "deep", [booster(i, depth=10, rows=3000, min_child_weight=0, max_bin=256) for i in range(4)])
+    engine = quietly(found)
+    rows = certificate.probe_rows(found.forests, seed=2)
+    np.testing.assert_array_equal(bits(run(engine, rows, 4)), bits(margins(found, rows)))
 
 
 def test_a_set_that_cannot_be_written_is_checked_and_served(copied, monkeypatch):
     (copied / "portable.forest").unlink()
 
-    def refuse(layout, path):
+    def refuse(path, code, made_from, parts):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(compiler, "write_layout", refuse)
+    monkeypatch.setattr(forest_file, "write", refuse)
     found = load(copied)
     engine = quietly(found)
     assert engine.name == "portable"
@@ -227,7 +240,7 @@ def test_a_damaged_library_disables_treelite_c(tmp_path, monkeypatch):
 def test_an_unknown_engine_is_a_configuration_error(original):
     with pytest.raises(ConfigError) as e:
         open_engine(original, ModelsConf(engine="fast"))
-    assert str(e.value) == "models.engine is 'fast': expected one of portable, treelite_c, xgboost."
+    assert str(e.value) == "models.engine is 'fast': expected one of portable, simd, treelite_c, xgboost."
     with pytest.raises(ConfigError, match=r"^models.sample_rows is 0: expected 1 or more. Correct it in conf/models or on the command line.$"):
         open_engine(original, ModelsConf(sample_rows=0))
 

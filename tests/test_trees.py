@@ -1,14 +1,16 @@
 """The forest kernel against xgboost, its own dump walked naively, and hand-computed trees."""
 
 import naive_models as naive
+import naive_trees
 import numpy as np
 import pytest
 import xgboost as xgb
+from forests import random_forest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickarrow.jit import trees
-from tickarrow.pipeline import certificate, compiler, library
+from tickarrow.pipeline import certificate, forest_lock, library
+from tickarrow.pipeline.forest import Forest
 
 INF = np.float32(np.inf)
 
@@ -28,21 +30,15 @@ def train(seed, depth, n_trees, n_features=6, **more):
 
 
 def run(layout, x, lo=0, hi=None):
-    n_models, n_features = layout.shape
     hi = len(x) if hi is None else hi
-    y = np.full((hi - lo, n_models), np.nan, np.float32)
-    wide, total = np.zeros((trees.BLOCK, 2 * n_features), np.float32), np.zeros((trees.BLOCK, trees.LANES), np.float32)
-    slot = np.zeros(trees.LANES, np.uint64)
-    trees.forest(
-        np.ascontiguousarray(x), lo, hi, layout.groups, layout.feature, layout.threshold, layout.leaf, layout.model, layout.base,
-        wide, total, slot, y,
-    )  # fmt: skip
+    y = np.full((hi - lo, int((layout["model"] >= 0).sum())), np.nan, np.float32)
+    forest_lock.Lock(layout).predict(np.ascontiguousarray(x), lo, hi, y)
     return y
 
 
 def stump(left, right, feature=0, threshold=1.0, missing_left=False, base=0.0, n_features=2):
     """A forest of one tree with one split."""
-    return compiler.Forest(
+    return Forest(
         n_features=n_features, base=np.float32(base), root=np.array([0]), left=np.array([1, -1, -1]), right=np.array([2, -1, -1]),
         feature=np.array([feature, 0, 0]), cut=np.array([threshold, 0, 0], np.float32),
         default_left=np.array([missing_left, False, False]), leaf=np.array([0, left, right], np.float32),
@@ -55,7 +51,7 @@ def bank():
     shapes = [(1 + i % 6, 3 + (7 * i) % 10) for i in range(20)]
     boosters = [train(i, depth, n) for i, (depth, n) in enumerate(shapes)]
     forests = [library.wrap(b).forest(f"m{i}") for i, b in enumerate(boosters)]
-    return boosters, forests, compiler.pack(forests, [f"m{i}" for i in range(20)])
+    return boosters, forests, forest_lock.pack(forests, range(20))
 
 
 def test_every_bit_is_that_of_xgboost_on_probe_rows(bank):
@@ -92,7 +88,7 @@ def test_forest_equals_the_naive_walk_of_the_json_dump(bank):
 @pytest.mark.pure
 def test_a_hand_computed_stump():
     # x0 < 1 -> 2, else 3; base 0.5; a missing value goes left, +inf right, -inf left, the threshold itself right
-    layout = compiler.pack([stump(2, 3, missing_left=True, base=0.5), stump(2, 3, base=0.5)], ["a", "b"])
+    layout = forest_lock.pack([stump(2, 3, missing_left=True, base=0.5), stump(2, 3, base=0.5)], [0, 1])
     x = np.array([[0.5, 9], [1.0, 9], [np.nan, 9], [np.inf, 9], [-np.inf, 9]], np.float32)
     np.testing.assert_array_equal(run(layout, x), [[2.5, 2.5], [3.5, 3.5], [2.5, 3.5], [3.5, 3.5], [2.5, 2.5]])
 
@@ -101,23 +97,23 @@ def test_a_hand_computed_stump():
 def test_padding_trees_keep_a_negative_zero():
     # one tree gives -0.0 on a base of -0.0; the other model has three trees, so two padding trees are added to the first
     one = stump(-0.0, -0.0, base=-0.0)
-    three = compiler.Forest(
+    three = Forest(
         n_features=2, base=np.float32(0), root=np.array([0, 1, 2]), left=np.full(3, -1), right=np.full(3, -1),
         feature=np.zeros(3, np.int64), cut=np.zeros(3, np.float32), default_left=np.zeros(3, bool),
         leaf=np.array([1, 2, 4], np.float32),
     )  # fmt: skip
-    layout = compiler.pack([one, three], ["one", "three"])
-    assert layout.groups["trees"].tolist() == [3]
+    layout = forest_lock.pack([one, three], [0, 1])
+    assert layout["groups"][:, 1].tolist() == [3]
     np.testing.assert_array_equal(bits(run(layout, np.zeros((1, 2)).astype(np.float32))), bits([[-0.0, 7.0]]))
 
 
 @pytest.mark.pure
 def test_a_tree_without_a_split_is_its_leaf():
-    leaf = compiler.Forest(
+    leaf = Forest(
         n_features=1, base=np.float32(1), root=np.array([0]), left=np.array([-1]), right=np.array([-1]), feature=np.array([0]),
         cut=np.zeros(1, np.float32), default_left=np.array([False]), leaf=np.array([0.25], np.float32),
     )  # fmt: skip
-    np.testing.assert_array_equal(run(compiler.pack([leaf], ["leaf"]), np.array([[np.nan], [3.0]], np.float32)), [[1.25], [1.25]])
+    np.testing.assert_array_equal(run(forest_lock.pack([leaf], [0]), np.array([[np.nan], [3.0]], np.float32)), [[1.25], [1.25]])
 
 
 @settings(max_examples=20)
@@ -131,9 +127,18 @@ def test_rows_do_not_depend_on_their_window(bank, lo, n, missing):
     np.testing.assert_array_equal(bits(run(layout, rows, lo, lo + n)), bits(whole[lo : lo + n]))
 
 
-@pytest.mark.pure
-def test_widen_writes_missing_as_both_infinities():
-    wide = np.zeros((3, 4), np.float32)
-    trees.widen(np.array([[1, 2], [np.nan, -0.0]], np.float32), 1, 2, 2, wide)
-    np.testing.assert_array_equal(wide, np.array([[0, 0, 0, 0], [0, 0, 0, 0], [np.inf, -0.0, -np.inf, -0.0]], np.float32))
-    assert np.signbit(wide[2, 1])
+@pytest.mark.parametrize("cut", [np.nan, -np.inf, np.inf, 0.0, 1.5])
+@pytest.mark.parametrize("missing_left", [False, True])
+def test_every_cut_and_default_direction(cut, missing_left):
+    forest = stump(2, 3, threshold=cut, missing_left=missing_left)
+    x = np.array([[v, 0] for v in (np.nan, -np.inf, -1e-45, -0.0, 0.0, 1e-45, 1.5, np.inf)], np.float32)
+    np.testing.assert_array_equal(run(forest_lock.pack([forest], [0]), x), naive_trees.bank([forest], x))
+
+
+def test_what_lock_step_cannot_run_is_said():
+    rng = np.random.default_rng(3)
+    assert forest_lock.fits(random_forest(rng)) == ""
+    assert forest_lock.fits(random_forest(rng, shape="complete", depth=9, n_trees=1)) == "is 9 levels deep: 8 at most"
+    assert forest_lock.fits(random_forest(rng, dtype=np.float64)) == "adds in float64"
+    assert forest_lock.fits(random_forest(rng, divisor=5)) == "averages its trees"
+    assert forest_lock.fits(random_forest(rng, n_features=40_000)) == "has 40000 features: 32767 at most"
