@@ -160,6 +160,16 @@ def cpu_has(features: str) -> bool:
     return set(features.split()) <= there
 
 
+@functools.cache
+def target() -> str:
+    """The processor that numba compiles for: its name in LLVM and a digest of its features."""
+    name = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        features = llvmlite.binding.get_host_cpu_features().flatten()
+    return f"{name}-{hashlib.blake2b(str(features).encode(), digest_size=4).hexdigest()}"
+
+
 def _needs(features: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """What stands for a kernel on a processor that cannot run it: LLVM would end the process if it were compiled."""
 

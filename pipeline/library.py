@@ -212,8 +212,7 @@ class SklearnModel(LoadedModel):
 
     def _takes(self, x: Float32) -> bool:
         try:
-            with np.errstate(all="ignore"):
-                self._margins(x)
+            self._margins(x)
         except ValueError:
             return False
         return True
@@ -228,9 +227,10 @@ class SklearnModel(LoadedModel):
         return SKLEARN_LINKS.get(type(loss.link).__name__, type(loss.link).__name__) if loss is not None else "identity"
 
     def _margins(self, x: Float32) -> Any:
-        if self.kind.startswith("Hist"):
-            return self.model._raw_predict(x, n_threads=1)[:, 0]
-        return self.model.decision_function(x) if self.kind.endswith("Classifier") else self.model.predict(x)
+        with np.errstate(invalid="ignore"):  # its test for missing values adds all values: +inf - inf
+            if self.kind.startswith("Hist"):
+                return self.model._raw_predict(x, n_threads=1)[:, 0]
+            return self.model.decision_function(x) if self.kind.endswith("Classifier") else self.model.predict(x)
 
     def margins(self, x: Float32) -> Float32:
         good = self.accepts(x)
@@ -259,9 +259,13 @@ def _link(name: str, margins: Float32) -> Float32:
         return out.astype(np.float32)
 
 
-def version(name: str) -> str:
-    """Installed version of a library."""
-    found: str = metadata.version(name)
+@functools.cache
+def installed(name: str) -> str | None:
+    """Version of a library; None = it is not installed."""
+    try:
+        found: str = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
     return found
 
 

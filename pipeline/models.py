@@ -67,6 +67,16 @@ class ModelSet:
         return [f"{c}/h{k}" for c in self.configurations for k in range(self.horizons_ns.size)]
 
     @property
+    def targets(self) -> list[str]:
+        """What each configuration forecasts."""
+        return [e.target for e in self.entries[:: self.horizons_ns.size]]
+
+    @property
+    def units(self) -> list[str]:
+        """Unit of the forecasts of each configuration."""
+        return [e.unit for e in self.entries[:: self.horizons_ns.size]]
+
+    @property
     def files(self) -> list[Path]:
         """Model files by index."""
         return [self.path / e.file for e in self.entries]
@@ -157,7 +167,7 @@ def save_set(
         "format": FORMAT, "name": path.name, "configurations": list(configurations), "horizons_ns": [int(h) for h in horizons_ns],
         "columns": list(columns), "feature_digest": feature_digest, "cut_grid": cut_grid, "models": [asdict(e) for e in entries],
         "ic": ic.tolist(), "training": dict(training or {}), "metrics": dict(metrics or {}),
-        "versions": {name: library.version(name) for name in dict.fromkeys(e.library for e in entries)}, "certificates": {},
+        "versions": {name: library.installed(name) for name in dict.fromkeys(e.library for e in entries)}, "certificates": {},
     }  # fmt: skip
     manifest["digest"] = set_digest(manifest)
     _write_json(path / MANIFEST, manifest)

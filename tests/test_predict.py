@@ -157,17 +157,17 @@ def test_a_kernel_that_is_wrong_is_found_when_the_set_is_compiled(copied, monkey
         assert open_engine(load(copied), NO_COMPILER).name == "xgboost"
 
 
-@pytest.mark.parametrize("changed", ["code", "xgboost", "probes"])
-def test_other_code_or_another_xgboost_asks_for_the_whole_check_again(copied, changed, monkeypatch):
+@pytest.mark.parametrize("changed", ["code", "cpu", "compiler", "libraries", "probes"])
+def test_other_code_or_another_library_asks_for_the_whole_check_again(copied, changed, monkeypatch):
     content = manifest(copied)
-    content["certificates"]["portable"][changed] = "another"
+    content["certificates"]["portable"][changed] = {"xgboost": "another"} if changed == "libraries" else "another"
     write_manifest(copied, content)
     checked = []
-    compare = certificate.compare
-    monkeypatch.setattr(certificate, "compare", lambda s, e, rows, m: (checked.append(len(rows)), compare(s, e, rows, m)))
+    compare = certificate.mismatches
+    monkeypatch.setattr(certificate, "mismatches", lambda s, e, rows, m: (checked.append(len(rows)), compare(s, e, rows, m))[1])
     assert quietly(load(copied)).name == "portable"
     assert checked == [content["certificates"]["portable"]["rows"]]
-    assert manifest(copied)["certificates"]["portable"][changed] != "another"
+    assert manifest(copied)["certificates"]["portable"][changed] != content["certificates"]["portable"][changed]
     assert quietly(load(copied)).name == "portable"
     assert checked[1:] == [PORTABLE.sample_rows]
 
