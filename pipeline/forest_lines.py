@@ -1,0 +1,169 @@
+"""Layout of complete trees for one row at a time (jit/trees_lines.py): groups of 8 models, blocks of 8 trees of each.
+
+Trees that end early are filled up to their model's depth with nodes that decide nothing. Models are sorted by depth, grid and number of
+trees, so that the 8 of a group are alike; a shorter model of a group gets trees of leaves of -0.0: v + (-0.0) is v for every v, where
++0.0 turns -0.0 into 0.0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tickarrow.jit import trees_lines as jit
+from tickarrow.pipeline import forest_rank
+from tickarrow.pipeline.errors import ModelError
+from tickarrow.pipeline.forest import Array, Float32, Forest
+from tickarrow.pipeline.forest_rank import NEVER, aligned, at_line
+
+MAX_DEPTH = jit.LOWER + jit.MAX_LEVELS
+MAX_FILL = 16  # slots for a leaf: beyond, a kernel for any shape has far less to read
+
+
+def fits(forest: Forest) -> str:
+    """Why this kernel cannot run a forest, or ""."""
+    if forest.leaf.dtype != np.float32:
+        return f"adds leaves of {forest.leaf.dtype}: float32 only"
+    if forest.depth > MAX_DEPTH:
+        return f"has trees of depth {forest.depth}: {MAX_DEPTH} at most"
+    slots, leaves = forest.n_trees << max(forest.depth, jit.LOWER), int(forest.leaves.sum())
+    if forest.depth > jit.LOWER and slots > MAX_FILL * leaves:
+        return f"has {leaves} leaves where complete trees of its depth have {slots}: a {MAX_FILL}th at least"
+    return forest_rank.too_many(forest)
+
+
+def _complete(forest: Forest, slot: Array, code: Array, depth: int) -> tuple[Array, Array, Array, Float32]:
+    """All trees as heaps: slot, code, default left (trees, 2^depth) by heap node from 1, leaves (trees, 2^depth) left to right."""
+    shape = (forest.n_trees, 1 << depth)
+    slots, codes, lefts = (np.zeros(shape, np.uint8) for _ in range(3))
+    # A node that sends all values and missing ones left has no code, because 1 would be added to 255. It decides nothing, so it needs none.
+    always_left = (code == NEVER) & forest.default_left
+    decides = forest.inner & ~always_left
+    level = forest.root[:, None]
+    for d in range(depth):
+        here = slice(1 << d, 2 << d)
+        inner = decides[level]
+        slots[:, here] = np.where(inner, slot[level], 0)
+        lefts[:, here] = inner & forest.default_left[level]
+        codes[:, here] = np.where(inner, code[level], 0) + lefts[:, here]
+        left = np.where(forest.inner[level], forest.left[level], level)
+        right = np.where(inner, forest.right[level], left)
+        level = np.stack([left, right], axis=2).reshape(forest.n_trees, -1)
+    return slots, codes, lefts, forest.leaf[level]
+
+
+def _upper(slots: Array, codes: Array, lefts: Array, levels: int, wide: bool) -> Array:
+    """Upper levels of blocks: (blocks, 64, nodes) by place -> (blocks, upper_bytes)."""
+    nodes = (1 << levels) - 1
+    feature, code, left = (np.ascontiguousarray(a[:, :, 1 : nodes + 1].transpose(0, 2, 1)) for a in (slots, codes, lefts))
+    out = np.zeros((slots.shape[0], jit.upper_bytes(levels, wide)), np.uint8)
+    pairs = np.stack([feature if wide else feature | left << 7, code], axis=2)
+    out[:, : nodes * 2 * jit.LINE] = pairs.reshape(slots.shape[0], -1)
+    if wide:
+        out[:, nodes * 2 * jit.LINE :][:, : 8 * nodes] = np.packbits(left, axis=2, bitorder="little").reshape(slots.shape[0], -1)
+    return out
+
+
+def _lines(slots: Array, codes: Array, lefts: Array, leaf: Float32, levels: int, wide: bool) -> Array:
+    """Lines of blocks: (blocks, 64, heap nodes) by place -> (blocks, 64, subtrees, 64)."""
+    subtree = np.arange(1 << levels)[:, None] + (1 << levels)
+    node = np.concatenate([(subtree << d) + np.arange(1 << d) for d in range(jit.LOWER)], axis=1)  # (subtrees, 7) heap nodes
+    feature, code, left = slots[:, :, node], codes[:, :, node], lefts[:, :, node]
+    out = np.zeros((*feature.shape[:3], jit.LINE), np.uint8)
+    out[..., 0:7] = feature if wide else feature | left << 7
+    if wide:
+        out[..., 7] = np.packbits(left, axis=3, bitorder="little")[..., 0]
+    out[..., 8:15] = code
+    out[..., jit.LEAVES :] = np.ascontiguousarray(leaf).view(np.uint8).reshape(*feature.shape[:3], 32)
+    return out
+
+
+def _groups(forests: Sequence[Forest], depth: Array, grid: Array) -> list[Array]:
+    """Forests in groups of 8 of one depth, alike in grid and number of trees."""
+    trees = np.array([f.n_trees for f in forests])
+    order = np.lexsort((-trees, grid, depth))
+    alike = [order[depth[order] == d] for d in np.unique(depth)]
+    return [some[i : i + jit.MODELS] for some in alike for i in range(0, some.size, jit.MODELS)]
+
+
+def _blocks(forests: Sequence[Forest], codes: Sequence[tuple[Array, Array]], levels: int, wide: bool) -> tuple[Array, Array]:
+    """Upper levels and lines of at most 8 forests of one depth."""
+    blocks = -(-max(f.n_trees for f in forests) // jit.TREES)
+    heaps = np.zeros((3, jit.MODELS, blocks * jit.TREES, 8 << levels), np.uint8)
+    leaves = np.full(heaps.shape[1:], -0.0, np.float32)
+    for j, (forest, (slot, code)) in enumerate(zip(forests, codes, strict=True)):
+        slots, raised, lefts, leaf = _complete(forest, slot, code, levels + jit.LOWER)
+        heaps[:, j, : forest.n_trees] = slots, raised, lefts
+        leaves[j, : forest.n_trees] = leaf
+
+    def by_place(a: Array) -> Array:
+        return a.reshape(jit.MODELS, blocks, jit.TREES, -1).swapaxes(0, 1).reshape(blocks, 64, -1)
+
+    slots, raised, lefts = (by_place(a) for a in heaps)
+    return _upper(slots, raised, lefts, levels, wide), _lines(slots, raised, lefts, by_place(leaves), levels, wide)
+
+
+def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
+    """Arrays of `Lines`.
+
+    Parameters
+    ----------
+    forests : each passes `fits`
+    models : column of y of each
+
+    Raises
+    ------
+    ModelError : a forest does not fit, or together they test more than 256 features
+    """
+    for forest, model in zip(forests, models, strict=True):
+        if why := fits(forest):
+            raise ModelError(f"model {model} {why}. Serve it by another kernel.")
+    found = forest_rank.grids(forests)
+    wide = found.span > 128
+    depth = np.array([max(f.depth, jit.LOWER) for f in forests])
+    groups = _groups(forests, depth, found.of)
+    size = (len(groups), jit.MODELS)
+    shape, model_of, grid = np.zeros((len(groups), 3), np.int64), np.full(size, -1, np.int64), np.zeros(size, np.int64)
+    base, divisor = np.zeros(size, np.float32), np.ones(size, np.float32)
+    packed = []
+    for g, members in enumerate(groups):
+        levels, n = int(depth[members[0]]) - jit.LOWER, members.size
+        some = [forests[i] for i in members]
+        packed.append(_blocks(some, [found.codes(i, forests[i]) for i in members], levels, wide))
+        shape[g] = levels, packed[-1][0].shape[0], wide
+        grid[g] = found.of[members[0]]
+        grid[g, :n], model_of[g, :n] = found.of[members], [models[i] for i in members]
+        base[g, :n], divisor[g, :n] = [f.base for f in some], [f.divisor for f in some]
+    arrays: dict[str, Array] = {
+        "lines_shape": shape, "lines_model": model_of, "lines_grid": grid, "lines_base": base, "lines_divisor": divisor,
+        "lines_upper": np.concatenate([upper.ravel() for upper, _ in packed]), "lines_lines": np.concatenate([lines.ravel() for _, lines in packed]),
+    }  # fmt: skip
+    return forest_rank.pack(found) | {name: at_line(a) for name, a in arrays.items()}
+
+
+class Lines:
+    """Complete trees, a row at a time: best for few rows."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._ranks = forest_rank.Ranks(arrays)
+        self._arrays = {name: a for name, a in arrays.items() if name.startswith("lines_")}  # the block holds their addresses
+        shape, table = arrays["lines_shape"], self._ranks.table
+        words = np.zeros((len(shape), jit.GROUP_WORDS), np.int64)
+        words[:, [jit.LEVELS, jit.BLOCKS, jit.WIDE]] = shape
+        upper = [b * jit.upper_bytes(int(n), bool(w)) for n, b, w in shape]
+        size = shape[:, 1] * 64 * (jit.LINE << shape[:, 0])
+        words[:, jit.UPPER] = arrays["lines_upper"].ctypes.data + np.cumsum([0, *upper[:-1]])
+        words[:, jit.LINES] = arrays["lines_lines"].ctypes.data + np.cumsum([0, *size[:-1]])
+        words[:, jit.MIXED] = (arrays["lines_grid"] != arrays["lines_grid"][:, :1]).any(axis=1)
+        words[:, jit.TABLES : jit.TABLES + 8] = table.ctypes.data + arrays["lines_grid"] * table.shape[1]
+        words[:, jit.BASE : jit.BASE + 4] = arrays["lines_base"].view(np.int64)
+        words[:, jit.DIVISOR : jit.DIVISOR + 4] = arrays["lines_divisor"].view(np.int64)
+        words[:, jit.MODEL : jit.MODEL + 8] = arrays["lines_model"]
+        self._scratch = aligned((jit.SCRATCH_BYTES,), np.uint8)
+        self._groups = words
+        self._block = np.array([len(words), words.ctypes.data, self._ranks.block, self._scratch.ctypes.data], np.int64)
+        self._address = int(self._block.ctypes.data)
+
+    def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
+        """Margins of rows [lo, hi) of `x` into rows [0, hi - lo) of `y`, only in the columns of these models."""
+        jit.lines(x, lo, hi, self._address, y)
