@@ -1,5 +1,7 @@
 """Slow independent twin of the forest kernels: every row walks every tree node by node."""
 
+import math
+
 import numpy as np
 
 
@@ -25,3 +27,21 @@ def margins(forest, rows):
 def bank(forests, rows):
     """Margins (rows, models) of several forests."""
     return np.stack([margins(f, rows) for f in forests], axis=1)
+
+
+def forecasts(rows, links, refuses, margins):
+    """Forecasts of margins: (n, models), float32, by Python's own exp; `refuses` holds the names of the values that the library refuses."""
+    out = np.empty(margins.shape, np.float32)
+    for r, row in enumerate(rows):
+        for m, link in enumerate(links):
+            v = float(margins[r, m])
+            no = ("missing" in refuses[m] and any(math.isnan(a) for a in row)) or ("infinite" in refuses[m] and any(math.isinf(a) for a in row))
+            if no or math.isnan(v):
+                out[r, m] = np.nan
+            elif link == "identity":
+                out[r, m] = v
+            elif link == "exponential":
+                out[r, m] = math.inf if v > 90 else math.exp(v)
+            else:
+                out[r, m] = 1 / (1 + math.exp(-v)) if v > -700 else 0.0
+    return out
