@@ -1,0 +1,185 @@
+"""Nodes and leaves of a forest's trees into the vectors of trees_jump.py. Runs once for a model set, so clarity goes before speed."""
+
+import numpy as np
+
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.trees_jump import FIRST_CROSS, LEAF_BASE, LINE, SLOT_OF_CROSS
+
+IS_LEFT_LEAF, IS_EXIT = 64, 128  # bits of a link
+NODE = 6  # a path to a node in a vector has less than 2^6 nodes; a scratch word is a node and this
+
+
+@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8[:], i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:]")
+def place_small(root, left, right, feature, code, missing_left, lanes, record, slots, memory, slot, levels, todo, lane_of):
+    """Write trees that fit in a vector, the left child first.
+
+    Parameters
+    ----------
+    root : (trees,) int64
+    left, right : (nodes,) int64, children; left -1 = leaf, both the same = all values go there
+    feature, code : (nodes,) uint8, as they stand in a record
+    missing_left : (nodes,) bool, bits of the record's side line; none of them if it has no such line
+    lanes : int, lanes of a tree: 16, 32 or 64; tree t begins at lane `t * lanes % 64` of its vector
+    record : (trees,) int64, where the vector of the tree begins in `memory`
+    slots : (trees,) int64, which leaf belongs to slot 0 of the vector
+    memory : (bytes,) uint8, out; every tree is there as one leaf
+    slot : (nodes,) int64, out, place of a leaf in the array of leaves
+    levels : (trees,) int64, out, nodes of the longest path
+    todo, lane_of : (nodes + 1,) int64, scratch
+    """
+    for t in range(root.shape[0]):
+        begin = t * lanes % LINE
+        slot[root[t]] = slots[t] + begin
+        levels[t] = 0
+        lane, used = begin, np.uint64(0)
+        todo[0], n = root[t] << NODE, 1 if left[root[t]] >= 0 else 0
+        while n > 0:  # number the nodes; the leaf of a left child has the slot of its parent's lane
+            n -= 1
+            node, depth = todo[n] >> NODE, (todo[n] & LINE - 1) + 1
+            levels[t] = max(levels[t], depth)
+            lane_of[node] = lane
+            one, other = left[node], right[node]
+            if left[one] < 0:
+                used |= np.uint64(1) << np.uint64(lane)
+                slot[one] = slots[t] + lane
+            lane += 1
+            if left[other] >= 0 and other != one:
+                todo[n] = other << NODE | depth
+                n += 1
+            if left[one] >= 0:
+                todo[n] = one << NODE | depth
+                n += 1
+        free = begin
+        todo[0], n = root[t], 1 if left[root[t]] >= 0 else 0
+        while n > 0:
+            n -= 1
+            node = todo[n]
+            one, other = left[node], right[node]
+            if left[other] >= 0:
+                link = lane_of[other]
+            else:
+                if other != one:
+                    while used >> np.uint64(free) & np.uint64(1):
+                        free += 1
+                    slot[other] = slots[t] + free
+                    free += 1
+                link = IS_EXIT | slot[other] - slots[t]
+            at, lane = record[t], lane_of[node]
+            memory[at + lane] = feature[node]
+            memory[at + LINE + lane] = code[node]
+            memory[at + 2 * LINE + lane] = link | IS_LEFT_LEAF if left[one] < 0 else link
+            if missing_left[node]:
+                memory[at + 3 * LINE + (lane >> 3)] |= 1 << (lane & 7)
+            if left[other] >= 0 and other != one:
+                todo[n] = other
+                n += 1
+            if left[one] >= 0:
+                todo[n] = one
+                n += 1
+
+
+@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8, i8[:], i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:], out i8[:], out i8[:]")
+def place_large(root, left, right, feature, code, missing_left, vectors, side, record, slots, memory, slot, levels, todo, order, size, place):
+    """Write trees that take several vectors, the child with fewer nodes first: then few links lead out of a vector.
+
+    Parameters
+    ----------
+    root, left, right, feature, code, missing_left, record, slots, memory, slot : as in `place_small`
+    vectors : int, of a tree
+    side : int, bytes of a vector's side record
+    levels : (trees,) int64, out, nodes of the longest path inside a vector
+    todo, order, size, place : (nodes + 1,) int64, scratch
+    """
+    for t in range(root.shape[0]):
+        slot[root[t]] = slots[t]
+        levels[t] = 0
+        if left[root[t]] < 0:
+            continue
+        sides = record[t] + 3 * LINE * vectors
+        memory[sides] = 0
+        count, n = 0, 1
+        todo[0] = root[t]
+        while n > 0:  # parents first
+            n -= 1
+            node = todo[n]
+            order[count] = node
+            count += 1
+            if left[left[node]] >= 0:
+                todo[n] = left[node]
+                n += 1
+            if left[right[node]] >= 0 and right[node] != left[node]:
+                todo[n] = right[node]
+                n += 1
+        for leaf_at in range(count):
+            size[left[order[leaf_at]]] = 0
+            size[right[order[leaf_at]]] = 0
+        for i in range(count - 1, -1, -1):
+            node = order[i]
+            size[node] = 1 + size[left[node]] + (size[right[node]] if right[node] != left[node] else 0)
+        count, n = 0, 1
+        todo[0] = root[t]
+        while n > 0:  # the order of the lanes; `place` of a node in it
+            n -= 1
+            node = todo[n]
+            order[count] = node
+            place[node] = count
+            count += 1
+            one, other = left[node], right[node]
+            if size[other] < size[one]:
+                one, other = other, one
+            if size[other] > 0 and other != one:
+                todo[n] = other
+                n += 1
+            if size[one] > 0:
+                todo[n] = one
+                n += 1
+        for i in range(count - 1, -1, -1):  # nodes from here to the exit of the vector, in `todo`
+            node = order[i]
+            longest = 0
+            for child in (left[node], right[node]):
+                if size[child] > 0 and place[child] // LINE == i // LINE:
+                    longest = max(longest, todo[place[child]])
+            todo[i] = longest + 1
+            levels[t] = max(levels[t], longest + 1)
+        base = 0
+        for v in range((count + LINE - 1) // LINE):
+            begin, end = v * LINE, min(count, (v + 1) * LINE)
+            at, beside = record[t] + 3 * LINE * v, sides + side * v
+            used, most, free, crosses = np.uint64(0), 0, 0, 1
+            memory[beside + SLOT_OF_CROSS] = end & 255  # the first child of lane 63 is the next vector's first node
+            for i in range(begin, end):
+                node, lane = order[i], i - begin
+                one = right[node] if size[right[node]] < size[left[node]] else left[node]
+                memory[at + lane] = feature[node]
+                memory[at + LINE + lane] = code[node]
+                bit = 1 << (lane & 7)
+                if size[one] == 0:
+                    used |= np.uint64(1) << np.uint64(lane)
+                    memory[beside + (lane >> 3)] |= bit
+                    slot[one] = slots[t] + base + lane
+                    most = max(most, lane + 1)
+                if one != left[node]:
+                    memory[beside + 8 + (lane >> 3)] |= bit
+                if missing_left[node]:
+                    memory[beside + 32 + (lane >> 3)] |= bit
+            for i in range(begin, end):
+                node = order[i]
+                swapped = size[right[node]] < size[left[node]]
+                other = left[node] if swapped else right[node]
+                if size[other] == 0:
+                    if other != left[node] or swapped:
+                        while free < LINE and used >> np.uint64(free) & np.uint64(1):
+                            free += 1
+                        slot[other] = slots[t] + base + free
+                        free += 1
+                    link = IS_EXIT | slot[other] - slots[t] - base
+                    most = max(most, free)
+                elif place[other] < end:
+                    link = place[other] - begin
+                else:
+                    link = IS_EXIT | FIRST_CROSS + crosses
+                    memory[beside + SLOT_OF_CROSS + crosses] = place[other]
+                    crosses += 1
+                memory[at + 2 * LINE + i - begin] = link
+            memory[beside + LEAF_BASE] = base
+            base += most
