@@ -213,13 +213,16 @@ def mismatches(model_set: ModelSet, engine: Engine, rows: Float32, margins: Floa
     for lo in range(0, len(rows), BLOCK):
         hi = min(lo + BLOCK, len(rows))
         part = y[: hi - lo]
-        part.fill(np.nan)
-        engine.predict(rows, lo, hi, part)
-        other = (part.view(np.uint32) != margins[lo:hi].view(np.uint32)) & accepted(model_set, rows[lo:hi])
-        differ += other.sum(axis=0)
-        if first is None and other.any():
-            r, m = np.argwhere(other)[0]
-            first = int(m), float(part[r, m]), float(margins[lo + r, m])
+        either = np.zeros(part.shape, bool)
+        for predict in engine.ways():
+            part.fill(np.nan)
+            predict(rows, lo, hi, part)
+            other = (part.view(np.uint32) != margins[lo:hi].view(np.uint32)) & accepted(model_set, rows[lo:hi])
+            either |= other
+            if first is None and other.any():
+                r, m = np.argwhere(other)[0]
+                first = int(m), float(part[r, m]), float(margins[lo + r, m])
+        differ += either.sum(axis=0)
     return differ, first
 
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tickarrow.jit import trees
+from tickarrow.pipeline import forest_rank
+from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Array, Float32, Forest
-from tickarrow.pipeline.forest_walk import mirrored
-
-MAX_FEATURES = 32_767  # mirrored they are columns of 16 bits
 
 
 def fits(forest: Forest) -> str:
@@ -21,73 +20,81 @@ def fits(forest: Forest) -> str:
         return "averages its trees"
     if forest.depth > trees.MAX_DEPTH:
         return f"is {forest.depth} levels deep: {trees.MAX_DEPTH} at most"
-    if forest.n_features > MAX_FEATURES:
-        return f"has {forest.n_features} features: {MAX_FEATURES} at most"
-    return ""
+    used = np.unique(forest.feature[forest.inner]).size
+    return f"tests {used} features: {trees.SLOTS} at most" if used > trees.SLOTS else forest_rank.too_many(forest)
 
 
-def complete(forest: Forest, depth: int, n_trees: int) -> tuple[Array, Array, Array]:
-    """Trees of one model as heaps of `depth` levels, padded to `n_trees`.
+def complete(forest: Forest, node: Array, levels: int) -> tuple[Array, Array]:
+    """Trees of one model with `levels` + 3 levels, padded to a multiple of eight.
+
+    Parameters
+    ----------
+    node : (nodes,) uint16 of the forest's inner nodes
 
     Returns
     -------
-    feature (n_trees, 2^depth) uint16, threshold float32, leaf float32
+    top (trees * 2^levels,) uint16, lines (trees * 2^levels * 32,) uint16
     """
-    size, n = 1 << depth, forest.n_trees
-    feature = np.zeros((n_trees, size), np.uint16)
-    threshold = np.full((n_trees, size), np.inf, np.float32)  # below a leaf it does not matter where a walk goes
-    leaf = np.full((n_trees, size), -0.0, np.float32)  # a tree that only pads: v + (-0.0) is v, bit for bit
+    n, padded = forest.n_trees, -(-forest.n_trees // trees.LANES) * trees.LANES
+    depth, subtrees = levels + trees.LOW, 1 << levels
+    heap = np.zeros((padded, 1 << depth), np.uint16)  # node 0, `rank >= 0`: below a leaf it does not matter where a walk goes
     level = forest.root.reshape(n, 1)
     for d in range(depth):
         inner, default_left = forest.inner[level], forest.default_left[level]
-        slots = slice(1 << d, 2 << d)
-        feature[:n, slots] = np.where(inner, forest.feature[level] + np.where(default_left, 0, forest.n_features), 0)
-        threshold[:n, slots] = np.where(inner, np.where(default_left, forest.cut[level], mirrored(forest.cut[level])), np.inf)
-        left, right = np.where(inner, forest.left[level], level), np.where(inner, forest.right[level], level)
-        level = np.stack([np.where(default_left, left, right), np.where(default_left, right, left)], axis=2).reshape(n, -1)
-    leaf[:n] = forest.leaf[level]
-    return feature, threshold, leaf
+        heap[:n, 1 << d : 2 << d] = np.where(inner, node[level], 0)
+        left = np.where(inner, forest.left[level], level)
+        always_left = default_left & np.isnan(forest.cut[level])  # such a test cannot be written
+        right = np.where(inner & ~always_left, forest.right[level], left)
+        level = np.stack([left, right], axis=2).reshape(n, -1)
+    lines = np.zeros((padded, subtrees, trees.LINE // 2), np.uint16)
+    for d in range(trees.LOW):
+        at = slice(subtrees << d, subtrees << d + 1)
+        lines[:, :, 1 << d : 2 << d] = heap[:, at].reshape(padded, subtrees, 1 << d)
+    leaf = np.full((padded, subtrees, 1 << trees.LOW), -0.0, np.float32)  # a tree that only pads: v + (-0.0) is v, bit for bit
+    leaf[:n] = forest.leaf[level].reshape(n, subtrees, -1)
+    lines[:, :, 8:24] = leaf.view(np.uint16).reshape(padded, subtrees, 16)
+    return heap[:, :subtrees].reshape(-1), lines.reshape(-1)
 
 
 def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
-    """Layout of some models; `models[i]` is the column of `y` of `forests[i]`. Models of like depth and size share a group of lanes."""
-    order = sorted(range(len(forests)), key=lambda i: (forests[i].depth, forests[i].n_trees, i))
-    groups, flat = [], ([], [], [])  # type: tuple[list[tuple[int, int, int]], tuple[list[Array], list[Array], list[Array]]]
-    model = np.full(-(-len(order) // trees.LANES) * trees.LANES, -1, np.int32)
-    base = np.zeros(model.size, np.float32)
-    first = 0
-    for g in range(0, len(order), trees.LANES):
-        members = order[g : g + trees.LANES]
-        model[g : g + len(members)] = [models[i] for i in members]
-        base[g : g + len(members)] = [forests[i].base for i in members]
-        depth = max(forests[i].depth for i in members)
-        n_trees = max(forests[i].n_trees for i in members)
-        lanes = [complete(forests[i], depth, n_trees) for i in members]
-        for k, parts in enumerate(flat):
-            block = np.zeros((n_trees, trees.LANES, 1 << depth), lanes[0][k].dtype)
-            for lane, arrays in enumerate(lanes):
-                block[:, lane] = arrays[k]
-            parts.append(block.reshape(-1))
-        groups.append((depth, n_trees, first))
-        first += n_trees * trees.LANES << depth
-    feature, threshold, leaf = (np.concatenate(parts) for parts in flat)
+    """Layout of some models; `models[i]` is the column of `y` of `forests[i]`.
+
+    Raises
+    ------
+    ModelError : together they test more features than a rank table holds
+    """
+    grids = forest_rank.grids(forests)
+    if grids.column.size > trees.SLOTS:
+        raise ModelError(f"the models test {grids.column.size} features together: {trees.SLOTS} at most")
+    table, tops, lines = [], [], []
+    first, line = 0, 0
+    for i, forest in enumerate(forests):
+        slot, code = grids.codes(i, forest)
+        left = forest.default_left
+        higher = code.astype(np.int64) + (left & (code < forest_rank.NEVER))
+        node = (slot + np.where(left, trees.SLOTS, 0) + 256 * higher).astype(np.uint16)
+        levels = max(forest.depth - trees.LOW, 0)
+        top, low = complete(forest, node, levels)
+        table.append((models[i], grids.of[i], levels, -(-forest.n_trees // trees.LANES), first, line))
+        first += top.size
+        line += low.size // (trees.LINE // 2)
+        tops.append(top)
+        lines.append(low)
     return {
-        "groups": np.array(groups, np.int64), "feature": feature, "threshold": threshold, "leaf": leaf, "model": model, "base": base,
-        "n_features": np.array([forests[0].n_features], np.int64),
+        **forest_rank.pack(grids), "models": np.array(table, np.int64), "base": np.array([f.base for f in forests], np.float32),
+        "top": np.concatenate(tops), "lines": np.concatenate(lines),
     }  # fmt: skip
 
 
 class Lock:
-    """Sixteen models at a time, complete trees, any processor."""
+    """Eight trees at a time, complete trees, any processor."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
-        n_features = int(arrays["n_features"][0])
-        self.arrays = tuple(arrays[k] for k in ("groups", "feature", "threshold", "leaf", "model", "base"))
-        self.scratch = (
-            np.zeros((trees.BLOCK, 2 * n_features), np.float32),
-            np.zeros((trees.BLOCK, trees.LANES), np.float32),
-            np.zeros(trees.LANES, np.uint64),
-        )
+        self.ranks = forest_rank.Ranks(arrays)
+        grids = len(self.ranks.table)
+        self.arrays = (self.ranks.block, self.ranks.table.ctypes.data, grids, *(arrays[k] for k in ("models", "base", "top", "lines")))
+        most = trees.LANES * int(arrays["models"][:, 3].max(initial=0))
+        self.scratch = forest_rank.aligned((2 * trees.SLOTS * grids,), np.uint8), forest_rank.aligned((2, most), np.uint64)
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         trees.forest(x, lo, hi, *self.arrays, *self.scratch, y)

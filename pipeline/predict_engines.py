@@ -6,6 +6,7 @@ last."""
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from tickarrow.configs.models import ModelsConf
 from tickarrow.pipeline import certificate, compiler, forest_file, predict_engines_forest
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.models import ModelSet
-from tickarrow.pipeline.predict_engines_library import Float32, TreeliteEngine, XgboostEngine
+from tickarrow.pipeline.predict_engines_library import Float32, Predict, TreeliteEngine, XgboostEngine
 
 FOLLOWING = {  # who serves in whose place
     "simd": ("portable", "treelite_c", "xgboost"), "portable": ("treelite_c", "xgboost"), "treelite_c": ("portable", "xgboost"), "xgboost": (),
@@ -32,6 +33,10 @@ class Engine(Protocol):
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         """Rows [lo, hi) of `x` (capacity, n_features) into rows [0, hi - lo) of `y` (rows, n_models); both C-contiguous."""
+        ...
+
+    def ways(self) -> Sequence[Predict]:
+        """What `predict` chooses from, by the number of rows: each has to give the same bits."""
         ...
 
 

@@ -3,8 +3,6 @@ of all stand in one file (forest_file.py), and where few rows become many is mea
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from tickarrow.jit import _kernel
-from tickarrow.pipeline import forest_file, forest_lock, forest_walk
+from tickarrow.pipeline import certificate, forest_file, forest_lock, forest_walk
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Array, Float32, Forest, Part
 from tickarrow.pipeline.models import ModelSet
+from tickarrow.pipeline.predict_engines_library import Predict
 
 # name of a part: why it cannot run a model, its layout, what runs it
 KINDS: dict[str, tuple[Callable[[Forest], str], Callable[[Sequence[Forest], Sequence[int]], dict[str, Array]], Callable[[Mapping[str, Array]], Part]]] = {
@@ -30,15 +29,8 @@ NEEDS = {"simd": "avx512f avx512bw avx512vbmi"}  # of the processor
 COMPLETE = ("lock", "lines", "mux")  # they fill every tree up to a complete one
 PADDING = 3.0  # leaves that filling up may make of one: beyond, the kernels for any shape are faster
 ALWAYS = 1 << 62  # rows from which the part for many rows serves, if it never does
+BLOCK = 100  # rows for which kernels have other paths than for many
 THREAD_ROWS = 256  # rows of a batch from which a second thread pays
-
-
-@functools.cache
-def code_digest() -> str:
-    """Digest of what lays out and runs forests; a layout that another version made is made again."""
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("forest*.py")), *sorted((here.parent / "jit").glob("trees*.py"))]
-    return hashlib.blake2b(b"\0".join(f.read_bytes() for f in files), digest_size=16).hexdigest()
 
 
 def _dense(forest: Forest) -> bool:
@@ -176,6 +168,25 @@ class ForestEngine:
         for piece in later:
             piece.result()
 
+    def ways(self) -> Sequence[Predict]:
+        """As with few rows, as with many, and in blocks that are neither."""
+
+        def few(x: Float32, lo: int, hi: int, y: Float32) -> None:
+            for parts, _, _ in self._groups[0]:
+                for part in parts:
+                    part.predict(x, lo, hi, y)
+
+        def many(x: Float32, lo: int, hi: int, y: Float32) -> None:
+            for _, parts, _ in self._groups[0]:
+                for part in parts:
+                    part.predict(x, lo, hi, y)
+
+        def blocks(x: Float32, lo: int, hi: int, y: Float32) -> None:
+            for at in range(lo, hi, BLOCK):
+                many(x, at, min(at + BLOCK, hi), y[at - lo :])
+
+        return [few, many, blocks]
+
     def _predict(self, thread: int, x: Float32, lo: int, hi: int, y: Float32) -> None:
         for few, many, rows in self._groups[thread]:
             for part in few if hi - lo < rows else many:
@@ -205,7 +216,7 @@ def compile_engine(engine: str, model_set: ModelSet, threads: int, path: Path) -
     plan, arrays = lay_out(engine, model_set.forests, model_set.names)
     shape = len(model_set.columns), model_set.n_models, threads
     try:
-        forest_file.write(path, code_digest(), made_from(engine, model_set) | plan, arrays)
+        forest_file.write(path, certificate.code_digest(), made_from(engine, model_set) | plan, arrays)
     except OSError:
         return ForestEngine(engine, plan, arrays, *shape), False
     return load_engine(engine, model_set, threads, path), True
@@ -213,5 +224,5 @@ def compile_engine(engine: str, model_set: ModelSet, threads: int, path: Path) -
 
 def load_engine(engine: str, model_set: ModelSet, threads: int, path: Path) -> ForestEngine:
     """The engine of a layout file; ModelError if the file does not serve, OSError if it is not there."""
-    plan, arrays = forest_file.read(path, code_digest(), made_from(engine, model_set))
+    plan, arrays = forest_file.read(path, certificate.code_digest(), made_from(engine, model_set))
     return ForestEngine(engine, plan, arrays, len(model_set.columns), model_set.n_models, threads)

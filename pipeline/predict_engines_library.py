@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from tickarrow.pipeline import compiler_native
 from tickarrow.pipeline.models import ModelSet
 
 Float32 = npt.NDArray[np.float32]
+Predict = Callable[[Float32, int, int, Float32], None]  # rows [lo, hi) of x into rows [0, hi - lo) of y
 
 
 class XgboostEngine:
@@ -31,6 +33,9 @@ class XgboostEngine:
         rows = x[lo:hi]
         for m, model in enumerate(self.models):
             y[: hi - lo, m] = model.margins(rows)
+
+    def ways(self) -> Sequence[Predict]:
+        return [self.predict]
 
 
 class TreeliteEngine:
@@ -55,3 +60,6 @@ class TreeliteEngine:
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         native.predictors(self.address, x, lo, hi, self.entries, y)
+
+    def ways(self) -> Sequence[Predict]:
+        return [self.predict]

@@ -30,6 +30,9 @@ class Walk:
             high = x[lo:hi, 0] > 1
             y[high, self.wrong] = np.nextafter(y[high, self.wrong], np.float32(np.inf))
 
+    def ways(self):
+        return [self.predict]
+
 
 def small_probes(forests, seed=0):
     """Every 20th row: a walk in Python is slow."""
@@ -179,3 +182,12 @@ def test_probe_rows_hold_every_cut_its_neighbours_and_all_special_values():
     for f in range(6):
         assert (missing[:, f] & (missing.sum(axis=1) == 1)).any()
     assert rows.shape[1] == data()[0].shape[1]
+
+
+def test_every_way_of_an_engine_is_compared(mixed):
+    model_set = load(mixed)
+    good, bad = Walk(model_set), Walk(model_set, wrong=1)
+    good.ways = lambda: [good.predict, bad.predict]
+    with pytest.raises(certificate.CertificateError):
+        certificate.certify(model_set, good, mixed / "walk.forest")
+    assert certificate.stored(model_set, "walk") is None

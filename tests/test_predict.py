@@ -15,7 +15,7 @@ from models_common import COLUMNS, DIGEST, bits, booster, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
-from tickarrow.pipeline import certificate, compiler, forest_file, predict_engines_forest, training
+from tickarrow.pipeline import certificate, compiler, forest_file, training
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import load_set
@@ -121,11 +121,11 @@ def test_a_damaged_layout_is_refused_and_made_again(copied):
 
 def wrong_by_one_bit(path):
     """The layout with one bit of the base of one model changed, written as its own program would write it."""
-    code = predict_engines_forest.code_digest()
+    code = certificate.code_digest()
     made, parts = forest_file.read(path, code, {})
     base = parts[0]["base"].copy()
-    lane = int(np.flatnonzero(parts[0]["model"] == 2)[0])
-    base[lane] = np.nextafter(base[lane], np.float32(np.inf))
+    at = int(np.flatnonzero(parts[0]["models"][:, 0] == 2)[0])
+    base[at] = np.nextafter(base[at], np.float32(np.inf))
     forest_file.write(path, code, made, [parts[0] | {"base": base}])
 
 
@@ -152,7 +152,7 @@ def test_a_kernel_that_is_wrong_is_found_when_the_set_is_compiled(copied, monkey
     def wrong(self, x, lo, hi, y):
         y[: hi - lo] = 0.0
 
-    monkeypatch.setattr("tickarrow.pipeline.predict_engines_forest.ForestEngine.predict", wrong)
+    monkeypatch.setattr("tickarrow.pipeline.forest_lock.Lock.predict", wrong)
     with pytest.warns(EngineWarning, match="4 of 4 models differ"):
         assert open_engine(load(copied), NO_COMPILER).name == "xgboost"
 

@@ -5,11 +5,12 @@ import naive_trees
 import numpy as np
 import pytest
 import xgboost as xgb
-from forests import random_forest
+from forests import grid, random_forest, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickarrow.pipeline import certificate, forest_lock, library
+from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Forest
 
 INF = np.float32(np.inf)
@@ -31,7 +32,7 @@ def train(seed, depth, n_trees, n_features=6, **more):
 
 def run(layout, x, lo=0, hi=None):
     hi = len(x) if hi is None else hi
-    y = np.full((hi - lo, int((layout["model"] >= 0).sum())), np.nan, np.float32)
+    y = np.full((hi - lo, len(layout["models"])), np.nan, np.float32)
     forest_lock.Lock(layout).predict(np.ascontiguousarray(x), lo, hi, y)
     return y
 
@@ -76,7 +77,6 @@ def test_probe_rows_hold_every_threshold_its_neighbours_and_all_special_values(b
         assert (bits(rows) == bits(value)).all(axis=1).any()
 
 
-@pytest.mark.pure
 def test_forest_equals_the_naive_walk_of_the_json_dump(bank):
     boosters, forests, layout = bank
     rows = certificate.probe_rows(forests)[::60]
@@ -85,7 +85,6 @@ def test_forest_equals_the_naive_walk_of_the_json_dump(bank):
         np.testing.assert_array_equal(bits(got[:, m]), bits(naive.margin(boosters[m], rows)))
 
 
-@pytest.mark.pure
 def test_a_hand_computed_stump():
     # x0 < 1 -> 2, else 3; base 0.5; a missing value goes left, +inf right, -inf left, the threshold itself right
     layout = forest_lock.pack([stump(2, 3, missing_left=True, base=0.5), stump(2, 3, base=0.5)], [0, 1])
@@ -93,9 +92,8 @@ def test_a_hand_computed_stump():
     np.testing.assert_array_equal(run(layout, x), [[2.5, 2.5], [3.5, 3.5], [2.5, 3.5], [3.5, 3.5], [2.5, 2.5]])
 
 
-@pytest.mark.pure
 def test_padding_trees_keep_a_negative_zero():
-    # one tree gives -0.0 on a base of -0.0; the other model has three trees, so two padding trees are added to the first
+    # one tree gives -0.0 on a base of -0.0, and seven padding trees are added to it
     one = stump(-0.0, -0.0, base=-0.0)
     three = Forest(
         n_features=2, base=np.float32(0), root=np.array([0, 1, 2]), left=np.full(3, -1), right=np.full(3, -1),
@@ -103,11 +101,10 @@ def test_padding_trees_keep_a_negative_zero():
         leaf=np.array([1, 2, 4], np.float32),
     )  # fmt: skip
     layout = forest_lock.pack([one, three], [0, 1])
-    assert layout["groups"][:, 1].tolist() == [3]
+    assert layout["models"][:, 3].tolist() == [1, 1]  # a chunk of eight trees each
     np.testing.assert_array_equal(bits(run(layout, np.zeros((1, 2)).astype(np.float32))), bits([[-0.0, 7.0]]))
 
 
-@pytest.mark.pure
 def test_a_tree_without_a_split_is_its_leaf():
     leaf = Forest(
         n_features=1, base=np.float32(1), root=np.array([0]), left=np.array([-1]), right=np.array([-1]), feature=np.array([0]),
@@ -135,10 +132,36 @@ def test_every_cut_and_default_direction(cut, missing_left):
     np.testing.assert_array_equal(run(forest_lock.pack([forest], [0]), x), naive_trees.bank([forest], x))
 
 
+@given(seed=st.integers(0, 2**32), depth=st.integers(1, 8), shared=st.booleans())
+def test_every_bank_gives_the_bits_of_its_definition(seed, depth, shared):
+    rng = np.random.default_rng(seed)
+    cuts = grid(rng, cuts=200) if shared else None
+    shape = "complete" if depth < 6 else "any"
+    forests = [random_forest(rng, shape=shape, depth=depth, n_trees=int(rng.integers(1, 12)), cuts=cuts, never=0.2) for _ in range(3)]
+    x = rows(rng, forests, 8)
+    got = run(forest_lock.pack(forests, [2, 0, 1]), x)[:, [2, 0, 1]]
+    np.testing.assert_array_equal(bits(got), bits(naive_trees.bank(forests, x)))
+
+
+def test_a_grid_that_fills_the_codes():
+    # 254 cuts of one feature are all codes from 1 to 254; a cut of NaN needs 255, and one more where a missing value goes left
+    cuts = np.sort(np.random.default_rng(1).normal(size=254)).astype(np.float32)
+    forests = [stump(2, 3, threshold=c, missing_left=m) for c in [*cuts, np.nan] for m in (False, True)]
+    x = np.zeros((3 * 254 + 1, 2), np.float32)
+    x[:, 0] = np.concatenate([cuts, np.nextafter(cuts, -INF), np.nextafter(cuts, INF), [np.nan]])
+    layout = forest_lock.pack(forests, range(len(forests)))
+    np.testing.assert_array_equal(run(layout, x), naive_trees.bank(forests, x))
+    assert layout["rank_shape"][1] == 1
+
+
 def test_what_lock_step_cannot_run_is_said():
     rng = np.random.default_rng(3)
     assert forest_lock.fits(random_forest(rng)) == ""
     assert forest_lock.fits(random_forest(rng, shape="complete", depth=9, n_trees=1)) == "is 9 levels deep: 8 at most"
     assert forest_lock.fits(random_forest(rng, dtype=np.float64)) == "adds in float64"
     assert forest_lock.fits(random_forest(rng, divisor=5)) == "averages its trees"
-    assert forest_lock.fits(random_forest(rng, n_features=40_000)) == "has 40000 features: 32767 at most"
+    wide = random_forest(rng, n_features=200, shape="complete", n_trees=60)
+    assert forest_lock.fits(wide) == f"tests {np.unique(wide.feature[wide.inner]).size} features: 128 at most"
+    assert "cuts of one feature: 254 at most" in forest_lock.fits(random_forest(rng, n_features=1, shape="complete", depth=8, n_trees=3))
+    with pytest.raises(ModelError, match="the models test 200 features together: 128 at most"):
+        forest_lock.pack([random_forest(rng, n_features=200, n_trees=9) for _ in range(30)], range(30))
