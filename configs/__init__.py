@@ -25,6 +25,7 @@ def register() -> None:
         source,
         training,
         universe,
+        verify,
     )
 
     groups = {
@@ -39,7 +40,7 @@ def register() -> None:
         "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf, "session_export": pipeline.SessionExportConf,
         "features_cache": pipeline.FeaturesCacheConf,
         "features_check": features_check.FeaturesCheckConf, "features_list": features_show.FeaturesListConf,
-        "features_describe": features_show.FeaturesDescribeConf,
+        "features_describe": features_show.FeaturesDescribeConf, "verify": verify.VerifyConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -73,7 +73,7 @@ def check(model_set: ModelSet, engine: Engine, path: Path, conf: ModelsConf) -> 
 
 
 def certify(model_set: ModelSet, engine: Engine, path: Path | None, recorded: Float32 | None = None) -> dict[str, Any]:
-    """Compare an engine on all probe rows and store the outcome; without a file, as in a read-only folder, nothing is stored.
+    """Compare an engine on all probe rows and store the outcome; without a file, as in a read-only folder, it serves this process only.
 
     Parameters
     ----------
@@ -102,8 +102,7 @@ def certify(model_set: ModelSet, engine: Engine, path: Path | None, recorded: Fl
         "mismatches": {model_set.names[m]: int(n) for m, n in enumerate(differ) if n}, "probes": file_digest(probes) if probes.is_file() else "",
         "seconds": {k: round(v, 3) for k, v in seconds.items()}, **circumstances(model_set),
     }  # fmt: skip
-    if path is not None:
-        model_set.certify(engine.name, certificate)
+    model_set.certify(engine.name, certificate)
     if first is not None:
         raise _differs(model_set, *first, int(np.count_nonzero(differ)), len(rows))
     return certificate

@@ -38,6 +38,7 @@ COMMANDS = {
     "features list": ("tickarrow.pipeline.features_show", "every column of the features: family, unit, window, feed, reference (features=NAME)"),
     "features describe": ("tickarrow.pipeline.features_show", "one column or family: formula, window, warm-up, reference (features describe NAME)"),
     "features check": ("tickarrow.pipeline.features_check", "does a column or label know the future (features.files=[my_features.py] path=TICKS.parquet)"),
+    "verify": ("tickarrow.pipeline.verify", "does every engine give the bits of the library, on probe rows of a model set (model_set=NAME engine=simd)"),
     "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }
 

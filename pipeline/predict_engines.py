@@ -51,11 +51,16 @@ def open_engine(model_set: ModelSet, conf: ModelsConf) -> Engine:
     order = (conf.engine, *FOLLOWING[conf.engine])
     for name, following in pairwise(order):
         try:
-            return _treelite(model_set, conf) if name == "treelite_c" else _forest(model_set, conf, name)
+            return open_alone(model_set, conf, name)
         except (ModelError, OSError) as e:
             said = f"engine {name!r} is disabled for model set {model_set.name!r}, {following!r} serves: {e}"
             warnings.warn(said, EngineWarning, stacklevel=2)
     return XgboostEngine(model_set)
+
+
+def open_alone(model_set: ModelSet, conf: ModelsConf, name: str) -> Engine:
+    """One of our engines or the compiled C, and no other in its place; ModelError or OSError says why it does not serve."""
+    return _treelite(model_set, conf) if name == "treelite_c" else _forest(model_set, conf, name)
 
 
 def _forest(model_set: ModelSet, conf: ModelsConf, name: str) -> Engine:
