@@ -17,6 +17,8 @@ compares    b.icmp_unsigned(">=", x, y), b.fcmp_ordered(">=", x, y) give lanes o
 permutes    permute_bytes(b, low, index, high) [VBMI] 128-byte table, bit 7 of an index is ignored; permute_bytes_64(b, table, index) [VBMI];
             permute_floats(b, low, index, high) [AVX512F] 32 floats by INTS; permute_doubles(b, low, index, high) [AVX512F] 16 doubles by WORDS;
             permute_floats_16(b, table, index), permute_doubles_8(b, table, index) [AVX512F]
+bits        turn_bits(b, x) [GFNI] in each 8 bytes of BYTES, bit k of byte j becomes bit 7 - j of byte k; funnel(b, x, y, n) = high half of (x:y) << n
+flow        repeat(b, state, more, step), choose(b, number, {5: write, ..})
 others      gather_floats(b, address, index INTS or 8 x i32) [AVX512F / AVX2], count(b, x) = number of 1 bits,
             fetch(b, address, level=3) = prefetch; level 3 = into L1, 2 = into L2 only
 In kernels  prefetch(address), prefetch_far(address) into L2 only
@@ -31,6 +33,8 @@ from numba import types
 from numba.extending import intrinsic
 
 NEEDS = "avx512f avx512bw avx512vl avx512vbmi"
+
+TURN_NEEDS = NEEDS + " avx512dq gfni"  # of kernels with turn_bits
 
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
@@ -187,6 +191,47 @@ def permute_doubles(b, low, index, high):
 def permute_doubles_8(b, table, index):
     """8 doubles of the 8 of the table. vpermpd."""
     return _call(b, "llvm.x86.avx512.permvar.df.512", DOUBLES, [table, index])
+
+
+def turn_bits(b, x):
+    """8 x 8 bits of each 8 bytes turned: bit k of byte j becomes bit 7 - j of byte k. vgf2p8affineqb."""
+    unit = lanes(BYTES, [1 << k % 8 for k in range(64)])
+    return _call(b, "llvm.x86.vgf2p8affineqb.512", BYTES, [unit, x, number(I8, 0)])
+
+
+def funnel(b, x, y, n: int):
+    """Lane by lane the high half of (x:y) << n: x << n with the highest n bits of y below. vpshld."""
+    kind = x.type
+    return _call(b, f"llvm.fshl.v{kind.count}i{_bits(kind.element)}", kind, [x, y, fill(kind, n)])
+
+
+def repeat(b, state, more, step):
+    """A loop that runs at least once: `state` values become step(values) for as long as more(values) is true; their last values."""
+    before = b.block
+    loop, end = b.append_basic_block("loop"), b.append_basic_block("end")
+    b.branch(loop)
+    b.position_at_end(loop)
+    now = [b.phi(v.type) for v in state]
+    after = step(now)
+    for phi, first, then in zip(now, state, after):
+        phi.add_incoming(first, before)
+        phi.add_incoming(then, b.block)
+    b.cbranch(more(after), loop, end)
+    b.position_at_end(end)
+    return after
+
+
+def choose(b, value, cases):
+    """Run what `cases` writes for a number; nothing for another one."""
+    end = b.append_basic_block("end")
+    switch = b.switch(value, end)
+    for k, write in cases.items():
+        block = b.append_basic_block("case")
+        switch.add_case(number(value.type, k), block)
+        b.position_at_end(block)
+        write()
+        b.branch(end)
+    b.position_at_end(end)
 
 
 def gather_floats(b, address, index):

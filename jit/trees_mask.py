@@ -59,22 +59,6 @@ def _gather(b, base, index):
     return out
 
 
-def _while(b, state, more, step):
-    """A loop: `state` values are replaced by step(values) until more(values) is false; it runs at least once."""
-    before = b.block
-    loop, end = b.append_basic_block("loop"), b.append_basic_block("end")
-    b.branch(loop)
-    b.position_at_end(loop)
-    now = [b.phi(v.type) for v in state]
-    after = step(now)
-    for phi, first, then in zip(now, state, after):
-        phi.add_incoming(first, before)
-        phi.add_incoming(then, b.block)
-    b.cbranch(more(after), loop, end)
-    b.position_at_end(end)
-    return after
-
-
 @emit("u8, u8, u4, u8")
 def _rank(b, values, cuts, step, out):
     """Ranks of 16 values among ascending cuts (padded with NaN to 2 * step): how many cuts are <= value; -1 for a missing value."""
@@ -86,7 +70,7 @@ def _rank(b, values, cuts, step, out):
         cut = _gather(b, cuts, b.sub(b.add(position, wide), fill(INTS, 1)))
         return b.select(b.fcmp_ordered("<=", cut, x), b.add(position, wide), position), b.lshr(width, number(I32, 1))
 
-    position, _ = _while(b, [fill(INTS, 0), step], lambda s: b.icmp_unsigned("!=", s[1], number(I32, 0)), search)
+    position, _ = simd.repeat(b, [fill(INTS, 0), step], lambda s: b.icmp_unsigned("!=", s[1], number(I32, 0)), search)
     simd.store(b, b.select(b.fcmp_unordered("uno", x, x), fill(INTS, -1), position), out)
 
 
@@ -114,7 +98,7 @@ def _compare(words):
                 simd.store(b, simd.word(b, b.icmp_unsigned(">=", rows[w], wanted)), at, 8 * w)
             return b.add(code, number(I64, 1)), b.add(at, number(I64, 8 * words))
 
-        _while(b, [code, table], lambda s: b.icmp_unsigned("<", s[0], end), step)
+        simd.repeat(b, [code, table], lambda s: b.icmp_unsigned("<", s[0], end), step)
 
     return emit("u8, u8, u8, u8")(body)
 

@@ -1,0 +1,127 @@
+"""Leaves of one tree for 64 * W rows: bit planes of leaf numbers in, the leaf of each row added to its total.
+
+Plane q is a vector of W words that holds, for every row, bit depth - 1 - q of its leaf's number (plane 0 decides at the root).
+
+With permutes: the planes of 64 rows are turned into 64 bytes (one vpermb for each 64 bytes of planes, one bit-matrix turn). The leaves of a
+tree are stored as four tables, their lowest bytes first; 64 leaves are one vector, so one vpermb looks up one byte for 64 rows. To make
+floats of the four looked-up vectors without shuffles, byte j is looked up with the row order of each 4 changed by xor j; then a blend and a
+funnel shift join two vectors. In the end lane i of vector g is row 4 * i + g of the 64: `place` says where the total of a row stands.
+
+Without: the bytes are stored and the leaves are added one by one."""
+
+import numpy as np
+
+from tickarrow.jit import simd
+from tickarrow.jit._kernel import cpu_has, kernel
+from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I32, I64, INTS, TURN_NEEDS, fill, lanes, number
+
+MAX_DEPTH = 8
+LEAST = 64  # leaves of the tables, at least
+ORDER = 1024  # bytes of vpermb indices for one depth
+
+_SHORTS = simd.vector(simd.I16, 32)
+_ODD_BYTES, _ODD_SHORTS = [0, 1] * 32, [0, 0, 1, 1] * 16
+
+
+def place_of(depth: int, plane: int) -> int:
+    """Bit of a leaf's byte that a plane is: vpermb looks at bits 0 to 5, so that planes beyond 6 stand at bits 7 and 6 and choose tables."""
+    return 7 - plane if plane < depth - 6 else depth - 1 - plane
+
+
+def orders(words: int) -> np.ndarray:
+    """Indices that gather from the planes what `turn_bits` needs; (MAX_DEPTH + 1, ORDER) uint8, for each depth word by word, vector by vector."""
+    out = np.zeros((MAX_DEPTH + 1, ORDER), np.uint8)
+    per = 8 // words  # planes of a vector of 64 bytes
+    for depth in range(1, MAX_DEPTH + 1):
+        vectors = -(-depth // per)
+        index = out[depth, : words * vectors * 64].reshape(words, vectors, 8, 8)
+        for plane in range(depth):
+            for w in range(words):
+                index[w, plane // per, :, 7 - place_of(depth, plane)] = plane % per * 8 * words + 8 * w + np.arange(8)
+    return out
+
+
+def _numbers(b, vectors, depth, words, w, order):
+    """Leaf numbers of the 64 rows of word w, as bytes."""
+    per, out = 8 // words, None
+    for k, planes in enumerate(vectors):
+        # The index is loaded: LLVM would fold a constant one into vpermt2b, which is three instructions on Intel.
+        found = simd.permute_bytes_64(b, planes, simd.load(b, order, BYTES, ORDER * depth + 64 * (w * len(vectors) + k), align=1))
+        mine = {7 - place_of(depth, q) for q in range(k * per, min((k + 1) * per, depth))}
+        out = found if out is None else b.select(lanes(BITS, [int(j % 8 in mine) for j in range(64)]), found, out)
+    return simd.turn_bits(b, out)
+
+
+def _look_up(b, leaf, tables, number_of):
+    """One byte of the leaves of 64 rows."""
+    found = [simd.permute_bytes_64(b, simd.load(b, leaf, BYTES, 64 * k, align=1), number_of) for k in tables]
+    bit = len(found).bit_length() - 2  # the last of the table-choosing planes, counted from bit 7
+    while len(found) > 1:
+        one = b.icmp_signed("<", b.shl(number_of, fill(BYTES, bit)), fill(BYTES, 0))
+        found = [b.select(one, found[k + 1], found[k]) for k in range(0, len(found), 2)]
+        bit -= 1
+    return found[0]
+
+
+def _join(b, kind, high, x, y):
+    """Two vectors of half lanes to two of lanes: x gives the low halves."""
+    x, y = b.bitcast(x, kind), b.bitcast(y, kind)
+    blended = b.select(lanes(BITS, high), b.bitcast(y, BYTES), b.bitcast(x, BYTES))
+    return blended, simd.funnel(b, y, x, kind.element.width // 2)
+
+
+def permuted(b, planes, words, leaf, total, order):
+    """Add leaves by permutes; total: 64 * words floats in the order of `place`."""
+    depth, per = len(planes), 8 // words
+    planes = planes + [planes[-1]] * (-depth % per)
+    vectors = []
+    for k in range(0, len(planes), per):
+        some = planes[k : k + per]
+        while len(some) > 1:
+            some = [simd.join(b, some[j], some[j + 1]) for j in range(0, len(some), 2)]
+        vectors.append(b.bitcast(some[0], BYTES))
+    tables = max(1, (1 << depth) // 64)
+    for w in range(words):
+        n0 = _numbers(b, vectors, depth, words, w, order)
+        shorts = b.bitcast(n0, _SHORTS)
+        n1 = simd.funnel(b, shorts, shorts, 8)
+        n2, n3 = (b.bitcast(simd.funnel(b, b.bitcast(n, INTS), b.bitcast(n, INTS), 16), BYTES) for n in (n0, n1))
+        found = [_look_up(b, leaf, range(tables * j, tables * j + tables), n) for j, n in enumerate((n0, b.bitcast(n1, BYTES), n2, n3))]
+        low, high = _join(b, _SHORTS, _ODD_BYTES, found[0], found[1]), _join(b, _SHORTS, _ODD_BYTES, found[2], found[3])
+        (row0, row2), (row1, row3) = (_join(b, INTS, _ODD_SHORTS, low[k], high[k]) for k in (0, 1))
+        for g, value in enumerate((row0, row1, row2, row3)):
+            at = 256 * w + 64 * g
+            simd.store(b, b.fadd(simd.load(b, total, FLOATS, at), b.bitcast(value, FLOATS)), total, at)
+
+
+def one_by_one(b, planes, words, leaf, total, numbers):
+    """Add leaves row by row; total: 64 * words floats in the order of rows; numbers: scratch, 64 * words bytes."""
+    depth = len(planes)
+    for w in range(words):
+        out = fill(BYTES, 0)
+        for q, plane in enumerate(planes):
+            bit = fill(BYTES, (1 << (depth - 1 - q) ^ 128) - 128)
+            out = b.or_(out, b.select(simd.bits(b, simd.at(b, plane, w)), bit, fill(BYTES, 0)))
+        simd.store(b, out, numbers, 64 * w)
+
+    def step(state):
+        number_at, at = state
+        for r in range(16):
+            k = b.shl(b.zext(simd.load(b, number_at, I8, r), I64), number(I64, 2))
+            simd.store(b, b.fadd(simd.load(b, at, simd.F32, 4 * r), simd.load(b, b.add(leaf, k), simd.F32)), at, 4 * r)
+        return b.add(number_at, number(I64, 16)), b.add(at, number(I64, 64))
+
+    simd.repeat(b, [numbers, total], lambda s: b.icmp_unsigned("<", s[0], b.add(numbers, number(I64, 64 * words))), step)
+
+
+def can_permute() -> bool:
+    """Whether the processor has what `permuted` needs."""
+    return cpu_has(TURN_NEEDS)
+
+
+@kernel("i8, ?", inline=True)
+def place(row, permutes):
+    """Where the total of a row of a block stands."""
+    if permutes:
+        return (row & ~63) + (row & 3) * 16 + ((row & 63) >> 2)
+    return row

@@ -1,0 +1,166 @@
+"""Batches of rows through forests of complete trees up to depth 8, lane = row: bits of 64 * W rows at once.
+
+Each node's mask is a row of the block's mask table (trees_mask.py). The decision of a level is a choice among its nodes' masks by the decisions of
+the levels above: 2^d - 1 masks are loaded and chosen from by three-input logic, which gives the leaf's number as d bit planes. trees_leaf.py
+adds the leaves. Trees of a model are added in their order, from the base, so every bit is that of the library.
+
+Depth 7 and 8 are two and four subtrees of depth 6 below one and three nodes. Nodes are stored as offsets of 8 bytes a table row, which
+the processor scales by W while it loads. Made by pipeline/forest_mux.py."""
+
+import numpy as np
+
+from tickarrow.jit import simd
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.simd import I32, I64, emit, number, vector
+from tickarrow.jit.trees_leaf import can_permute, one_by_one, permuted, place
+from tickarrow.jit.trees_mask import masks
+
+DEPTHS = (4, 5, 6, 7, 8)  # a tree of less depth is filled up to 4
+STACKED = 6  # levels of the lowest subtrees
+PLANES = 1024  # bytes of scratch memory for the planes of subtrees; before that, the bytes of leaf numbers
+NUMBERS = 256
+
+# columns of `model` and of `run`, a run being trees of one depth that follow each other
+COLUMN, FIRST, END, DIVISOR = range(4)
+DEPTH, TREES, NODES, LEAVES = range(4)
+
+U = np.uint64
+
+
+def slots(depth: int) -> int:
+    """Node slots of a tree: a heap without slot 0; beyond depth 6 that of the upper levels, then those of the subtrees from left to right."""
+    upper = max(0, depth - STACKED)
+    return (1 << depth) + ((1 << upper) if upper else 0)
+
+
+def _runs(words, two, permutes):
+    """An intrinsic: trees of one depth, for one model."""
+    kind, wide = vector(I64, words), 2 if two else 1
+
+    def mask(b, table, node, slot):
+        def row(k, more=0):
+            offset = b.zext(simd.load(b, node, I32, 4 * (wide * slot + k)), I64)
+            return simd.load(b, b.add(table, b.mul(offset, number(I64, words))), kind, more)
+
+        return b.or_(row(0, 8 * words), b.and_(row(0), row(1))) if two else row(0)
+
+    def heap(b, table, node, depth):
+        """Planes of a subtree of up to 6 levels."""
+        planes = []
+
+        def decision(slot, level):
+            if level == len(planes):
+                return mask(b, table, node, slot)
+            return simd.mux(b, planes[level], decision(2 * slot, level + 1), decision(2 * slot + 1, level + 1))
+
+        for _ in range(depth):
+            planes.append(decision(1, 0))
+        return planes
+
+    def stacked(b, table, node, depth, scratch):
+        upper = depth - STACKED
+        first = b.add(node, number(I64, 4 * wide << upper))
+
+        def subtree(state):
+            at, out = state
+            for q, plane in enumerate(heap(b, table, at, STACKED)):
+                simd.store(b, plane, out, 8 * words * q)
+            return b.add(at, number(I64, 4 * wide << STACKED)), b.add(out, number(I64, 8 * words * STACKED))
+
+        end = b.add(first, number(I64, 4 * wide << STACKED + upper))
+        simd.repeat(b, [first, scratch], lambda s: b.icmp_unsigned("<", s[0], end), subtree)
+        planes = heap(b, table, node, upper)
+        for q in range(STACKED):
+            found = [simd.load(b, scratch, kind, 8 * words * (STACKED * k + q)) for k in range(1 << upper)]
+            for decided in reversed(planes[:upper]):
+                found = [simd.mux(b, decided, found[k], found[k + 1]) for k in range(0, len(found), 2)]
+            planes.append(found[0])
+        return planes
+
+    def body(b, depth, trees, table, nodes, leaves, total, order, scratch):
+        def case(levels):
+            leaf_bytes = 4 << (max(levels, 6) if permutes else levels)
+
+            def tree(state):
+                node, leaf, left = state
+                planes = heap(b, table, node, levels) if levels <= STACKED else stacked(b, table, node, levels, b.add(scratch, number(I64, NUMBERS)))
+                if permutes:
+                    permuted(b, planes, words, leaf, total, order)
+                else:
+                    one_by_one(b, planes, words, leaf, total, scratch)
+                return b.add(node, number(I64, 4 * wide * slots(levels))), b.add(leaf, number(I64, leaf_bytes)), b.sub(left, number(I64, 1))
+
+            return lambda: simd.repeat(b, [nodes, leaves, trees], lambda s: b.icmp_unsigned("!=", s[2], number(I64, 0)), tree)
+
+        if not permutes or can_permute():  # else it is never called, and LLVM could not compile it
+            simd.choose(b, depth, {levels: case(levels) for levels in DEPTHS})
+
+    return emit("u8, u8, u8, u8, u8, u8, u8, u8")(body)
+
+
+_one_2, _one_4, _two_2, _two_4 = (_runs(words, two, False) for two in (False, True) for words in (2, 4))
+_permuted_one_2, _permuted_one_4, _permuted_two_2, _permuted_two_4 = (_runs(words, two, True) for two in (False, True) for words in (2, 4))
+
+
+@kernel(
+    "f4[:,:], i8, i8, i8, ?, ?, i8[:,:], i8[:,:], f4[:], u1[:], i8[:,:], f4[:], i8[:,:], u4[:], u1[:], u1[:], out u1[:], out u8[:], out u1[:], out f4[:], "
+    "out f4[:,:]"
+)
+def mux(
+    x, lo, hi, words, two, permutes, feature, column, cuts, code, model, base, run, node, leaf, order, mask_scratch, table, scratch, total, y
+):  # fmt: skip
+    """Margins of all models for rows of features.
+
+    Parameters
+    ----------
+    x : (capacity, n_features) float32, row-major, NaN = missing
+    lo, hi : int, rows [lo, hi) of `x`
+    words : int, 2 or 4: rows are done 64 * words at a time
+    two : bool, nodes have two digits: mask rows h, l mean row[h + 1] | (row[h] & row[l])
+    permutes : bool, leaves are tables for permutes, else plain floats
+    feature, column, cuts, code : of the mask table, see trees_mask.masks
+    model : (n, 4) int64, column of y, first and end of its runs, divisor
+    base : (n,) float32
+    run : (n, 4) int64, depth, trees, first word of `node`, first byte of `leaf`
+    node : (n,) uint32, 8 * mask row for each slot (two words if `two`)
+    leaf : (n,) uint8, aligned to 64 bytes: of each tree 2^depth floats, or for permutes their four byte tables of at least 64
+    order : of trees_leaf.orders(words)
+    mask_scratch, table : of trees_mask.masks
+    scratch : (NUMBERS + PLANES,) uint8; total : (64 * words,) float32; both aligned to 64 bytes
+    y : (>= hi - lo, n_models) float32, out; row 0 belongs to row `lo`
+    """
+    rows = 64 * words
+    to, numbers, sums = U(table.ctypes.data), U(scratch.ctypes.data), U(total.ctypes.data)
+    nodes, leaves, turned = U(node.ctypes.data), U(leaf.ctypes.data), U(order.ctypes.data)
+    for begin in range(lo, hi, rows):
+        n = min(rows, hi - begin)
+        masks(x, begin, begin + n, words, feature, column, cuts, code, mask_scratch, table)
+        for m in range(model.shape[0]):
+            for r in range(rows):
+                total[r] = base[m]
+            for k in range(model[m, FIRST], model[m, END]):
+                depth, trees = U(run[k, DEPTH]), U(run[k, TREES])
+                first, leaf_at = nodes + U(4) * U(run[k, NODES]), leaves + U(run[k, LEAVES])
+                if permutes:
+                    if words == 2:
+                        if two:
+                            _permuted_two_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                        else:
+                            _permuted_one_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                    elif two:
+                        _permuted_two_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                    else:
+                        _permuted_one_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                elif words == 2:
+                    if two:
+                        _two_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                    else:
+                        _one_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                elif two:
+                    _two_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                else:
+                    _one_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+            divisor, to_column = np.float32(model[m, DIVISOR]), model[m, COLUMN]
+            for r in range(n):
+                v = total[place(r, permutes)]
+                y[begin - lo + r, to_column] = v / divisor if divisor != np.float32(1) else v
