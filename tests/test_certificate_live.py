@@ -1,0 +1,153 @@
+"""The sampled comparison of a running session: which rows, what is found, kept and told, and that it never holds up who predicts."""
+
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+from library_models import data, of_lightgbm, of_sklearn, of_xgboost
+from models_common import COLUMNS, DIGEST, HORIZONS, bits
+
+from tickarrow.pipeline import certificate, certificate_live, models
+from tickarrow.pipeline.certificate_live import CHECKED, SLOTS, LiveCheck
+from tickarrow.pipeline.models import read_set
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sets") / "mixed"
+    models.save_set(
+        path, [of_xgboost(), of_lightgbm(), of_sklearn("GradientBoostingRegressor"), of_xgboost("count:poisson")],
+        configurations=["a", "b"], horizons_ns=HORIZONS, columns=COLUMNS, feature_digest=DIGEST, ic=np.zeros((2, 2)),
+    )  # fmt: skip
+    return read_set(path)
+
+
+@pytest.fixture(scope="module")
+def predicted(mixed):
+    """Rows of features and the margins of an engine that is right."""
+    x, _ = data()
+    return x, certificate.oracle_margins(mixed, x)
+
+
+class Child:
+    """In place of the other process: it does nothing until it is asked."""
+
+    returncode, says = 0, ""
+
+    def __init__(self, arguments, **more):
+        self.arguments, self.stdout = arguments, io.StringIO(self.says)
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, timeout=None):
+        return self.returncode
+
+    kill = wait
+
+
+@pytest.fixture
+def alone(mixed, tmp_path, monkeypatch):
+    """A check whose other process is a function that the test calls."""
+    monkeypatch.setattr(certificate_live.subprocess, "Popen", Child)
+    check = LiveCheck(mixed, 7, tmp_path)
+
+    def follow():
+        check._head[certificate_live.STOP] = 1
+        certificate_live.follow(*certificate_live.ring(check._ring, 6, 4, "r+"), mixed, check.path, 0)
+
+    yield check, follow
+    check.close()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 7, 100, 500])
+def test_one_row_in_n_is_taken_however_the_rows_are_cut(alone, predicted, cut):
+    check, _ = alone
+    x, y = predicted
+    out = np.empty((500, 4), np.float32)
+    for lo in range(0, 500, cut):
+        hi = min(lo + cut, 500)
+        out[: hi - lo] = y[lo:hi]
+        check.offer(x, lo, hi, out)
+    assert (check.rows, check.report()["offered"]) == (500, 71)  # 500 // 7
+    np.testing.assert_array_equal(bits(check._x[:71]), bits(x[6::7]))
+    np.testing.assert_array_equal(bits(check._y[:71]), bits(y[6::7]))
+
+
+def test_rows_that_differ_are_counted_kept_and_told_once(alone, mixed, predicted):
+    check, follow = alone
+    x, y = predicted
+    wrong = y.copy()
+    wrong[13, 1] = np.nextafter(wrong[13, 1], np.float32(np.inf))  # row 13 is the second of the sample
+    wrong[14, 0] = 5.0  # not in the sample
+    check.offer(x, 0, 500, wrong)
+    assert check.news() is None
+    follow()
+    assert check.report() == {"model_set": mixed.digest, "every": 7, "rows": 500, "offered": 71, "let_go": 0, "checked": 71, "mismatches": 1}
+    assert check.news() == (
+        f"1 of 71 rows of the sample differ from the library in model set 'mixed': {check.path}. Stop and run: tickarrow verify model_set=mixed"
+    )
+    assert check.news() is None
+    (line,) = check.path.read_text().splitlines()
+    kept = json.loads(line)
+    np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(kept["row"]), np.uint32), bits(x[13]))
+    ours, theirs = (np.frombuffer(bytes.fromhex(h), np.float32)[0] for h in kept["models"]["a/h1"])
+    assert (ours, theirs, len(kept["models"])) == (wrong[13, 1], y[13, 1], 1)
+
+
+def test_a_full_ring_lets_rows_go_and_does_not_wait(alone, predicted):
+    check, follow = alone
+    x, y = predicted
+    for _ in range(10):
+        check.offer(x, 0, 500, y)
+    assert check.report()["offered"] == SLOTS
+    assert check.let_go == 5000 // 7 - SLOTS
+    follow()
+    assert check.report()["checked"] == SLOTS
+    check.offer(x, 0, 500, y)
+    assert check.report()["offered"] > SLOTS
+    follow()
+    assert check.report()["mismatches"] == 0
+
+
+def test_rows_that_a_library_refuses_are_no_mismatch(alone):
+    check, follow = alone
+    rows = np.full((7, 6), np.nan, np.float32)
+    other = np.zeros((7, 4), np.float32)
+    other[6] = certificate.oracle_margins(check.model_set, rows[6:])[0]
+    other[6, 2] = 3.0  # an engine has a number where scikit-learn has none
+    check.offer(rows, 0, 7, other)
+    follow()
+    assert (check.report()["checked"], check.report()["mismatches"]) == (1, 0)
+
+
+def test_another_process_finds_a_margin_that_is_wrong(mixed, predicted, tmp_path):
+    x, y = predicted
+    check = LiveCheck(mixed, 50, tmp_path)
+    wrong = y.copy()
+    wrong[99, 3] = 0.25
+    check.offer(x, 0, 500, wrong)
+    deadline = time.monotonic() + 60
+    while check._head[CHECKED] < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert "1 of 10 rows of the sample differ" in check.news()
+    check.offer(x, 0, 500, y)
+    report = check.close()
+    assert (report["rows"], report["checked"], report["mismatches"], report["let_go"]) == (1000, 20, 1, 0)
+    assert "why" not in report
+    assert not check._ring.exists()
+
+
+def test_a_set_that_has_changed_is_not_asked(mixed, tmp_path, capsys):
+    assert certificate_live.main(["/nowhere", str(mixed.path), "0" * 32, str(tmp_path / "x")]) == 1
+    assert capsys.readouterr().out == "model set 'mixed' is not the one that serves: its folder has changed.\n"
+
+
+def test_an_other_process_that_ended_says_why(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr(Child, "returncode", 1)
+    monkeypatch.setattr(Child, "says", "lightgbm is not installed and a model of this set needs it here. Install tickarrow[lightgbm].\n")
+    monkeypatch.setattr(certificate_live.subprocess, "Popen", Child)
+    check = LiveCheck(mixed, 10, tmp_path)
+    assert check.close()["why"] == "lightgbm is not installed and a model of this set needs it here. Install tickarrow[lightgbm]."
