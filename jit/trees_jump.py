@@ -14,7 +14,7 @@ A node is a byte of each of three lines:
 feature  column; bit 7 = a missing value goes left (narrow), or part of the column (wide: 129 to 256 columns, then one bit per lane elsewhere)
 code     the value goes right if its rank >= code; 1 more where a missing value goes left. A missing value has rank 255, and the rank of a node
          where it goes left is raised by 1: 255 becomes 0, which is below every such code, and all others compare as before
-link     where the other child is: its lane, or bit 7 and the leaf's slot. The first child follows in the next lane (preorder)
+link     where the other child is: bit 7 and its lane, or the slot of the leaf. The first child follows in the next lane (preorder)
 
 Small trees: the first child is the left one; bit 6 of `link` = it is a leaf, in the slot of the node's own lane. Slots are lanes too: the
 second tree of a vector has lanes and slots 32 to 63. Wide records end with 64 bits, 1 = a missing value goes left.
@@ -29,15 +29,16 @@ import numpy as np
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.memory import array_at, table_at
 from tickarrow.jit.simd import (
-    BYTES, F32, F64, I8, I32, I64, NEEDS, add_to, bits, emit, fetch, fill, lanes, load, number, permute_bytes, permute_bytes_64, store,
+    BYTES, F32, F64, I8, I16, I64, NEEDS, add_to, bits, emit, fetch, fill, lanes, load, number, permute_bytes, permute_bytes_64, store,
 )  # fmt: skip
 from tickarrow.jit.trees_rank import rank_row
 
 U = np.uint64
 LINE = 64
 MODELS = 8  # of a bundle
+IS_NODE, IS_FIRST_LEAF = 128, 64  # bits of a link
 FIRST_CROSS = 113  # exits 113 to 127 of a large tree's vector go on in a later one
-SLOT_OF_CROSS = 17  # byte of a vector's side record where the place of exit 113 stands
+PLACE_OF_CROSS = 17  # byte of a vector's side record where the node of exit 113 stands
 LEAF_BASE = 16  # byte of it that is added to an exit to have the leaf's slot
 
 # Words of a control block: numbers, then addresses.
@@ -48,13 +49,14 @@ MODELS_IN, VECTORS, LANES, FIRST_CHUNK, CHUNKS, FIRST_ROW, RECORD_AT, RECORD_STE
 BUNDLE_FIELDS = 10
 # Columns of the chunk table.
 ROWS, DOUBLINGS = 0, 1
-# Bytes of the scratch: exits of a vector of each of 4 vectors, sums, then leaf offsets of two chunks.
-SUMS, OFFSETS, OFFSETS_STEP = 256, 320, 1024
-SCRATCH_BYTES = OFFSETS + 2 * OFFSETS_STEP
-ROOM = 64  # vectors of a chunk at most, 4 trees in each
+MOST_DOUBLINGS = 6  # the longest path has 64 nodes
+# Bytes of the scratch: exits of the 4 vectors of a large tree, sums, then the slots of two chunks, a line for each vector or large tree.
+ROOM = 64  # lines of a chunk at most
+SUMS, SLOTS, SLOTS_STEP = 256, 320, ROOM * LINE
+SCRATCH_BYTES = SLOTS + 2 * SLOTS_STEP
 
-FIRST = lanes(BYTES, [128 | k for k in range(64)])  # first child is a leaf: its slot is the lane
-NEXT = lanes(BYTES, [k + 1 for k in range(63)] + [128 | FIRST_CROSS])  # it is the next node
+FIRST = lanes(BYTES, range(64))  # first child is a leaf: its slot is the lane
+NEXT = lanes(BYTES, [IS_NODE | k + 1 for k in range(63)] + [FIRST_CROSS])  # it is the next node
 
 
 def repeat(b, count, carried, body):
@@ -72,6 +74,20 @@ def repeat(b, count, carried, body):
     b.cbranch(b.icmp_unsigned("<", following, count), loop, after)
     b.position_at_end(after)
     return new
+
+
+def each_of(b, value, cases, body):
+    """Code of its own for each case of a number, `body(case)`; it must be one of them."""
+    after = b.append_basic_block("after")
+    blocks = [b.append_basic_block(f"case{c}") for c in cases]
+    switch = b.switch(value, blocks[-1])
+    for c, block in zip(cases, blocks, strict=True):
+        if block is not blocks[-1]:
+            switch.add_case(number(I64, c), block)
+        b.position_at_end(block)
+        body(c)
+        b.branch(after)
+    b.position_at_end(after)
 
 
 def _times(b, value, n):
@@ -99,108 +115,148 @@ def _table(b, table, tables, j):
 
 def _exits(b, position, doublings):
     """The exit that every lane comes to: `next = next[next]`, an exit stays."""
-
-    def double(_, p):
-        return [b.select(b.icmp_signed("<", p, fill(BYTES, 0)), p, permute_bytes_64(b, p, p))]
-
-    return repeat(b, doublings, [position], double)[0]
+    for _ in range(doublings):
+        position = b.select(b.icmp_signed("<", position, fill(BYTES, 0)), permute_bytes_64(b, position, position), position)
+    return position
 
 
-def _found(b, leaf, offset, out):
-    """Note where a tree's leaf is and ask for it."""
-    store(b, b.trunc(offset, I32), out)
-    fetch(b, b.add(leaf, offset))
-
-
-def _small(wide):
+def _small(trees, wide):
+    """Slots of the trees of one row, `trees` to a vector, into a line for each model of a bundle; their leaves are asked for."""
     size = 3 * LINE + (8 if wide else 0)
 
-    def body(b, record, table, tables, leaf, leaf_step, place, shift, models, doublings, width, scratch, out):
-        trees = b.udiv(number(I64, LINE), width)
-        stride = _times(b, models, 4)
+    def body(b, record, table, tables, leaf, leaf_step, shift, models, doublings, out):
+        def case(times):
+            def model(j, at, leaves, line):
+                ranks, link = _table(b, table, tables, j), load(b, at, BYTES, 2 * LINE, 1)
+                right = _right(b, at, ranks, add_to(b, at, 3 * LINE) if wide else None)
+                first = b.icmp_unsigned("!=", b.and_(link, fill(BYTES, IS_FIRST_LEAF)), fill(BYTES, 0))
+                position = b.select(right, link, b.select(first, FIRST, NEXT))
+                store(b, b.and_(_exits(b, position, times), fill(BYTES, LINE - 1)), line)
+                for t in range(trees):
+                    slot = b.zext(load(b, line, I8, t * LINE // trees), I64)
+                    fetch(b, b.add(leaves, b.shl(slot, shift)))
+                return [add_to(b, at, size), b.add(leaves, leaf_step), add_to(b, line, LINE)]
 
-        def model(j, at, leaves, offsets):
-            ranks = _table(b, table, tables, j)
-            link = load(b, at, BYTES, 2 * LINE, 1)
-            right = _right(b, at, ranks, add_to(b, at, 3 * LINE) if wide else None)
-            first = b.icmp_unsigned("!=", b.and_(link, fill(BYTES, 64)), fill(BYTES, 0))
-            position = b.select(right, link, b.select(first, FIRST, NEXT))
-            store(b, b.and_(_exits(b, position, doublings), fill(BYTES, 63)), scratch)
+            repeat(b, models, [record, leaf, out], model)
 
-            def tree(_, root, offset):
-                slot = b.zext(load(b, root, I8), I64)
-                _found(b, leaves, b.add(place, b.shl(slot, shift)), offset)
-                return [b.add(root, width), b.add(offset, stride)]
+        each_of(b, doublings, range(1, MOST_DOUBLINGS + 1), case)
 
-            repeat(b, trees, [scratch, offsets], tree)
-            return [add_to(b, at, size), b.add(leaves, leaf_step), add_to(b, offsets, 4)]
-
-        repeat(b, models, [record, leaf, out], model)
-
-    return body
+    return emit("u8, u8, u8, u8, u8, u8, u8, u8, u8")(body)
 
 
 def _large(wide):
+    """The same of one large tree of each model."""
     side = 64 if wide else 32
 
-    def body(b, record, record_step, table, tables, leaf, leaf_step, place, shift, models, doublings, vectors, scratch, out):
-        def model(j, at, leaves, offsets):
-            ranks = _table(b, table, tables, j)
-            sides = b.add(at, _times(b, vectors, 3 * LINE))
+    def body(b, record, table, tables, leaf, leaf_step, shift, models, doublings, out, record_step, vectors, scratch):
+        def case(times):
+            def model(j, at, leaves, line):
+                ranks, sides = _table(b, table, tables, j), b.add(at, _times(b, vectors, 3 * LINE))
 
-            def one(_, line, beside, exits):
-                right = _right(b, line, ranks, add_to(b, beside, 32) if wide else None)
-                first, swapped = (bits(b, load(b, beside, I64, o)) for o in (0, 8))
-                position = b.select(b.xor(right, swapped), load(b, line, BYTES, 2 * LINE), b.select(first, FIRST, NEXT))
-                store(b, b.and_(_exits(b, position, doublings), fill(BYTES, 127)), exits)
-                return [add_to(b, line, 3 * LINE), add_to(b, beside, side), add_to(b, exits, LINE)]
+                def one(_, at, beside, exits):
+                    right = _right(b, at, ranks, add_to(b, beside, 32) if wide else None)
+                    first, swapped = (bits(b, load(b, beside, I64, o)) for o in (0, 8))
+                    position = b.select(b.xor(right, swapped), load(b, at, BYTES, 2 * LINE), b.select(first, FIRST, NEXT))
+                    store(b, _exits(b, position, times), exits)
+                    return [add_to(b, at, 3 * LINE), add_to(b, beside, side), add_to(b, exits, LINE)]
 
-            def exit_of(node):
-                return b.zext(load(b, b.add(scratch, node), I8), I64), b.add(sides, _times(b, b.lshr(node, number(I64, 6)), side))
+                def exit_of(node):
+                    return b.zext(load(b, b.add(scratch, node), I8), I64), b.add(sides, _times(b, b.lshr(node, number(I64, 6)), side))
 
-            def hop(_, node):
-                found, beside = exit_of(node)  # an exit that is a leaf reads some byte before the side record, and does not use it
-                after = b.zext(load(b, b.add(beside, found), I8, SLOT_OF_CROSS - FIRST_CROSS), I64)
-                return [b.select(b.icmp_unsigned(">=", found, number(I64, FIRST_CROSS)), after, node)]
+                def hop(_, node):
+                    found, beside = exit_of(node)  # an exit that is a leaf reads some byte before the side record, and does not use it
+                    after = b.zext(load(b, b.add(beside, found), I8, PLACE_OF_CROSS - FIRST_CROSS), I64)
+                    return [b.select(b.icmp_unsigned(">=", found, number(I64, FIRST_CROSS)), after, node)]
 
-            repeat(b, vectors, [at, sides, scratch], one)
-            (last,) = repeat(b, b.sub(vectors, number(I64, 1)), [number(I64, 0)], hop)
-            found, beside = exit_of(last)
-            slot = b.add(found, b.zext(load(b, beside, I8, LEAF_BASE), I64))
-            _found(b, leaves, b.add(place, b.shl(slot, shift)), offsets)
-            return [b.add(at, record_step), b.add(leaves, leaf_step), add_to(b, offsets, 4)]
+                repeat(b, vectors, [at, sides, scratch], one)
+                (last,) = repeat(b, b.sub(vectors, number(I64, 1)), [number(I64, 0)], hop)
+                found, beside = exit_of(last)
+                slot = b.add(found, b.zext(load(b, beside, I8, LEAF_BASE), I64))
+                store(b, b.trunc(slot, I16), line)
+                fetch(b, b.add(leaves, b.shl(slot, shift)))
+                return [b.add(at, record_step), b.add(leaves, leaf_step), add_to(b, line, LINE)]
 
-        repeat(b, models, [record, leaf, out], model)
+            repeat(b, models, [record, leaf, out], model)
 
-    return body
+        each_of(b, doublings, range(1, MOST_DOUBLINGS + 1), case)
+
+    return emit("u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8")(body)
 
 
-def _sum(kind, models):
-    """Add leaves of `models` models in lock step to their sums, `trees` of each."""
+def _sums(kind, models, trees, slot_kind=I8):
+    """Add the leaves of `models` models in lock step to their sums: `rows` rows of `trees` trees each."""
     size = 4 if kind is F32 else 8
 
-    def body(b, leaf, leaf_step, offsets, stride, trees, sums):
-        leaves = [leaf]
+    def body(b, leaf, leaf_step, place, slots, slots_step, rows, sums):
+        regions = [leaf]
         for _ in range(models - 1):
-            leaves.append(b.add(leaves[-1], leaf_step))
+            regions.append(b.add(regions[-1], leaf_step))
 
-        def tree(_, at, *total):
-            found = [b.zext(load(b, at, I32, 4 * j), I64) for j in range(models)]
-            return [b.add(at, stride), *(b.fadd(t, load(b, b.add(p, o), kind)) for t, p, o in zip(total, leaves, found, strict=True))]
+        def row(r, line, *total):
+            at = load(b, b.add(place, _times(b, r, 8)), I64)
+            leaves = [b.add(region, at) for region in regions]
+            for t in range(trees):
+                offsets = [_times(b, b.zext(load(b, line, slot_kind, LINE * j + t * LINE // trees), I64), size) for j in range(models)]
+                total = [b.fadd(s, load(b, b.add(p, o), kind)) for s, p, o in zip(total, leaves, offsets, strict=True)]
+            return [b.add(line, slots_step), *total]
 
-        _, *total = repeat(b, trees, [offsets, *(load(b, sums, kind, size * j) for j in range(models))], tree)
-        for j, t in enumerate(total):
-            store(b, t, sums, size * j)
+        _, *total = repeat(b, rows, [slots, *(load(b, sums, kind, size * j) for j in range(models))], row)
+        for j, s in enumerate(total):
+            store(b, s, sums, size * j)
 
-    return body
+    return emit("u8, u8, u8, u8, u8, u8, u8")(body)
 
 
-small = emit(", ".join(["u8"] * 12))(_small(False))
-small_wide = emit(", ".join(["u8"] * 12))(_small(True))
-large = emit(", ".join(["u8"] * 13))(_large(False))
-large_wide = emit(", ".join(["u8"] * 13))(_large(True))
-sum_double, sum_doubles = emit("u8, u8, u8, u8, u8, u8")(_sum(F64, 1)), emit("u8, u8, u8, u8, u8, u8")(_sum(F64, MODELS))
-sum_float, sum_floats = emit("u8, u8, u8, u8, u8, u8")(_sum(F32, 1)), emit("u8, u8, u8, u8, u8, u8")(_sum(F32, MODELS))
+small_1, small_2, small_4, large = _small(1, False), _small(2, False), _small(4, False), _large(False)
+wide_1, wide_2, wide_4, wide_large = _small(1, True), _small(2, True), _small(4, True), _large(True)
+float_1, float_2, float_4, float_large = (_sums(F32, 1, 1), _sums(F32, 1, 2), _sums(F32, 1, 4), _sums(F32, 1, 1, I16))
+double_1, double_2, double_4, double_large = (_sums(F64, 1, 1), _sums(F64, 1, 2), _sums(F64, 1, 4), _sums(F64, 1, 1, I16))
+floats_1, floats_2, floats_4, floats_large = (_sums(F32, MODELS, 1), _sums(F32, MODELS, 2), _sums(F32, MODELS, 4), _sums(F32, MODELS, 1, I16))
+doubles_1, doubles_2, doubles_4, doubles_large = (_sums(F64, MODELS, 1), _sums(F64, MODELS, 2), _sums(F64, MODELS, 4), _sums(F64, MODELS, 1, I16))
+
+
+@kernel("u8, u8, u8, u8, u8, u8, u8, u8, ?, ?", inline=True, needs=NEEDS)
+def _add(leaf, leaf_step, place, slots, rows, sums, models, trees, is_large, is_double):
+    """Add the leaves of a chunk."""
+    step = U(LINE) * models
+    if models == U(MODELS):
+        if is_double:
+            if is_large:
+                doubles_large(leaf, leaf_step, place, slots, step, rows, sums)
+            elif trees == U(1):
+                doubles_1(leaf, leaf_step, place, slots, step, rows, sums)
+            elif trees == U(2):
+                doubles_2(leaf, leaf_step, place, slots, step, rows, sums)
+            else:
+                doubles_4(leaf, leaf_step, place, slots, step, rows, sums)
+        elif is_large:
+            floats_large(leaf, leaf_step, place, slots, step, rows, sums)
+        elif trees == U(1):
+            floats_1(leaf, leaf_step, place, slots, step, rows, sums)
+        elif trees == U(2):
+            floats_2(leaf, leaf_step, place, slots, step, rows, sums)
+        else:
+            floats_4(leaf, leaf_step, place, slots, step, rows, sums)
+        return
+    for j in range(models):
+        at, of, to = leaf + j * leaf_step, slots + U(LINE) * j, sums + (U(8) if is_double else U(4)) * j
+        if is_double:
+            if is_large:
+                double_large(at, leaf_step, place, of, step, rows, to)
+            elif trees == U(1):
+                double_1(at, leaf_step, place, of, step, rows, to)
+            elif trees == U(2):
+                double_2(at, leaf_step, place, of, step, rows, to)
+            else:
+                double_4(at, leaf_step, place, of, step, rows, to)
+        elif is_large:
+            float_large(at, leaf_step, place, of, step, rows, to)
+        elif trees == U(1):
+            float_1(at, leaf_step, place, of, step, rows, to)
+        elif trees == U(2):
+            float_2(at, leaf_step, place, of, step, rows, to)
+        else:
+            float_4(at, leaf_step, place, of, step, rows, to)
 
 
 @kernel("f4[:,:], i8, i8, i8, out f4[:,:]", needs=NEEDS)
@@ -240,40 +296,39 @@ def jump(x, lo, hi, block, y):
                     doubles[j] = base[k * MODELS + j]
                 else:
                     floats[j] = np.float32(base[k * MODELS + j])
-            row, before = bundle[k, FIRST_ROW], U(0)
+            row, before = U(bundle[k, FIRST_ROW]), U(0)
             for c in range(bundle[k, CHUNKS] + 1):
-                half = scratch + U(OFFSETS + (c & 1) * OFFSETS_STEP)
                 rows = U(0)
                 if c < bundle[k, CHUNKS]:
                     rows, doublings = U(chunk[bundle[k, FIRST_CHUNK] + c, ROWS]), U(chunk[bundle[k, FIRST_CHUNK] + c, DOUBLINGS])
-                    out = half
-                    for _ in range(rows):
-                        p = place[row]
+                    out = scratch + U(SLOTS + (c & 1) * SLOTS_STEP)
+                    for i in range(rows):
+                        leaves = leaf + place[row + i]
                         if vectors > U(1):
                             if wide:
-                                large_wide(record, step, table, tables, leaf, leaf_step, p, shift, models, doublings, vectors, scratch, out)
+                                wide_large(record, table, tables, leaves, leaf_step, shift, models, doublings, out, step, vectors, scratch)
                             else:
-                                large(record, step, table, tables, leaf, leaf_step, p, shift, models, doublings, vectors, scratch, out)
+                                large(record, table, tables, leaves, leaf_step, shift, models, doublings, out, step, vectors, scratch)
+                        elif trees == U(1):
+                            if wide:
+                                wide_1(record, table, tables, leaves, leaf_step, shift, models, doublings, out)
+                            else:
+                                small_1(record, table, tables, leaves, leaf_step, shift, models, doublings, out)
+                        elif trees == U(2):
+                            if wide:
+                                wide_2(record, table, tables, leaves, leaf_step, shift, models, doublings, out)
+                            else:
+                                small_2(record, table, tables, leaves, leaf_step, shift, models, doublings, out)
                         elif wide:
-                            small_wide(record, table, tables, leaf, leaf_step, p, shift, models, doublings, width, scratch, out)
+                            wide_4(record, table, tables, leaves, leaf_step, shift, models, doublings, out)
                         else:
-                            small(record, table, tables, leaf, leaf_step, p, shift, models, doublings, width, scratch, out)
+                            small_4(record, table, tables, leaves, leaf_step, shift, models, doublings, out)
                         record += models * step
-                        out += U(4) * models * trees
-                        row += 1
+                        out += U(LINE) * models
                 if before > U(0):
-                    done, many, stride = scratch + U(OFFSETS + ((c + 1) & 1) * OFFSETS_STEP), before * trees, U(4) * models
-                    if models == U(MODELS):
-                        if double:
-                            sum_doubles(leaf, leaf_step, done, stride, many, sums)
-                        else:
-                            sum_floats(leaf, leaf_step, done, stride, many, sums)
-                    else:
-                        for j in range(models):
-                            if double:
-                                sum_double(leaf + j * leaf_step, leaf_step, done + U(4) * j, stride, many, sums + U(8) * j)
-                            else:
-                                sum_float(leaf + j * leaf_step, leaf_step, done + U(4) * j, stride, many, sums + U(4) * j)
+                    slots, at = scratch + U(SLOTS + ((c + 1) & 1) * SLOTS_STEP), U(words[PLACE]) + U(8) * (row - before)
+                    _add(leaf, leaf_step, at, slots, before, sums, models, trees, vectors > U(1), double)
+                row += rows
                 before = rows
             for j in range(models):
                 d = divisor[k * MODELS + j]

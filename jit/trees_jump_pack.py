@@ -3,9 +3,8 @@
 import numpy as np
 
 from tickarrow.jit._kernel import kernel
-from tickarrow.jit.trees_jump import FIRST_CROSS, LEAF_BASE, LINE, SLOT_OF_CROSS
+from tickarrow.jit.trees_jump import FIRST_CROSS, IS_FIRST_LEAF, IS_NODE, LEAF_BASE, LINE, PLACE_OF_CROSS
 
-IS_LEFT_LEAF, IS_EXIT = 64, 128  # bits of a link
 NODE = 6  # a path to a node in a vector has less than 2^6 nodes; a scratch word is a node and this
 
 
@@ -56,18 +55,18 @@ def place_small(root, left, right, feature, code, missing_left, lanes, record, s
             node = todo[n]
             one, other = left[node], right[node]
             if left[other] >= 0:
-                link = lane_of[other]
+                link = IS_NODE | lane_of[other]
             else:
                 if other != one:
                     while used >> np.uint64(free) & np.uint64(1):
                         free += 1
                     slot[other] = slots[t] + free
                     free += 1
-                link = IS_EXIT | slot[other] - slots[t]
+                link = slot[other] - slots[t]
             at, lane = record[t], lane_of[node]
             memory[at + lane] = feature[node]
             memory[at + LINE + lane] = code[node]
-            memory[at + 2 * LINE + lane] = link | IS_LEFT_LEAF if left[one] < 0 else link
+            memory[at + 2 * LINE + lane] = link | IS_FIRST_LEAF if left[one] < 0 else link
             if missing_left[node]:
                 memory[at + 3 * LINE + (lane >> 3)] |= 1 << (lane & 7)
             if left[other] >= 0 and other != one:
@@ -146,7 +145,7 @@ def place_large(root, left, right, feature, code, missing_left, vectors, side, r
             begin, end = v * LINE, min(count, (v + 1) * LINE)
             at, beside = record[t] + 3 * LINE * v, sides + side * v
             used, most, free, crosses = np.uint64(0), 0, 0, 1
-            memory[beside + SLOT_OF_CROSS] = end & 255  # the first child of lane 63 is the next vector's first node
+            memory[beside + PLACE_OF_CROSS] = end & 255  # the first child of lane 63 is the next vector's first node
             for i in range(begin, end):
                 node, lane = order[i], i - begin
                 one = right[node] if size[right[node]] < size[left[node]] else left[node]
@@ -172,13 +171,13 @@ def place_large(root, left, right, feature, code, missing_left, vectors, side, r
                             free += 1
                         slot[other] = slots[t] + base + free
                         free += 1
-                    link = IS_EXIT | slot[other] - slots[t] - base
+                    link = slot[other] - slots[t] - base
                     most = max(most, free)
                 elif place[other] < end:
-                    link = place[other] - begin
+                    link = IS_NODE | place[other] - begin
                 else:
-                    link = IS_EXIT | FIRST_CROSS + crosses
-                    memory[beside + SLOT_OF_CROSS + crosses] = place[other]
+                    link = FIRST_CROSS + crosses
+                    memory[beside + PLACE_OF_CROSS + crosses] = place[other]
                     crosses += 1
                 memory[at + 2 * LINE + i - begin] = link
             memory[beside + LEAF_BASE] = base

@@ -113,9 +113,8 @@ class _Bundle:
         lines = record[self.record_at : self.record_at + n * self.step].reshape(n, self.step)
         if self.room.vectors == 1:
             roots = np.arange(0, jit.LINE, self.room.lanes)
-            lines[:, 2 * jit.LINE + roots] = place.IS_EXIT | place.IS_LEFT_LEAF | roots
+            lines[:, 2 * jit.LINE + roots] = jit.IS_FIRST_LEAF | roots
         else:
-            lines[:, 2 * jit.LINE] = place.IS_EXIT
             lines[:, 3 * jit.LINE * self.room.vectors] = 1
 
     def write(self, j: int, forest: Forest, feature: Array, code: Array, record: Array, leaf: Array) -> None:
