@@ -74,6 +74,7 @@ class TrainConf:
     source: SourceConf = field(default_factory=SourceConf)
     features: FeaturesConf = field(default_factory=FeaturesConf)
     training: TrainingConf = field(default_factory=TrainingConf)
+    costs: CostsConf = field(default_factory=CostsConf)  # of what a forecast leaves
     name: str | None = None  # of the model set; none = named after its source
 
 

@@ -1,8 +1,8 @@
 """FEATURES for research, computed once: `features_of("DIR/session")`, or of a file of ticks, and what training reads.
 
 An entry is a folder below `features/` of the cache, named by all that decides its bits: the feature digest and settings, the code of stages
-and kernels, and the input. In it lie `features.arrow` (FEATURES) and `quotes.arrow` (the mid of every quote row), plain Arrow IPC files
-that are mapped, not read. One process computes an entry, others that want it wait at its lock; it gets its name when it is whole. The
+and kernels, and the input. In it lie `features.arrow` (FEATURES) and `quotes.arrow` (mid and spread of every quote row), plain Arrow IPC
+files that are mapped, not read. One process computes an entry, others that want it wait at its lock; it gets its name when it is whole. The
 entries used longest ago go when all of them are larger than TICKARROW_FEATURES_GB (20)."""
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ from tickarrow.pipeline.features_registry import family
 from tickarrow.pipeline.schemas import Kind
 from tickarrow.pipeline.session import decisive
 
-FORMAT = 1
+FORMAT = 2
 ROWS = 65_536  # of a record batch of an entry
 DECIDING = ("features", "decode", "source", "market", "universe", "calendar")  # stems of the modules of pipeline that make a row
 Told = Callable[[str, float], None]  # gets what is being done and the share of it that is done, 0 to 1
 
 FILES = ("features.arrow", "quotes.arrow")
-QUOTES = pa.schema([pa.field(n, t, False) for n, t in (("seq", pa.uint64()), ("ts", pa.int64()), ("symbol", pa.int32()), ("mid", pa.float64()))])
+QUOTES = pa.schema([
+    pa.field(n, t, False) for n, t in (("seq", pa.uint64()), ("ts", pa.int64()), ("symbol", pa.int32()), ("mid", pa.float64()), ("spread", pa.float64()))
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Entry:
     """FEATURES and quotes of one input, mapped."""
 
     features: pa.Table  # seq, ts, symbol, x (n, n_features) float32
-    quotes: pa.Table  # seq, ts, symbol, mid (float64, NaN = a side is missing): every quote row
+    quotes: pa.Table  # seq, ts, symbol, mid and spread (float64, currency, NaN = a side is missing): every quote row
     fresh: bool  # computed by this call
     folder: Path
 
@@ -240,8 +242,8 @@ def compute(found: Input, conf: FeaturesConf, entry: Path, tell: Told) -> None:
             for event in events:
                 stage.apply(event)
             at = ticks.view("kind") == Kind.QUOTE
-            mid = 0.5 * (ticks.view("bid")[at] + ticks.view("ask")[at])
-            quotes.add(pa.record_batch([*(ticks.view(c)[at] for c in QUOTES.names[:3]), mid], schema=QUOTES))
+            bid, ask = ticks.view("bid")[at], ticks.view("ask")[at]
+            quotes.add(pa.record_batch([*(ticks.view(c)[at] for c in QUOTES.names[:3]), 0.5 * (bid + ask), ask - bid], schema=QUOTES))
             counts[0] += len(ticks)
             counts[1] += int(at.sum())
             tell(f"features of {found.name}", done)

@@ -28,7 +28,7 @@ from tickarrow.pipeline.features_user import UserFile
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
 from tickarrow.pipeline.schemas import TICKS, Feed, Flag
 from tickarrow.pipeline.source import Source, open_source
-from tickarrow.pipeline.training_data import horizons_ns
+from tickarrow.pipeline.training_data import horizons_ns, label_function
 from tickarrow.pipeline.universe import Universe
 
 BURST = 20  # rows in a row of a market that is thinned
@@ -99,7 +99,8 @@ def check(conf: FeaturesCheckConf, console: Console) -> Report:
         if conf.labels:
             horizon = horizons_ns(conf.training)
             report.labels = [f"{h:g}s" for h in conf.training.horizons_s]
-            report.leaks += label_leaks(ticks, whole, horizon, round(conf.training.gap_s * 1e9), symbols, cuts=conf.cuts)
+            gap, past = round(conf.training.gap_s * 1e9), conf.training.label != "forward_return"
+            report.leaks += label_leaks(ticks, whole, horizon, gap, symbols, label_function(conf.training), conf.cuts, past)
     for k, column in enumerate(columns):
         values = whole.x[:, k][~np.isnan(whole.x[:, k])]
         if not len(values):

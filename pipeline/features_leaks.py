@@ -243,9 +243,11 @@ def forward(ts: Array, symbol: Array, mid: Array, quote_ts: Array, quote_symbol:
     return y
 
 
-def label_leaks(ticks: Ticks, rows: Rows, horizon_ns: Array, gap_ns: int, symbols: Sequence[str], label: Label = forward, cuts: int = 24) -> list[Leak]:
-    """The first leak of each horizon: a label that depends on ticks before its row or behind its horizon, or that is there although the
-    ticks end before its horizon."""
+def label_leaks(
+    ticks: Ticks, rows: Rows, horizon_ns: Array, gap_ns: int, symbols: Sequence[str], label: Label = forward, cuts: int = 24, past: bool = False
+) -> list[Leak]:
+    """The first leak of each horizon: a label that depends on ticks behind its horizon, or before its row unless it may (`past`, for one
+    that is measured by the volatility so far), or that is there although the ticks end before its horizon."""
     at = rows.seq.astype(np.int64) - int(ticks["seq"][0])
     mid = 0.5 * (ticks["bid"] + ticks["ask"])
     quote = ticks["kind"] == Kind.QUOTE
@@ -276,6 +278,7 @@ def label_leaks(ticks: Ticks, rows: Rows, horizon_ns: Array, gap_ns: int, symbol
         longer = np.where(till, q_ts, last + 3 * (q_ts - last) + 1_000_003)
         compare(compute(longer, q_symbol, np.where(till, q_mid, bent)), whole, due <= last, f"with other quotes after {utc(last)}",
                 "it depends on quotes behind its horizon")  # fmt: skip
-        compare(compute(q_ts, q_symbol, np.where(early, bent, q_mid)), whole, (rows.ts >= last)[:, None] & np.ones_like(due, bool),
-                f"with other quotes before {utc(last)}", "it depends on quotes before its row")  # fmt: skip
+        if not past:
+            compare(compute(q_ts, q_symbol, np.where(early, bent, q_mid)), whole, (rows.ts >= last)[:, None] & np.ones_like(due, bool),
+                    f"with other quotes before {utc(last)}", "it depends on quotes before its row")  # fmt: skip
     return [found[n] for n in names if n in found]

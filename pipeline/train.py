@@ -14,6 +14,7 @@ from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.prepare import train_in_child
 from tickarrow.pipeline.source import open_source
+from tickarrow.pipeline.training_report import REPORT, show
 
 NAMED = 8  # symbols in the name of a set; more are counted
 
@@ -28,8 +29,10 @@ def main(conf: TrainConf) -> ModelSet:
     if (path / "manifest.json").exists():
         raise ConfigError(f"model set {name!r} already exists in {path.parent}. Choose another name (name=...) or remove its folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    train_in_child(path, training=conf.training, source=conf.source, universe=conf.universe, features=conf.features)
+    train_in_child(path, training=conf.training, source=conf.source, universe=conf.universe, features=conf.features, costs=conf.costs)
     trained = load_set(str(path), feature_columns(conf.features), feature_digest(conf.features))
+    if (path / REPORT).is_dir():
+        show(Console(), path / REPORT)
     Console().print(f"model set {trained.digest} written to {path}; use it with model_set={name}", soft_wrap=True)
     return trained
 

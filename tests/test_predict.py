@@ -15,7 +15,7 @@ from models_common import COLUMNS, DIGEST, bits, booster, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
-from tickarrow.pipeline import certificate, compiler, forest_file, training
+from tickarrow.pipeline import certificate, compiler, forest_file, training, training_data
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import load_set
@@ -327,7 +327,7 @@ def test_all_eighty_models_are_bit_equal_on_every_probe_row(tmp_path):
     conf = TrainingConf(trees=100, nthread=1, max_rows=n, configurations=configurations)
     columns, families = [f"c{i}" for i in range(n_features)], ["quote"] * 20 + ["flow"] * 21
     ts = np.arange(n, dtype=np.int64) * 10**9
-    found = training.train(conf, x, y, ts, columns, families, DIGEST, tmp_path / "bank")
+    found = training.train(conf, training_data.rows_of(conf, x, y, ts), columns, families, DIGEST, tmp_path / "bank")
     assert found.n_models == 80
     engine = quietly(found)
     assert engine.name == "portable"

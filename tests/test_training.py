@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickarrow.configs.costs import CostsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
-from tickarrow.pipeline import training, training_data
+from tickarrow.pipeline import training, training_data, training_metrics
 from tickarrow.pipeline.errors import ConfigError, DataError
 
 COLUMNS = ["a", "b", "c", "d", "e", "f"]
@@ -33,11 +34,15 @@ def rows(n=2_000, seed=3):
     return x, y, np.arange(n, dtype=np.int64) * 100_000_000
 
 
+def made(n=2_000, conf=None):
+    return training_data.rows_of(conf or tiny(), *rows(n))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     told = []
     found = training.train(
-        tiny(), *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path_factory.mktemp("sets") / "tiny", lambda *a: told.append(a), {"seed": 7}
+        tiny(), made(), COLUMNS, FAMILIES, DIGEST, tmp_path_factory.mktemp("sets") / "tiny", lambda *a: told.append(a), {"seed": 7}
     )
     return found, told
 
@@ -87,26 +92,26 @@ def test_all_models_share_one_cut_grid_and_keep_to_their_families(trained):
 
 def test_two_trainings_give_one_digest_and_another_seed_another(trained, tmp_path):
     found, _ = trained
-    again = training.train(tiny(), *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "again")
+    again = training.train(tiny(), made(), COLUMNS, FAMILIES, DIGEST, tmp_path / "again")
     assert again.digest == found.digest
     conf = tiny()
     other = dataclasses.replace(conf, configurations=[dataclasses.replace(conf.configurations[0], seed=9), conf.configurations[1]])
-    assert training.train(other, *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "other").digest != found.digest
+    assert training.train(other, made(), COLUMNS, FAMILIES, DIGEST, tmp_path / "other").digest != found.digest
 
 
 def test_two_threads_are_deterministic_too(tmp_path):
     conf = tiny(nthread=2)
-    digests = {training.train(conf, *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / str(i)).digest for i in range(2)}
+    digests = {training.train(conf, made(), COLUMNS, FAMILIES, DIGEST, tmp_path / str(i)).digest for i in range(2)}
     assert len(digests) == 1
 
 
 def test_figures_of_a_hand_computed_forecast():
     # errors 0, 1, 0: sum of squares 1; around the training mean 1: 0 + 1 + 4 = 5
     forecast, outcome = np.array([1, 1, 3], np.float32), np.array([1, 2, 3], np.float32)
-    got = training.judge(forecast, outcome, 1.0)
+    got = training_metrics.judge(forecast, outcome, 1.0)
     assert got == {"r2": pytest.approx(0.8), "ic": pytest.approx(np.sqrt(3) / 2), "n": 3}
-    assert training.judge(np.ones(3, np.float32), outcome, 1.0)["ic"] is None
-    assert training.judge(forecast, np.ones(3, np.float32), 1.0) == {"r2": None, "ic": None, "n": 3}
+    assert training_metrics.judge(np.ones(3, np.float32), outcome, 1.0)["ic"] is None
+    assert training_metrics.judge(forecast, np.ones(3, np.float32), 1.0) == {"r2": None, "ic": None, "n": 3}
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80), st.floats(0.0, 0.9))
@@ -132,23 +137,24 @@ def test_rows_without_a_label_at_every_horizon_are_left_out():
     second = 1_000_000_000
     ts = np.arange(20, dtype=np.int64) * second
     history = training_data.History(
-        ts=ts, symbol=np.zeros(20, np.int32), mid=np.full(20, 100.0), x=np.arange(40, dtype=np.float32).reshape(20, 2),
+        ts=ts, symbol=np.zeros(20, np.int32), mid=np.full(20, 100.0), spread=np.full(20, 0.02), x=np.arange(40, dtype=np.float32).reshape(20, 2),
         quote_ts=ts, quote_symbol=np.zeros(20, np.int32), quote_mid=100.0 + np.arange(20) * 0.01,
     )  # fmt: skip
-    x, y, kept = training_data.build_rows(tiny(gap_s=2.0), history)
-    assert kept.tolist() == ts[:15].tolist()  # the last five have no quote five seconds later
-    np.testing.assert_array_equal(x, history.x[:15])
+    kept = training_data.build_rows(tiny(gap_s=2.0), history)
+    assert kept.ts.tolist() == ts[:15].tolist()  # the last five have no quote five seconds later
+    np.testing.assert_array_equal(kept.x, history.x[:15])
     # mid 100 + 0.01 i against the row's mid of 100: (i + h) basis points
-    np.testing.assert_allclose(y, [[i + 1, i + 5] for i in range(15)], rtol=1e-5)
-    x, y, kept = training_data.build_rows(tiny(gap_s=2.0, max_rows=4), history)
-    assert kept.tolist() == [0, 4 * second, 9 * second, 14 * second]
-    assert x.flags.c_contiguous
+    np.testing.assert_allclose(kept.y, [[i + 1, i + 5] for i in range(15)], rtol=1e-5)
+    np.testing.assert_allclose(kept.cost, 2.0)  # the spread: 0.02 of 100
+    kept = training_data.build_rows(tiny(gap_s=2.0, max_rows=4), history, CostsConf(per_share=0.005, minimum=1.0, max_share=0.01))
+    assert kept.ts.tolist() == [0, 4 * second, 9 * second, 14 * second]
+    assert kept.x.flags.c_contiguous
+    np.testing.assert_allclose(kept.cost, 3.0)  # and twice 0.005 a share
 
 
 def test_too_few_rows_are_refused_with_the_counts(tmp_path):
-    x, y, ts = rows(150)
     with pytest.raises(DataError) as e:
-        training.train(tiny(), x, y, ts, COLUMNS, FAMILIES, DIGEST, tmp_path / "few")
+        training.train(tiny(), made(150), COLUMNS, FAMILIES, DIGEST, tmp_path / "few")
     assert str(e.value) == (
         "training needs 50 labelled rows before the purge and 50 in the tail: there are 62 and 38 (of 150). "
         "Use a longer source or shorter horizons (training.horizons_s)."
@@ -173,7 +179,7 @@ def test_too_few_rows_are_refused_with_the_counts(tmp_path):
 def test_a_wrong_configuration_is_named(tmp_path, change, text):
     conf = tiny(configurations=[ConfigurationConf(**change)])
     with pytest.raises(ConfigError) as e:
-        training.train(conf, *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "wrong")
+        training.train(conf, made(), COLUMNS, FAMILIES, DIGEST, tmp_path / "wrong")
     assert str(e.value) == text
 
 
@@ -188,13 +194,13 @@ def test_a_wrong_configuration_is_named(tmp_path, change, text):
 )
 def test_a_setting_out_of_range_is_named(tmp_path, change, text):
     with pytest.raises(ConfigError) as e:
-        training.train(tiny(**change), *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "wrong")
+        training.train(tiny(**change), made(), COLUMNS, FAMILIES, DIGEST, tmp_path / "wrong")
     assert str(e.value) == text + "Correct it in conf/training or on the command line."
 
 
 def test_no_configuration_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="training: no configurations or no horizons"):
-        training.train(tiny(configurations=[]), *rows(), COLUMNS, FAMILIES, DIGEST, tmp_path / "none")
+        training.train(tiny(configurations=[]), made(), COLUMNS, FAMILIES, DIGEST, tmp_path / "none")
 
 
 def test_the_shipped_banks_differ_in_every_configuration():
@@ -226,7 +232,7 @@ def test_a_generated_market_becomes_training_rows():
     features = FeaturesConf(families=[FamilyConf("quote", [5.0, 300.0]), FamilyConf("flow", [1.0, 5.0, 30.0, 300.0])])
     assert training.column_families(features) == ["quote"] * 12 + ["flow"] * 18
     universe = UniverseConf(symbols=["AAA", "BBB"], classes=["large", "etf"])
-    history = training_data.collect(SourceConf(seed=4, duration_s=30.0), universe, features, 10_000)
+    history = training_data.collect(SourceConf(seed=4, duration_s=30.0), universe, features, tiny(max_rows=10_000))
     assert history.x.shape == (history.ts.size, 30)
     assert history.ts.size > 20
     assert (np.diff(history.ts) >= 0).all()
