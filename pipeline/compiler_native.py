@@ -1,16 +1,19 @@
-"""Native code of the `treelite_c` engine: C of tl2cgen, made bit-equal to xgboost, compiled once per model and kept by content.
+"""Native code of the `treelite_c` engine: C of tl2cgen, made bit-equal to the library, compiled once per model and kept by content.
 
-tl2cgen adds the base score last and prints leaves as double constants, so its sums differ from xgboost's in the last bits. The patch
-begins with the base score and gives leaves their float suffix; it takes the generated code apart line by line and refuses what it does
-not know, because a silent change of the generator must not become a wrong forecast."""
+The C is generated from the forest, so it knows one rule of comparison for all libraries. tl2cgen adds the base score last and prints leaves
+as double constants, so its sums differ from the library's in the last bits. The patch begins with the base score, adds in the width of the
+leaves and takes rows of float32; it takes the generated code apart line by line and refuses what it does not know, because a silent change
+of the generator must not become a wrong forecast."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import io
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -19,31 +22,31 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tl2cgen
 import treelite
-import xgboost
 
-from tickarrow.jit._kernel import cache_home
+from tickarrow.jit._kernel import cache_home, target
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Forest
-from tickarrow.pipeline.library import LoadedModel, XgboostModel
 
 Progress = Callable[[str, int, int], None]
 
-PATCH_VERSION = 1
 FLAGS = ("-O1", "-fPIC", "-std=c99", "-ffp-contract=off", "-fno-fast-math")
-ENTRY = re.compile(r"union Entry \{\s*int missing;\s*float fvalue;\s*int qvalue;\s*\};")
-HEAD = "void predict(union Entry* data, int pred_margin, float* result) {"
+ENTRY = re.compile(r"union Entry \{\s*int missing;\s*(float|double) fvalue;\s*int qvalue;\s*\};")
+HEAD = re.compile(r"void predict\(union Entry\* data, int pred_margin, (float|double)\* result\) \{")
 BASE_MARK = "// Apply base_scores"
-LEAF = re.compile(r"(\s*)result\[0\] \+= (-?[0-9.]+(?:[eE][-+]?[0-9]+)?);")
-BASE = re.compile(r"\s*result\[0\] \+= (-?[0-9.]+(?:[eE][-+]?[0-9]+)?);")
-NUMBER = r"\(float\)-?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+DECIMAL = r"-?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+LEAF = re.compile(rf"(\s*)result\[0\] \+= ({DECIMAL});")
+BASE = re.compile(r"\s*result\[0\] \+= 0;")
 FOUND = r"\(data\[\d+\]\.missing != -1\)"
-LESS = rf"\(data\[\d+\]\.fvalue < {NUMBER}\)"
-OTHER = re.compile(rf"\s*(?:if \( ?(?:{FOUND} && {LESS}|!{FOUND} \|\| {LESS})\s?\) \{{|\}} else \{{|\}}|unsigned int tmp;|)")
+TEST = rf"\((?:data\[\d+\]\.fvalue (<=?) \((float|double)\)({DECIMAL})|([01]))\)"
+IF = re.compile(rf"\s*if \( ?(?:{FOUND} &&|!{FOUND} \|\|) {TEST}\s?\) \{{")
+OTHER = re.compile(r"\s*(?:\} else \{|\}|unsigned int tmp;|)")
+MOST = float(np.finfo(np.float32).max)
 
 
 def find_compiler(asked: str = "") -> str:
@@ -74,59 +77,115 @@ def _silence() -> Iterator[None]:
         os.close(kept)
 
 
-def generate(booster: xgboost.Booster) -> tuple[str, str]:
+def to_treelite(forest: Forest) -> treelite.Model:
+    """The forest as a treelite model with base score 0; its thresholds are the cuts."""
+    make = treelite.model_builder
+    width, one = forest.leaf.dtype.name, [0] * forest.n_trees
+    builder = make.ModelBuilder(
+        threshold_type=width, leaf_output_type=width, tree_annotation=make.TreeAnnotation(num_tree=forest.n_trees, target_id=one, class_id=one),
+        metadata=make.Metadata(
+            num_feature=forest.n_features, task_type="kRegressor", average_tree_output=False, num_target=1, num_class=[1], leaf_vector_shape=(1, 1)
+        ),
+        postprocessor=make.PostProcessorFunc(name="identity"), base_scores=[0.0],
+    )  # fmt: skip
+    for root in forest.root.tolist():
+        builder.start_tree()
+        todo = [root]
+        while todo:
+            node = todo.pop()
+            builder.start_node(node)
+            if not forest.inner[node]:
+                builder.leaf(float(forest.leaf[node]))
+            else:
+                cut = float(forest.cut[node])
+                # tl2cgen takes a comparison with infinity as decided: true of "<= inf" and "< -inf", not of "< inf"
+                name, threshold = ("<=", np.inf) if np.isnan(cut) else ("<=", MOST) if cut == np.inf else ("<", cut)
+                left, right = int(forest.left[node]), int(forest.right[node])
+                builder.numerical_test(
+                    feature_id=int(forest.feature[node]), threshold=threshold, default_left=bool(forest.default_left[node]), opname=name,
+                    left_child_key=left, right_child_key=right,
+                )  # fmt: skip
+                todo += [right, left]
+            builder.end_node()
+        builder.end_tree()
+    return builder.commit()
+
+
+def generate(forest: Forest) -> tuple[str, str]:
     """C code of tl2cgen for one model: main.c and header.h."""
     with tempfile.TemporaryDirectory() as folder, _silence():
-        model = treelite.frontend.from_xgboost(booster)
-        tl2cgen.generate_c_code(model, dirpath=folder, params={"parallel_comp": 0}, verbose=False)
+        tl2cgen.generate_c_code(to_treelite(forest), dirpath=folder, params={"parallel_comp": 0}, verbose=False)
         return Path(folder, "main.c").read_text(), Path(folder, "header.h").read_text()
 
 
-def _float(text: str) -> str:
-    """A C float constant of the same value as the decimal text read as float32."""
-    value = np.float32(text)
-    written = f"{value:.9g}"
-    return written + ("f" if any(c in written for c in ".e") else ".0f")
+def _constant(value: np.floating[Any]) -> str:
+    """A C constant of exactly this value, in its width."""
+    written = f"{value:.9g}" if value.dtype == np.float32 else f"{value:.17g}"
+    written += "" if any(c in written for c in ".e") else ".0"
+    return written + ("f" if value.dtype == np.float32 else "")
 
 
 def patch(source: str, header: str, forest: Forest, symbol: str, name: str) -> str:
-    """One C function `symbol` whose float32 sum has the order of xgboost; ModelError where the generated code is not what it must be."""
+    """One C function `symbol` whose sum has the order and width of the library; ModelError where the generated code is not what it must be."""
 
     def refuse(what: str) -> ModelError:
         by = f"tl2cgen {tl2cgen.__version__}"
         return ModelError(f"model {name!r}: the C code of {by} is not what the patch expects: {what}. Use models=portable.")
 
-    entry = ENTRY.search(header)
-    if entry is None:
+    width = forest.leaf.dtype.type
+    kind = "float" if width is np.float32 else "double"
+    entry, heads = ENTRY.search(header), HEAD.findall(source)
+    if entry is None or entry[1] != kind:
         raise refuse("union Entry has other members")
-    if source.count(HEAD) != 1 or source.count(BASE_MARK) != 1:
+    if heads != [kind] or source.count(BASE_MARK) != 1:
         raise refuse("expected one predict function with one base score")
-    body, tail = source.split(HEAD)[1].split(BASE_MARK)
-    base = BASE.match(tail)
-    if base is None or float(np.float32(base[1])) != forest.base:
-        raise refuse(f"expected the base score {np.float32(forest.base)} to be added, found {tail.strip().splitlines()[0]!r}")
-    lines, leaves, depth = [], 0, 0
+    body, tail = HEAD.split(source)[2].split(BASE_MARK)
+    if BASE.match(tail) is None:
+        raise refuse(f"expected the base score 0 to be added, found {tail.strip().splitlines()[0]!r}")
+    lines, leaves, tests, depth = [], [], [], 0
     for line in body.rstrip().removesuffix("//").split("\n"):
         if leaf := LEAF.fullmatch(line):
-            lines.append(f"{leaf[1]}s += {_float(leaf[2])};")
-            leaves += 1
-        elif OTHER.fullmatch(line):
+            leaves.append(width(leaf[2]))
+            lines.append(f"{leaf[1]}s += {_constant(leaves[-1])};")
+        elif ((test := IF.fullmatch(line)) and test[2] in (kind, None)) or OTHER.fullmatch(line):
+            if test:
+                tests.append(cut_of(test[1], test[3], test[4]))
             if "tmp" not in line:
                 lines.append(line)
             depth += line.count("{") - line.count("}")
         else:
             raise refuse(f"unknown line {line.strip()!r}")
-    if leaves != forest.leaves.sum() or depth != 0:
-        raise refuse(f"{leaves} leaves, expected {forest.leaves.sum()}")
+    for what, found, wanted in (("leaves", leaves, forest.leaf[~forest.inner]), ("thresholds", tests, forest.cut[forest.inner])):
+        if not np.array_equal(np.sort(np.array(found, wanted.dtype)), np.sort(wanted), equal_nan=True):
+            raise refuse(f"{len(found)} {what}, expected the {wanted.size} of the model")
+    if depth != 0:
+        raise refuse("its brackets do not close")
+    total = "s" if forest.divisor == 1 else f"s / {_constant(width(forest.divisor))}"
     return "\n".join([
-        entry[0], f"void {symbol}(const union Entry* data, int pred_margin, float* result) {{",
-        f"  float s = {_float(str(np.float32(forest.base)))};", "  (void)pred_margin;", *lines, "  result[0] = s;", "}", "",
+        "union Entry { int missing; float fvalue; };", f"void {symbol}(const union Entry* data, int pred_margin, float* result) {{",
+        f"  {kind} s = {_constant(width(forest.base))};", "  (void)pred_margin;", *lines, f"  result[0] = (float)({total});", "}", "",
     ])  # fmt: skip
 
 
+def cut_of(operator: str | None, threshold: str | None, decided: str | None) -> np.float32:
+    """The cut that a comparison of the generated code stands for, see `to_treelite`; NaN also for one that stands for none."""
+    if threshold is None:
+        return np.float32(np.nan if decided == "1" else -np.inf)
+    value = np.float32(threshold)
+    return value if operator == "<" else np.float32(np.inf if value == MOST else np.nan)
+
+
+@functools.cache
+def _code() -> str:
+    """Digest of what makes C of a model."""
+    here = Path(__file__).resolve().parent
+    files = [here / name for name in ("compiler_native.py", "forest_read.py", "forest.py", "library.py")]
+    return hashlib.blake2b(b"\0".join(f.read_bytes() for f in files), digest_size=16).hexdigest()
+
+
 def object_key(model_digest: str, version: str) -> str:
-    """What an object file depends on: the model, who generates, who compiles, how."""
-    text = f"{model_digest} {treelite.__version__} {tl2cgen.__version__} {PATCH_VERSION} {version} {' '.join(FLAGS)}"
+    """What an object file depends on: the model, who generates, who compiles, how, and for which processor."""
+    text = f"{model_digest} {treelite.__version__} {tl2cgen.__version__} {_code()} {version} {' '.join(FLAGS)} {platform.machine()} {target()}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -138,7 +197,6 @@ def _run(command: Sequence[str], what: str) -> None:
 
 
 def build(
-    models: Callable[[], Sequence[LoadedModel]],
     forests: Callable[[], Sequence[Forest]],
     model_digests: Sequence[str],
     names: Sequence[str],
@@ -150,7 +208,7 @@ def build(
 
     Parameters
     ----------
-    models, forests : called only if something has to be compiled
+    forests : called only if something has to be compiled
     model_digests : digest of each model file
     names : of the models, for errors and progress
     """
@@ -173,10 +231,7 @@ def build(
 
         pending = []
         for key, m in wanted.items():  # generation is quick and prints: one at a time, here
-            model = models()[m]
-            if not isinstance(model, XgboostModel):
-                raise ModelError(f"model {names[m]!r} is of {model.library}: the C code is exact for xgboost only. Use models=portable.")
-            code = patch(*generate(model.booster), forests()[m], symbol(key), names[m])
+            code = patch(*generate(forests()[m]), forests()[m], symbol(key), names[m])
             Path(folder, f"{key}.c").write_text(code)
             pending.append(pool.submit(compile_one, key, m))
         for done, future in enumerate(pending, 1):

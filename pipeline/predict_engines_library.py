@@ -51,7 +51,7 @@ class TreeliteEngine:
         ) as progress:  # fmt: skip
             bar = progress.add_task(f"{model_set.n_models} models", total=None)
             self.library_path = compiler_native.build(
-                lambda: model_set.models, lambda: model_set.forests, model_set.model_digests, model_set.names, cc, conf.compile_jobs,
+                lambda: model_set.forests, model_set.model_digests, model_set.names, cc, conf.compile_jobs,
                 lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
             )  # fmt: skip
         self.library = ctypes.CDLL(str(self.library_path))  # held: the addresses point into it
