@@ -17,16 +17,17 @@ HALTED_FLAG = 32
 
 # One row per symbol. `quote_flags`: of its latest quote row. `health`: what the gateway says of its data, 0 = live.
 # `mark` values the position: last mid of an uncrossed quote. key, side, limit, ordered: of the last order;
-# quantity is what is left of it, and it counts only while `working`.
+# quantity is what is left of it, and it counts only while `working`. `model_set`: which one decides for it.
 ACT_STATE = record(
     [
         ("bid", "f8"), ("ask", "f8"), ("mark", "f8"), ("position", "f8"), ("cash", "f8"), ("commission", "f8"), ("hold_until", "i8"),
         ("key", "i8"), ("ordered", "f8"), ("quantity", "f8"), ("limit", "f8"), ("since", "i8"), ("hold_ns", "i8"),
         ("quote_flags", "u2"), ("health", "u1"), ("side", "i1"), ("working", "u1"), ("cancelling", "u1"), ("done", "u1"),
+        ("model_set", "u1"),
     ]
 )  # fmt: skip
 # One row: what all symbols share; `link`: health of the connection, 0 = live.
-BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("model_set", "u1"), ("link", "u1")])
+BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("link", "u1")])
 # One row: configs/risk.py, costs.py and orders.py. `not_live`: a quote with one of these flags is not traded on.
 ACT_PARAMS = record(
     [
@@ -323,5 +324,5 @@ def act_update(
             p_down[row] = 1.0 - p
             target[row] = goal
             reason[row] = why
-            model_set[row] = book.model_set
+            model_set[row] = s.model_set
             r += 1

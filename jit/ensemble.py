@@ -258,7 +258,7 @@ def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n_h
 
 @kernel(
     "ENSEMBLE_STATE[:], HORIZON_STATE[:,:], out f8[:,:,:], out f8[:,:,:,:], out f8[:,:], PENDING[:,:], out f8[:,:,:], i8[:], out f8[:,:],"
-    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f4[:,:], i8, i8, f8[:,:], i8[:], ENSEMBLE_PARAMS[:],"
+    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f4[:,:], i8, i8, f8[:,:,:], i8[:], ENSEMBLE_PARAMS[:],"
     "out u8[:], out i8[:], out i4[:], out f8[:,:], out f8[:,:], out f8[:,:], i8"
 )
 def ensemble_update(
@@ -282,7 +282,7 @@ def ensemble_update(
     tick_seq, tick_ts, tick_symbol, kind, bid, ask : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol : columns of PREDICTIONS, rows [lo, hi)
     y : (capacity, n_models) float32, index configuration * n_horizons + horizon
-    prior : (n_configurations, n_horizons) float64, validation IC
+    prior : (n_symbols, n_configurations, n_horizons) float64, validation IC of the set that predicts for the symbol
     horizons_ns : (n_horizons,) int64
     params : (1,) ENSEMBLE_PARAMS
     out_seq, out_ts, out_symbol : columns of the forecasts, out, rows [to, to + hi - lo)
@@ -300,7 +300,7 @@ def ensemble_update(
     """
     par = params[0]
     n_horizons = horizons_ns.size
-    n_configurations = prior.shape[0]
+    n_configurations = prior.shape[1]
     n_models = n_horizons * n_configurations
     z = scratch[0]
     total = scratch[1]
@@ -325,7 +325,7 @@ def ensemble_update(
             s.moments_ts = now
             if now - s.refreshed >= par.refresh:
                 for h in range(n_horizons):
-                    weights_point(horizons[at, h], tracks[at, h], prior, h, now, par, weights[at])
+                    weights_point(horizons[at, h], tracks[at, h], prior[at], h, now, par, weights[at])
                 s.refreshed = now
             for h in range(n_horizons):
                 total[h] = 0.0

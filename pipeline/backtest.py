@@ -20,12 +20,13 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from tickarrow.configs.pipeline import BacktestConf
-from tickarrow.pipeline import summary
+from tickarrow.pipeline import shadow, summary
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.source import open_source
+from tickarrow.pipeline.swap import plan
 
 SHOWN = ("ticks", "decisions", "orders", "fills", "pnl", "commission")
 
@@ -41,6 +42,7 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     warm_kernels(console, conf.features)
     model_set = model_set_of(conf, console)
     pipeline = Pipeline(conf, source.universe, model_set, open_engine(model_set, conf.models), simulate_fills=True)
+    plan(pipeline, conf.models, source.start_ns)
     started = time.perf_counter()
     with Progress(*progress_columns(), console=console, transient=True) as progress:
         bar = progress.add_task("backtesting", total=(source.end_ns - source.start_ns) / 1e9)
@@ -53,6 +55,10 @@ def main(conf: BacktestConf) -> dict[str, Any]:
         "rss_mb": summary.peak_rss_mb(), "left_out": sum(source.bad.values()),
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
+    for s in pipeline.shadows:
+        s.stop()
+    if pipeline.shadows:
+        result["shadows"] = shadow.write(pipeline.shadows, out)
     summary.write(out / "result.json", result)
     for name in ("decisions", "orders", "fills"):
         pq.write_table(getattr(pipeline.tables, name).arrow(), out / f"{name}.parquet", compression="zstd")

@@ -44,14 +44,15 @@ class Ensemble:
     ) -> None:
         _check(conf)
         self.horizons_ns = np.ascontiguousarray(horizons_ns, np.int64)
-        self.prior = np.ascontiguousarray(ic_prior, np.float64)
         n_horizons = self.horizons_ns.size
-        if self.prior.ndim != 2 or self.prior.shape[1] != n_horizons:
+        prior = np.asarray(ic_prior, np.float64)
+        if prior.ndim != 2 or prior.shape[1] != n_horizons:
             raise ModelError(
-                f"the model set gives validation ICs of shape {self.prior.shape} for {n_horizons} horizons: "
+                f"the model set gives validation ICs of shape {prior.shape} for {n_horizons} horizons: "
                 "expected one row per configuration and one column per horizon. Train or compile the set again."
             )
-        n_configurations = self.prior.shape[0]
+        n_configurations = prior.shape[0]
+        self.prior = np.tile(prior, (n_symbols, 1, 1))
         n_models = n_configurations * n_horizons
         # Entries younger than the horizon wait, at most one each settle_every_ns, and the one that is entered now.
         places = [int(min(conf.max_pending, h // conf.settle_every_ns + 2)) for h in self.horizons_ns]
@@ -90,6 +91,38 @@ class Ensemble:
         )  # fmt: skip
         return out.commit(n)
 
+    def adopt(self, ic_prior: npt.NDArray[np.float64], kept: npt.NDArray[np.int64], symbol: int = -1) -> None:
+        """Another model set predicts from the next step on, for a symbol or (-1) for all.
+
+        Parameters
+        ----------
+        ic_prior : (n_configurations, n_horizons) validation IC of that set
+        kept : (n_configurations,) row of each of its configurations until now, whose means, variances and tracked ICs go on; -1 = a new
+            one, which begins with the set's IC alone. For one symbol: all of them, in their places.
+        """
+        rows = slice(None) if symbol < 0 else slice(symbol, symbol + 1)
+        old = self.prior.shape[1]
+        if not np.array_equal(kept, np.arange(old)):
+            self._rearrange(kept)
+        self.prior[rows] = ic_prior
+        self.symbols["refreshed"][rows] = ensemble.NEVER  # the weights are those of the new set from the first row on
+
+    def _rearrange(self, kept: npt.NDArray[np.int64]) -> None:
+        """Places for other configurations; state of those that stay moves along."""
+        n_symbols, n_horizons, n = len(self.symbols), self.horizons_ns.size, kept.size
+        to, of = np.flatnonzero(kept >= 0), kept[kept >= 0]
+        self.prior = np.zeros((n_symbols, n, n_horizons))
+        for name, shape, axis, missing in (
+            ("moments", (n_symbols, 3, -1, n_horizons), 2, 0.0), ("tracks", (*self.tracks.shape[:3], -1), 3, 0.0),
+            ("weights", (n_symbols, -1, n_horizons), 1, 0.0), ("pending_z", (*self.pending_z.shape[:2], -1), 2, np.nan),
+        ):  # fmt: skip
+            before = getattr(self, name)
+            source = np.moveaxis(before.reshape(shape), axis, 0)
+            now = np.full((*before.shape[:-1], n * (before.shape[-1] // source.shape[0])), missing)
+            np.moveaxis(now.reshape(shape), axis, 0)[to] = source[of]
+            setattr(self, name, now)
+        self.scratch = np.zeros((5, n * n_horizons))
+
     def flush(self) -> Batch:
         return self._out.empty()
 
@@ -102,11 +135,13 @@ class Ensemble:
         return {name: getattr(self, name).copy() for name in _STATE}
 
     def restore(self, saved: Snapshot) -> None:
+        if self.prior.shape != saved["prior"].shape:  # of a set with other configurations
+            self._rearrange(np.full(saved["prior"].shape[1], -1))
         for name in _STATE:
             getattr(self, name)[...] = saved[name]
 
 
-_STATE = ("symbols", "horizons", "moments", "tracks", "weights", "pending", "pending_z")
+_STATE = ("symbols", "horizons", "moments", "tracks", "weights", "pending", "pending_z", "prior")
 
 
 def _check(conf: EnsembleConf) -> None:

@@ -28,7 +28,7 @@ class Control:
     chunk: int = 0  # last chunk decided before the event
     ts: int = 0  # ns UTC
     kind: int = ControlKind.TIMER
-    symbol: int = 0  # row of the universe; HEALTH: -1 = the link
+    symbol: int = 0  # row of the universe; HEALTH: -1 = the link; MODEL_SWAP: -1 = all
     key: int = 0  # own order key; SUBSCRIBE, UNSUBSCRIBE: reqId
     side: int = 0  # Side
     state: int = OrderState.INTENT
@@ -143,6 +143,16 @@ class Act:
         self.intents = Batch(self._orders.segment, first if orders is self._orders.segment else 0, self._orders.size)
         self.filled = Batch(self._fills.segment, second if fills is self._fills.segment else 0, self._fills.size)
 
+    def mark(self) -> tuple[tuple[Segment, int], tuple[Segment, int]]:
+        """Where the rows of the next step begin."""
+        return self._since
+
+    def show_since(self, mark: tuple[tuple[Segment, int], tuple[Segment, int]]) -> None:
+        """`intents` and `filled` are the rows since a mark: of several steps."""
+        now, self._since = self._since, mark
+        self._show()
+        self._since = now
+
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks. Rows of ORDERS it makes stand in `intents` at once and after the next step."""
         if event.kind == ControlKind.EXECUTION:
@@ -158,7 +168,7 @@ class Act:
                 raise ConfigError(f"limit: the gross cap is {event.value}: expected a fraction of nav, zero or more.")
             self.book["gross_cap"] = event.value
         elif event.kind == ControlKind.MODEL_SWAP:
-            self.book["model_set"] = int(event.value)
+            self.state["model_set"][slice(None) if event.symbol < 0 else event.symbol] = int(event.value)
         elif event.kind == ControlKind.HEALTH:
             where = self.book[0] if event.symbol < 0 else self.state[event.symbol]
             where["link" if event.symbol < 0 else "health"] = Health(int(event.value))

@@ -23,10 +23,12 @@ from tickarrow.pipeline.decide import Act, Control, Ensemble, forecasts_schema
 from tickarrow.pipeline.decode import Decode, FromRows
 from tickarrow.pipeline.features import Features, feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet
-from tickarrow.pipeline.predict import Predict
+from tickarrow.pipeline.predict import Predict, Served
 from tickarrow.pipeline.predict_engines import Engine
+from tickarrow.pipeline.shadow import Shadow
 from tickarrow.pipeline.source import Rows
 from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.swap import Swaps, kept_places, step_in_parts
 from tickarrow.pipeline.universe import Universe
 
 
@@ -84,13 +86,13 @@ class Tables:
 
 
 class Pipeline:
-    """Stages in order, over one universe and one model set.
+    """Stages in order, over one universe; the model set can be changed between two chunks (swap.py).
 
     Parameters
     ----------
     conf : what each stage is told
     universe : symbols; row numbers are the `symbol` column
-    model_set, engine : what predicts, and how
+    model_set, engine : what predicts at the start, and how
     recorded : makes the tables of a session; None = memory only
     simulate_fills : fill intents at the symbol's next quote (backtest without a gateway)
     """
@@ -98,16 +100,18 @@ class Pipeline:
     def __init__(
         self, conf: PipelineConf, universe: Universe, model_set: ModelSet, engine: Engine, *, recorded: MakeTable | None = None, simulate_fills: bool = False
     ) -> None:
-        self.conf, self.universe, self.model_set, self.engine = conf, universe, model_set, engine
+        self.conf, self.universe = conf, universe
         n, horizons = len(universe), model_set.horizons_ns
         tick_size = np.array([i.tick_size for i in universe])
         self.tables = t = Tables.make(conf, len(model_set.configurations) * len(horizons), model_set.digest, len(horizons), recorded)
         self.decode = Decode(n, t.ticks, t.depth, t.bars, t.greeks)
         self.from_rows = FromRows(n, t.ticks)
         self.features = Features(conf.features, universe, t.features, t.depth)
-        self.predict = Predict(engine, t.predictions)
+        self.predict = Predict(Served(model_set, engine, t.predictions), n)
         self.ensemble = Ensemble(conf.ensemble, n, horizons, model_set.ic, t.forecasts)
         self.act = Act(conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills)
+        self.swaps = Swaps(self.apply)
+        self.shadows: list[Shadow] = []  # sets that predict the same rows and decide nothing
         self.chunk = -1  # number of the last decided chunk
         self.ts = 0  # its time
         self.kinds = np.zeros(len(schemas.Kind), np.int64)  # rows of TICKS by kind
@@ -123,6 +127,8 @@ class Pipeline:
         arrival_ns : `time.perf_counter_ns` of its arrival; rows of TIMING are written if given
         """
         started = time.perf_counter_ns() if arrival_ns else 0
+        if chunk.ts >= self.swaps.due:
+            self.swaps.begin(chunk.ts)
         ticks = self.decode.step(chunk)
         self.chunk, self.ts = chunk.number, chunk.ts
         return self._decide(ticks, arrival_ns, started)
@@ -138,6 +144,12 @@ class Pipeline:
 
     def step(self, ticks: Batch) -> Batch:
         """Decide on new rows of TICKS."""
+        if len(ticks) and ticks.ts[ticks.hi - 1] >= self.swaps.due:
+            return step_in_parts(self, ticks)
+        return self.step_part(ticks)
+
+    def step_part(self, ticks: Batch) -> Batch:
+        """Decide on new rows of TICKS between which no control event is due."""
         if len(ticks):
             self.chunk, self.ts = int(ticks.chunk[ticks.hi - 1]), int(ticks.ts[ticks.hi - 1])
         return self._decide(ticks, 0, 0)
@@ -154,6 +166,8 @@ class Pipeline:
             if arrival_ns:
                 self._time(decisions, arrival_ns, started, t0, t1, t2, clock())
             self._predictions.update(predictions.view("y").data)
+            for shadow in self.shadows:
+                shadow.take(features, predictions)
         self.kinds += np.bincount(ticks.view("kind"), minlength=len(self.kinds))
         return decisions
 
@@ -174,6 +188,25 @@ class Pipeline:
         self.decode.apply(event)
         self.features.apply(event)
         self.act.apply(event)
+        if event.kind == schemas.ControlKind.MODEL_SWAP:
+            self._swap(int(event.value), event.symbol)
+
+    def _swap(self, index: int, symbol: int) -> None:
+        before, after = self.model_set, self.predict.sets[index].model_set
+        self.predict.use(index, symbol)
+        self.ensemble.adopt(after.ic, kept_places(before.configurations, after.configurations), symbol)
+        for shadow in self.shadows:
+            shadow.against(self.model_set)
+
+    @property
+    def model_set(self) -> ModelSet:
+        """The set that decides now; of several that for most symbols."""
+        return self.predict.sets[self.predict.present].model_set
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it."""
+        return self.predict.sets[self.predict.present].engine
 
     @property
     def intents(self) -> Batch:
@@ -190,7 +223,7 @@ class Pipeline:
 
     def snapshot(self) -> dict[str, Snapshot]:
         """All state that a later decision depends on, by stage."""
-        return {name: getattr(self, name).snapshot() for name in ("decode", "from_rows", "features", "ensemble", "act")}
+        return {name: getattr(self, name).snapshot() for name in ("decode", "from_rows", "features", "predict", "ensemble", "act")}
 
     def restore(self, saved: dict[str, Snapshot]) -> None:
         for name, state in saved.items():

@@ -29,6 +29,8 @@ from tickarrow.pipeline.features import driver_of, feature_columns, feature_dige
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
+from tickarrow.pipeline.registry import Registry
+from tickarrow.pipeline.swap import plan
 from tickarrow.pipeline.training import default_set_path
 from tickarrow.pipeline.universe import Universe
 
@@ -79,7 +81,9 @@ def load(*overrides: str, simulate_fills: bool = False) -> Pipeline:
     warm_kernels(console, conf.features)
     model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
-    return Pipeline(conf, Universe.from_conf(conf.universe), model_set, engine, simulate_fills=simulate_fills)
+    pipeline = Pipeline(conf, Universe.from_conf(conf.universe), model_set, engine, simulate_fills=simulate_fills)
+    plan(pipeline, conf.models, 0)  # times in seconds are counted from 1970 here: there is no market yet that begins
+    return pipeline
 
 
 def warm_kernels(console: Console | None = None, features: FeaturesConf | None = None) -> int:
@@ -143,7 +147,7 @@ def model_set_of(conf: MarketConf, console: Console) -> ModelSet:
     """The model set that the configuration names; the default one is trained on its generated market first if it is not there."""
     columns, digest = feature_columns(conf.features), feature_digest(conf.features)
     if conf.model_set is not None:
-        return load_set(conf.model_set, columns, digest)
+        return load_set(str(Registry(conf.models.registry).find(conf.model_set)), columns, digest)
     source, universe = conf.training_source, conf.training_universe
     path = default_set_path(conf.training, source, universe, conf.features)
     path.parent.mkdir(parents=True, exist_ok=True)

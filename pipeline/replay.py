@@ -14,12 +14,15 @@ from tickarrow.configs.pipeline import PipelineConf, ReplayConf
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.features import feature_columns, feature_digest
-from tickarrow.pipeline.models import load_set
+from tickarrow.pipeline.models import MANIFEST, ModelSet, load_set
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import progress_columns, warm_kernels
+from tickarrow.pipeline.registry import Registry
+from tickarrow.pipeline.schemas import ControlKind
 from tickarrow.pipeline.session import open_manifest, read_manifest, read_table, versions
-from tickarrow.pipeline.session_feed import feed_session, first_divergence
+from tickarrow.pipeline.session_feed import feed_session, first_divergence, read_control
+from tickarrow.pipeline.swap import add_set
 from tickarrow.pipeline.universe import Instrument, Universe
 
 
@@ -59,12 +62,12 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
     """
     console = console or Console(stderr=True)
     manifest = open_manifest(directory)
-    if "model_set" not in manifest:
+    if not stored_sets(manifest):
         raise SessionError(f"session {directory} was recorded without decisions (tickarrow record): there is nothing to replay. Try: tickarrow session check")
     conf = stored_conf(manifest)
     conf.models.engine = engine or manifest["engine"]
     warm_kernels(console, conf.features)
-    pipeline = _pipeline(conf, manifest)
+    pipeline = _pipeline(conf, manifest, {int(e.value) for e in read_control(directory) if e.kind == ControlKind.MODEL_SWAP})
     for name, now in versions().items():
         if manifest["versions"].get(name) != now:
             console.print(f"recorded with {name} {manifest['versions'].get(name)}, replayed with {now}", style="dim")
@@ -89,12 +92,37 @@ def stored_universe(manifest: dict[str, Any]) -> Universe:
     return Universe(tuple(Instrument(s, i, tick) for i, (s, tick) in enumerate(zip(manifest["universe"], manifest["tick_size"]))))
 
 
-def _pipeline(conf: PipelineConf, manifest: dict[str, Any]) -> Pipeline:
-    universe = stored_universe(manifest)
-    stored = manifest["model_set"]
-    model_set = load_set(stored["path"], feature_columns(conf.features), feature_digest(conf.features))
-    if model_set.digest != stored["digest"]:
-        raise SessionError(f"model set {stored['path']} is no longer the one of the session: its digest is {model_set.digest}, recorded {stored['digest']}.")
-    pipeline = Pipeline(conf, universe, model_set, open_engine(model_set, conf.models), recorded=partial(Table, keep=True))
+def stored_sets(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The session's list of model sets; sessions of earlier versions have one. Empty = it was recorded without decisions."""
+    if (one := manifest.get("model_set")) is not None:
+        return [{"name": Path(one["path"]).name} | one]
+    return list(manifest.get("model_sets", []))
+
+
+def load_stored(stored: dict[str, Any], conf: PipelineConf) -> ModelSet:
+    """A set of a session, from where it was or from where the registry has it now; SessionError if it is no longer the same."""
+    path: Path | None = Path(stored["path"])
+    if not (Path(stored["path"]) / MANIFEST).is_file():
+        path = Registry(conf.models.registry).by_digest(stored["digest"])
+    if path is None:
+        raise SessionError(
+            f"model set {stored['name']!r} of the session is neither in {stored['path']} nor, by its digest {stored['digest']}, "
+            f"in {Registry(conf.models.registry).folder}. Restore its folder."
+        )
+    found = load_set(str(path), feature_columns(conf.features), feature_digest(conf.features))
+    if found.digest != stored["digest"]:
+        raise SessionError(f"model set {path} is no longer the one of the session: its digest is {found.digest}, recorded {stored['digest']}.")
+    return found
+
+
+def _pipeline(conf: PipelineConf, manifest: dict[str, Any], swapped: set[int]) -> Pipeline:
+    universe, sets = stored_universe(manifest), stored_sets(manifest)
+    first = load_stored(sets[0], conf)
+    pipeline = Pipeline(conf, universe, first, open_engine(first, conf.models), recorded=partial(Table, keep=True))
+    for index in range(1, max(swapped, default=0) + 1):
+        if index in swapped:
+            add_set(pipeline, load_stored(sets[index], conf), lambda found: open_engine(found, conf.models))
+        else:  # prepared, but its time did not come
+            pipeline.predict.sets.append(pipeline.predict.sets[0])
     pipeline.decode.server_version = manifest["server_version"]
     return pipeline

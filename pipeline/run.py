@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RecordCommandConf, RunConf
-from tickarrow.pipeline import summary
+from tickarrow.pipeline import shadow, summary
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
@@ -33,6 +33,8 @@ from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.session import Session, config_digest
 from tickarrow.pipeline.source import open_source
+from tickarrow.pipeline.swap import listed_sets, plan
+from tickarrow.pipeline.swap_follow import Follow
 from tickarrow.pipeline.universe import Universe
 
 START_TIMEOUT_S = 60.0
@@ -52,23 +54,34 @@ def main(conf: RunConf) -> dict[str, Any]:
     engine = open_engine(model_set, conf.models)
     session = Session(Path(conf.record.path) if conf.record.path else out / "session")
     pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
+    plan(pipeline, conf.models, source.start_ns if source is not None else time.time_ns(), beside=True)
     pipeline.features.prepare(*((source.start_ns, source.end_ns) if source is not None else [time.time_ns()] * 2))
     session.manifest |= {
         "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
-        "tick_size": [i.tick_size for i in universe], "model_set": {"path": str(model_set.path), "digest": model_set.digest},
+        "tick_size": [i.tick_size for i in universe], "model_sets": listed_sets(pipeline),
         "engine": engine.name, "server_version": SERVER_VERSION, "feature_digest": pipeline.features.digest,
     }  # fmt: skip
     session.write_manifest()
     span = (source.start_ns, source.end_ns) if source is not None else None
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
+    follow = Follow(pipeline, session) if conf.models.follow else None
     started = time.perf_counter()
     try:
+        for s in pipeline.shadows:
+            s.start()
+        if follow is not None:
+            follow.start()
         outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, console))
     finally:
+        if follow is not None:
+            follow.stop()
+        for s in pipeline.shadows:
+            s.stop()
         gc.enable()
         gc.unfreeze()  # the next job of a sweep would never get this one's memory
     wall = time.perf_counter() - started
-    session.manifest |= {**pipeline.digests(), **outcome}
+    shadows = shadow.write(pipeline.shadows, session.directory)
+    session.manifest |= {**pipeline.digests(), **outcome, "shadows": shadows}
     session.close()
     counts = pipeline.decode.counts()
     said = {
@@ -80,6 +93,7 @@ def main(conf: RunConf) -> dict[str, Any]:
         "sent_trades": outcome["sent"][2] if outcome["sent"] else None,
         "left_out": sum(outcome["simulated"].get("left_out", {}).values()),
         "model_set_path": str(model_set.path),
+        "shadows": shadows,
         "latency_us": summary.latencies(pipeline),
         "rss_mb": summary.peak_rss_mb(),
         "wall_s": round(wall, 2),

@@ -96,7 +96,7 @@ class ControlKind(IntEnum):
     ORDER_STATE = 2
     KILL = 3
     TIMER = 4
-    MODEL_SWAP = 5
+    MODEL_SWAP = 5  # set `value` of the session's list decides from now on, for the symbol or (-1) for all
     LIMIT = 6
     HEALTH = 7  # of a symbol's data (symbol -1: of the link); value = Health
     DEPTH_RESET = 8  # IBKR's 317: the depth book of the symbol begins anew
@@ -104,6 +104,7 @@ class ControlKind(IntEnum):
     SUBSCRIBE = 10  # frames of reqId `key` are of the symbol from now on; value = Feed
     UNSUBSCRIBE = 11  # later frames of reqId `key` are late and dropped
     SERVER_VERSION = 12  # the gateway speaks version `value` from now on: another one after its restart, or other than the manifest says
+    MODEL_REFUSED = 13  # a set that was promoted does not fit and is not used; value = index into the manifest's notes
 
 
 class Health(IntEnum):

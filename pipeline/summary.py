@@ -39,9 +39,16 @@ def results(pipeline: Pipeline) -> dict[str, Any]:
         "commission": profit.commission,
         "engine": pipeline.engine.name,
         "model_set": pipeline.model_set.digest,
+        "model_sets": by_set(pipeline),
         "feature_digest": pipeline.features.digest,
         **pipeline.digests(),
     }
+
+
+def by_set(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The sets of a session, in the order of its list, and how often each of them decided."""
+    decisions = np.bincount(pipeline.tables.decisions.column("model_set"), minlength=len(pipeline.predict.sets))
+    return [{"name": s.model_set.name, "digest": s.model_set.digest, "decisions": int(n)} for s, n in zip(pipeline.predict.sets, decisions)]
 
 
 def latencies(pipeline: Pipeline) -> dict[str, dict[str, float]]:
@@ -91,6 +98,15 @@ def show(console: Console, summary: dict[str, Any], where: Path) -> None:
         for stage in STAGES:
             lat.add_row(stage, *[f"{summary['latency_us'][stage][name]:,.1f}" for name, _ in QUANTILES])
         console.print(lat)
+    if len(summary["model_sets"]) > 1:
+        console.print("model sets: " + ", ".join(f"{s['name']} {s['decisions']:,} decisions" for s in summary["model_sets"]), style="dim", soft_wrap=True)
+    for s in summary.get("shadows", []):
+        for against in s["against"]:
+            r = against["horizons"][-1]
+            console.print(
+                f"shadow {s['name']} beside {against['name']}: {r['rows']:,} rows at {s['ns_per_row'] / 1e3:.1f} us, at {r['horizon_s']:g} s the mean of all "
+                f"models differs by {r['mean_abs']:.3g} on average, correlation {r['correlation'] or float('nan'):.2f}", style="dim", soft_wrap=True,
+            )  # fmt: skip
     reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(summary["reasons"].items(), key=lambda kv: -kv[1]))
     console.print(f"reasons: {reasons}", style="dim", soft_wrap=True)
     console.print(f"decision digest {summary['decision_digest']}")

@@ -19,7 +19,7 @@ from tickarrow.pipeline import certificate, compiler, forest_file, training, tra
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import load_set
-from tickarrow.pipeline.predict import Predict
+from tickarrow.pipeline.predict import Predict, Served
 from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
 from tickarrow.pipeline.schemas import features_schema, predictions_schema
 
@@ -257,7 +257,7 @@ def features(n, seed=1):
 @pytest.mark.parametrize("cut", [1, 7, 100])
 def test_the_stage_predicts_the_same_rows_however_they_are_cut(original, cut):
     batch = features(100)
-    stage = Predict(quietly(original), Table(predictions_schema(4, original.digest), keep=True, capacity=64))
+    stage = Predict(Served(original, quietly(original), Table(predictions_schema(4, original.digest), keep=True, capacity=64)), 5)
     for lo in range(0, 100, cut):
         for part in range(lo, min(lo + cut, 100), 64):  # a batch of more rows than a segment holds does not exist
             piece = Batch(batch.segment, part, min(part + 64, lo + cut, 100))
@@ -269,12 +269,12 @@ def test_the_stage_predicts_the_same_rows_however_they_are_cut(original, cut):
     np.testing.assert_array_equal(bits(table.column("y")), bits(margins(original, batch.view("x").copy())))
     assert stage.step(Batch(batch.segment, 5, 5)).lo == table.size
     assert table.rows == 100
-    assert stage.snapshot() == {}
+    assert stage.snapshot()["route"].tolist() == [0] * 5
     assert len(stage.flush()) == 0
 
 
 def test_predictions_are_one_arrow_column_over_the_same_memory(original):
-    stage = Predict(quietly(original), Table(predictions_schema(4, original.digest)))
+    stage = Predict(Served(original, quietly(original), Table(predictions_schema(4, original.digest))), 5)
     out = stage.step(features(10))
     column = out.arrow().column("y")
     assert column.type == pa.list_(pa.field("item", pa.float32(), nullable=False), 4)
