@@ -21,6 +21,7 @@ def register() -> None:
         orders,
         pipeline,
         record,
+        registry,
         risk,
         source,
         training,
@@ -41,6 +42,8 @@ def register() -> None:
         "features_cache": pipeline.FeaturesCacheConf,
         "features_check": features_check.FeaturesCheckConf, "features_list": features_show.FeaturesListConf,
         "features_describe": features_show.FeaturesDescribeConf, "verify": verify.VerifyConf,
+        "models_list": registry.ModelsListConf, "models_show": registry.ModelsShowConf, "models_promote": registry.ModelsPromoteConf,
+        "models_rollback": registry.ModelsRollbackConf, "models_diff": registry.ModelsDiffConf,
     }  # fmt: skip
     store = ConfigStore.instance()
     for group, node in groups.items():

@@ -39,10 +39,16 @@ COMMANDS = {
     "features describe": ("tickarrow.pipeline.features_show", "one column or family: formula, window, warm-up, reference (features describe NAME)"),
     "features check": ("tickarrow.pipeline.features_check", "does a column or label know the future (features.files=[my_features.py] path=TICKS.parquet)"),
     "verify": ("tickarrow.pipeline.verify", "does every engine give the bits of the library, on probe rows of a model set (model_set=NAME engine=simd)"),
+    "models list": ("tickarrow.pipeline.registry_show", "model sets of the registry, and which one is promoted"),
+    "models show": ("tickarrow.pipeline.registry_show", "one model set: models, training data, metrics, certificates (models show NAME)"),
+    "models promote": ("tickarrow.pipeline.registry_show", "make a set the one that model_set=promoted names and that runs swap to (models promote NAME)"),
+    "models rollback": ("tickarrow.pipeline.registry_show", "promote the set that was promoted before"),
+    "models diff": ("tickarrow.pipeline.registry_diff", "how two sets differ, also in what they predict (models diff A B path=TICKS.parquet)"),
     "session compact": ("tickarrow.pipeline.session", "the tables of a session as Parquet files (session=DIR)"),
 }
 
-WORD = {"features describe": "name"}  # command -> the setting that a first word without = stands for
+# command -> the settings that its first words without = stand for
+WORDS = {"features describe": ("name",), "models show": ("name",), "models promote": ("name",), "models diff": ("a", "b")}
 
 # A disk or a folder that cannot take what is written: the user's to change.
 NOT_WRITTEN = {
@@ -135,8 +141,10 @@ def main(argv: list[str] | None = None) -> None:
     if overrides and overrides[0] in ("-h", "--help"):
         print(f"tickarrow {command}: {COMMANDS[command][1]}\n\nSettings and their present values (override any with key=value):\n", flush=True)
         overrides = ["--cfg", "job", *overrides[1:]]
-    if command in WORD and overrides and "=" not in overrides[0] and not overrides[0].startswith("-"):
-        overrides = [f"{WORD[command]}={overrides[0]}", *overrides[1:]]
+    for i, setting in enumerate(WORDS.get(command, ())):
+        if i >= len(overrides) or "=" in overrides[i] or overrides[i].startswith("-"):
+            break
+        overrides[i] = f"{setting}={overrides[i]}"
     raise SystemExit(_hydra(command, overrides))
 
 
