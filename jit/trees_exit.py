@@ -13,16 +13,19 @@ T[5], T[9], ... bit 1, and so on: half the instructions of a count. Leaves stand
 The planes of code bits become code bytes by merging bits to pairs, to nibbles, to bytes: byte i of vector j belongs to row 8i + j of the
 block. The leaf adds run through these bytes as they lie; `where` of the driver brings the sums back into the order of rows.
 
-Leaves of float64 are looked up as two halves of 32 bits: the permute of 32 entries of 32 bits costs what one of 16 of 64 bits does."""
+Leaves that fill up to 8 registers are looked up by permutes, for 64 rows at a time; float64 ones as two halves of 32 bits, for a permute of
+32 entries of 32 bits costs what one of 16 of 64 bits does. More leaves, and all on other processors, are added one by one for 8 rows at a
+time, whose sums stay in registers from tree to tree."""
 
 import numpy as np
 
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import cpu_has, kernel
-from tickarrow.jit.simd import BYTES, DOUBLES, FLOATS, I16, I32, I64, INTS, NEEDS, emit, fill, load, number, shuffle, store, vector
+from tickarrow.jit.simd import BYTES, DOUBLES, F32, F64, FLOATS, I8, I16, I32, I64, INTS, NEEDS, emit, fill, load, number, shuffle, store, vector
 
 BLOCKS = (2, 4, 8)  # words of a block: 128, 256 or 512 rows
 PLANES = (5, 6, 7, 8)  # bits of a leaf's code
+PERMUTED = (7, 6)  # the most for permutes, with float32 and float64 leaves: 8 registers of leaves; more are added faster one by one
 RUN = 16  # trees at most whose codes are made before their leaves are added
 
 SHORT, LONG, DIGITS = 0, 1, 2  # kinds of records: 4 bytes; 8 bytes; 8 bytes, the test is of two digits
@@ -151,46 +154,66 @@ def _lookup(b, table, index, flags):
     return found[0]
 
 
-def _add(b, planes, double, codes, stride, low, high, trees, total):
+def _add(b, planes, double, codes, stride, leaves, trees, total):
     """Leaves of some trees in order, for 64 rows."""
-    kind, n = (DOUBLES, 8) if double else (FLOATS, 4)
-    size = number(I64, 4 << planes)
+    kind, n, half = (DOUBLES, 8, 4 << planes) if double else (FLOATS, 4, 0)
+    size = number(I64, (8 if double else 4) << planes)
 
     def step(state):
-        code, at, at_high, left, *sums = state
+        code, at, left, *sums = state
         byte = b.bitcast(load(b, code, BYTES), INTS)
-        halves = [[load(b, a, FLOATS, 64 * k, align=4) for k in range(1 << (planes - 4))] for a in ((at, at_high) if double else (at,))]
+        tables = [[load(b, at, FLOATS, start + 64 * k, align=4) for k in range(1 << (planes - 4))] for start in ((0, half) if double else (0,))]
         for k in range(4):
             index = b.lshr(byte, fill(INTS, 8 * k)) if k else byte
             flags = [b.icmp_signed("!=", b.and_(index, fill(INTS, 1 << bit)), fill(INTS, 0)) for bit in range(5, planes)]
-            found = [_lookup(b, table, index, flags) for table in halves]
+            found = [_lookup(b, table, index, flags) for table in tables]
             if double:
                 for h in (0, 1):  # vpunpckldq, vpunpckhdq
-                    order = [4 * lane + 2 * h + e + half for lane in range(4) for e in (0, 1) for half in (0, 16)]
+                    order = [4 * lane + 2 * h + e + other for lane in range(4) for e in (0, 1) for other in (0, 16)]
                     leaf = b.bitcast(shuffle(b, *(b.bitcast(v, INTS) for v in found), order), DOUBLES)
                     sums[2 * k + h] = b.fadd(sums[2 * k + h], leaf)
             else:
                 sums[k] = b.fadd(sums[k], found[0])
-        after = [b.add(code, stride), b.add(at, size), b.add(at_high, size), b.sub(left, number(I64, 1)), *sums]
-        return after, b.icmp_unsigned("!=", after[3], number(I64, 0))
+        after = [b.add(code, stride), b.add(at, size), b.sub(left, number(I64, 1)), *sums]
+        return after, b.icmp_unsigned("!=", after[2], number(I64, 0))
 
     sums = [load(b, total, kind, 64 * k) for k in range(n)]
-    for k, v in enumerate(_repeat(b, [codes, low, high, trees, *sums], step)[4:]):
+    for k, v in enumerate(_repeat(b, [codes, leaves, trees, *sums], step)[3:]):
         store(b, v, total, 64 * k)
 
 
-@emit("u8, u8, u8, u8, u8, u8, u8, u8")
-def _permute(b, planes, double, codes, stride, low, high, trees, total):
+@emit("u8, u8, u8, u8, u8, u8, u8")
+def _permute(b, planes, double, codes, stride, leaves, trees, total):
     """Leaves of some trees in order, for 64 rows; nothing on a processor without the permutes."""
     if cpu_has(NEEDS):
-        for p in PLANES:
-            for d in (0, 1):
+        for d, most in enumerate(PERMUTED):
+            for p in range(min(PLANES), most + 1):
                 with _case(b, planes=(planes, p), double=(double, d)):
-                    _add(b, p, d, codes, stride, low, high, trees, total)
+                    _add(b, p, d, codes, stride, leaves, trees, total)
 
 
-@kernel("u8[:], i8, i8, i8[:,:], f8[:], i8[:,:], u2[:], u4[:], f4[:], f4[:], ?, ?, i4[:], out u8[:], out u1[:], out f8[:], i8, i8, out f4[:,:]")
-def block(masks, words, kind, model, base, run, nodes, records, low, high, double, permute, where, slots, codes, total, at, rows, y):
+@emit("u8, u8, u8, u8, u8, u8, u8")
+def _one_by_one(b, planes, double, codes, stride, leaves, trees, total):
+    """Leaves of some trees in order, for 8 rows, whose sums are the same ones as those of a vector of `_add`, or half of one."""
+    for d, kind in enumerate((F32, F64)):
+        width = 4 + 4 * d
+
+        def step(state, kind=kind, width=width):
+            code, at, left, *sums = state
+            for k in range(8):
+                entry = b.zext(load(b, code, I8, 16 * (k // 2) + 4 * (k % 2) if width == 8 else 4 * k), I64)
+                sums[k] = b.fadd(sums[k], load(b, b.add(at, b.mul(entry, number(I64, width))), kind))
+            after = [b.add(code, stride), b.add(at, b.shl(number(I64, width), planes)), b.sub(left, number(I64, 1)), *sums]
+            return after, b.icmp_unsigned("!=", after[2], number(I64, 0))
+
+        with _case(b, double=(double, d)):
+            sums = [load(b, total, kind, width * k) for k in range(8)]
+            for k, v in enumerate(_repeat(b, [codes, leaves, trees, *sums], step)[3:]):
+                store(b, v, total, width * k)
+
+
+@kernel("u8[:], i8, i8, i8[:,:], f8[:], i8[:,:], u2[:], u4[:], f4[:], ?, ?, i4[:], out u8[:], out u1[:], out f8[:], i8, i8, out f4[:,:]")
+def block(masks, words, kind, model, base, run, nodes, records, leaves, double, permute, where, slots, codes, total, at, rows, y):
     """Margins of one block of rows: base, plus the leaf of each tree in order, in the width of the leaves, bit-equal to the library.
 
     Parameters
@@ -205,8 +228,8 @@ def block(masks, words, kind, model, base, run, nodes, records, low, high, doubl
     records : (n,) uint32, records of the nodes, parents first, an even number for each tree; AHEAD more behind the last
         4 bytes, from the lowest bit: table row 16, n 5, s 5, a 5. 8 bytes: table row 16, 8n 16, 8s 16, 8a 16.
         8 bytes and two digits: table rows 16 and 16, n 9, s 9, a 9.
-    low, high : (n,) float32, leaves in the order of their codes; float64 ones as lower and upper half
-        without permutes float64 ones stand as they are, in `low`
+    leaves : (n,) float32, leaves of each tree in the order of their codes, 2^planes places; float64 ones are two places each
+        With permutes, those of a run of PERMUTED planes or fewer are all lower halves and then all upper halves of a tree.
     double : bool, leaves are float64
     permute : bool, leaves by permutes; needs a processor with `simd.NEEDS`
     where : (64 * words,) int32, place of each row's sum
@@ -217,11 +240,10 @@ def block(masks, words, kind, model, base, run, nodes, records, low, high, doubl
     y : (>= at + rows, columns) float32, out; only the columns of these models
     """
     wide, single = total, total.view(np.float32)
-    leaf, leaf_wide = low, low.view(np.float64)
     size = 64 * words
-    table, records_at, low_at, high_at = U(masks.ctypes.data), U(records.ctypes.data), U(low.ctypes.data), U(high.ctypes.data)
+    table, records_at, leaves_at = U(masks.ctypes.data), U(records.ctypes.data), U(leaves.ctypes.data)
     slots_at, codes_at, total_at = U(slots.ctypes.data), U(codes.ctypes.data), U(total.ctypes.data)
-    each = U(64 * (8 if double else 4))
+    width = U(8 if double else 4)
     stride = 4 if kind == SHORT else 8
     for k in range(SLOTS * words):
         slots[k] = U(0)
@@ -248,20 +270,15 @@ def block(masks, words, kind, model, base, run, nodes, records, low, high, doubl
                     _nodes(U(words), U(kind), table, records_at + record, records_at + end, slots_at)
                     record = end
                 _codes(U(words), U(planes), slots_at, codes_at + U(t * size))
-            if permute:
-                first_low, first_high = low_at + U(4) * entry, high_at + U(4) * entry
-                for g in range(words):
-                    _permute(U(planes), U(double), codes_at + U(64 * g), U(size), first_low, first_high, U(trees), total_at + U(g) * each)
-            elif double:
-                for t in range(trees):
-                    for r in range(size):
-                        wide[r] += leaf_wide[entry + U(codes[t * size + r])]
-                    entry += U(1) << U(planes)
+            first_leaf = leaves_at + width * entry
+            if permute and planes <= PERMUTED[U(double)]:
+                for g in range(0, size, 64):
+                    _permute(U(planes), U(double), codes_at + U(g), U(size), first_leaf, U(trees), total_at + U(g) * width)
             else:
-                for t in range(trees):
-                    for r in range(size):
-                        single[r] += leaf[entry + U(codes[t * size + r])]
-                    entry += U(1) << U(planes)
+                for g in range(0, size, 8):
+                    k = g % 64 // 8
+                    first_code = codes_at + U(g // 64 * 64 + k % 2 * (8 if double else 32) + k // 2)
+                    _one_by_one(U(planes), U(double), first_code, U(size), first_leaf, U(trees), total_at + U(g) * width)
         column, divisor = model[m, COLUMN], model[m, DIVISOR]
         if double:
             for r in range(rows):

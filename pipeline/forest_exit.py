@@ -15,7 +15,7 @@ from tickarrow.pipeline.forest import Array, Float32, Forest
 
 CACHE = 1 << 20  # bytes, where the system does not say how large the second cache of a core is
 LEAVES = kernel.LONG_NODES + 1
-NAMES = ("exit_model", "exit_base", "exit_run", "exit_nodes", "exit_records", "exit_low", "exit_high")
+NAMES = ("exit_model", "exit_base", "exit_run", "exit_nodes", "exit_records", "exit_leaves")
 
 
 def fits(forest: Forest) -> str:
@@ -66,19 +66,26 @@ def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
         n_trees, n_runs, n_records, n_leaves = n_trees + count.size, n_runs + len(run), int(record_at[-1]), int(leaf_at[-1])
     records.append(np.zeros(kernel.AHEAD, records[0].dtype))
     leaf = np.concatenate(leaves)
-    low, high = (leaf.view(np.float32)[k::2] for k in (0, 1)) if leaf.dtype == np.float64 else (leaf, np.zeros(0, np.float32))
-    packed = (
-        model, np.array([f.base for f in forests]), np.concatenate(runs), counts.astype(np.uint16), np.concatenate(records).view(np.uint32),
-        _aligned(low), _aligned(high),
-    )  # fmt: skip
-    return tests.arrays | dict(zip(NAMES, packed)) | {"exit_kind": np.array([kind, leaf.dtype == np.float64], np.int64)}
+    words = forest_mask.aligned(leaf.view(np.float32).size, np.float32)  # so that no load of a vector touches two lines
+    words[:] = leaf.view(np.float32)
+    run = np.concatenate(runs)
+    double = leaf.dtype == np.float64
+    if double:
+        _halve(words, run, apart=True)
+    packed = (model, np.array([f.base for f in forests]), run, counts.astype(np.uint16), np.concatenate(records).view(np.uint32), words)
+    return tests.arrays | dict(zip(NAMES, packed)) | {"exit_kind": np.array([kind, double], np.int64)}
 
 
-def _aligned(values: Array) -> Array:
-    """A copy at a multiple of 64 bytes, so that no load of a vector touches two lines."""
-    out = forest_mask.aligned(values.size, np.float32)
-    out[:] = values
-    return out
+def _halve(leaves: Float32, run: Array, apart: bool) -> None:
+    """Part the float64 leaves of trees that permutes add into lower and upper halves, or put them together again, in place."""
+    for planes in range(min(kernel.PLANES), kernel.PERMUTED[1] + 1):
+        mine = run[run[:, kernel.PLANES_OF] == planes]
+        trees = mine[:, kernel.TREES]
+        within = np.arange(trees.sum()) - np.repeat(np.cumsum(trees) - trees, trees)
+        first = 2 * (np.repeat(mine[:, kernel.LEAF], trees) + (within << planes))
+        at = first[:, None] + np.arange(2 << planes)
+        shape = (len(at), 1 << planes, 2) if apart else (len(at), 2, 1 << planes)
+        leaves[at] = leaves[at].reshape(shape).transpose(0, 2, 1).reshape(at.shape)
 
 
 def _order(forest: Forest) -> tuple[Array, Array, Array, Array]:
@@ -137,25 +144,26 @@ class Exit:
     """
 
     def __init__(self, arrays: Mapping[str, Array], permute: bool = True) -> None:
-        model, base, run, nodes, records, low, high = (arrays[name] for name in NAMES)
+        model, base, run, nodes, records, leaves = (arrays[name] for name in NAMES)
         kind, double = (int(v) for v in arrays["exit_kind"])
-        if double and not permute:  # halves are for permutes
-            low, high = np.stack([low, high], axis=1).reshape(-1), high[:0]
+        if double and not permute:
+            leaves = leaves.copy()
+            _halve(leaves, run, apart=False)
         self.kind = kind
-        self.layout = (model, base, run, nodes, records, low, high, bool(double), permute)
+        self.layout = (model, base, run, nodes, records, leaves, bool(double), permute)
         self.words = _words(forest_mask.rows(arrays), int(run[:, kernel.PLANES_OF].max(initial=0)))
         self.tests = forest_mask.inputs(arrays)
         self.scratch, self.masks = forest_mask.room(arrays, max(kernel.BLOCKS))
         self.slots = forest_mask.aligned(kernel.SLOTS * max(kernel.BLOCKS), np.uint64)
         self.codes = forest_mask.aligned(kernel.RUN * trees_mask.MAX_ROWS, np.uint8)
         self.total = forest_mask.aligned(trees_mask.MAX_ROWS, np.float64)
-        self.where = {words: _where(words, bool(double), permute) for words in kernel.BLOCKS}
+        self.where = {words: _where(words, bool(double)) for words in kernel.BLOCKS}
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         """Margins of rows [lo, hi) of `x` into these models' columns of rows [0, hi - lo) of `y`."""
         at = lo
         while at < hi:
-            words = next((w for w in kernel.BLOCKS if 64 * w >= hi - at), self.words)
+            words = next(w for w in kernel.BLOCKS if 64 * w >= hi - at or w == self.words)
             end = min(at + 64 * words, hi)
             trees_mask.masks(x, at, end, words, *self.tests, self.scratch, self.masks)
             kernel.block(
@@ -174,14 +182,10 @@ def _words(rows: int, planes: int) -> int:
     return widest if planes == max(kernel.PLANES) or 8 * widest * rows <= 0.8 * cache else widest // 2
 
 
-def _where(words: int, double: bool, permute: bool) -> Array:
+def _where(words: int, double: bool) -> Array:
     """Place of each row's sum in `total`: codes lie as `_codes` writes them, sums as `_add` takes them."""
     row = np.arange(64 * words)
-    place = row % 8 * (8 * words) + row // 8
-    if permute:
-        group, lane, shift = place // 64, place % 64 // 4, place % 4
-        if double:
-            place = 64 * group + 8 * (2 * shift + lane % 4 // 2) + 2 * (lane // 4) + lane % 2
-        else:
-            place = 64 * group + 16 * shift + lane
-    return place.astype(np.int32)
+    byte = row % 8 * (8 * words) + row // 8
+    group, lane, shift = byte // 64, byte % 64 // 4, byte % 4
+    in_group = 8 * (2 * shift + lane % 4 // 2) + 2 * (lane // 4) + lane % 2 if double else 16 * shift + lane
+    return np.asarray(64 * group + in_group, np.int32)
