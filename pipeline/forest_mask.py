@@ -61,22 +61,25 @@ def dictionary(forests: Sequence[Forest], digits: int = 0) -> Dictionary:
     feature, cut, left = (np.concatenate([getattr(f, k)[f.inner] for f in forests]) for k in ("feature", "cut", "default_left"))
     ranked = [_Ranked(int(f), cut[feature == f], left[feature == f], np.flatnonzero(feature == f)) for f in np.unique(feature)]
     tests = sum(r.tests for r in ranked)
-    if digits == 0:
-        digits = 1 if FIXED + tests <= ROWS else 2
     found = np.zeros((feature.size, 2), np.int64)
-    table = _Table()
-    for r in ranked:
-        r.one_digit(table, found) if digits == 1 else r.two_digits(table, found)
-    if table.rows > ROWS:
-        raise ModelError(f"the models have {tests} different tests, {table.rows} mask rows with {digits} digits: expected at most {ROWS} rows. Split the set.")
+    for tried in (digits,) if digits else (1, 2):
+        table = _Table()
+        for r in ranked:
+            r.one_digit(table, found) if tried == 1 else r.two_digits(table, found)
+        if table.rows <= ROWS:
+            break
+    else:
+        raise ModelError(
+            f"the models have {tests} different tests, {table.rows} mask rows with {tried} digits: expected at most {ROWS} rows. Split the set."
+        )
     nodes, at = [], 0
     for forest in forests:
         n = int(forest.inner.sum())
         rows = np.zeros((forest.left.size, 2), np.int64)
         rows[forest.inner] = found[at : at + n]
-        nodes.append(rows[:, 0] if digits == 1 else rows)
+        nodes.append(rows[:, 0] if tried == 1 else rows)
         at += n
-    return Dictionary(table.arrays(), nodes, digits, table.rows, tests)
+    return Dictionary(table.arrays(), nodes, tried, table.rows, tests)
 
 
 class _Table:
@@ -87,27 +90,31 @@ class _Table:
         self.columns: list[list[int]] = []
         self.cuts: list[Array] = []
         self.codes: list[Array] = []
-        self.rows, self._n_cuts = FIXED, 0
+        self.rows, self._n_cuts, self._n_codes = FIXED, 0, 0
 
     def feature(self, column: int, cuts: Array) -> None:
         """Begin a feature."""
-        step = 1
-        while 2 * step - 1 < cuts.size:
-            step *= 2
-        padded = np.full(2 * step, np.nan, np.float32)
+        levels = max(trees_mask.LEAST_LEVELS, int(cuts.size).bit_length())
+        padded = np.full((1 << levels) - 1, np.nan, np.float32)
         padded[: cuts.size] = cuts
-        self.features.append([column, self._n_cuts, step, len(self.columns), len(self.columns)])
-        self.cuts.append(padded)
-        self._n_cuts += padded.size
+        heap = [np.full(1, np.nan, np.float32), *(padded[(1 << levels - 1 - k) - 1 :: 1 << levels - k] for k in range(levels))]
+        self.features.append([column, self._n_cuts, levels, len(self.columns), len(self.columns)])
+        self.cuts += heap
+        self._n_cuts += padded.size + 1
 
-    def column(self, codes: Array, keep: int = 0xFFFFFFFF, shift: int = 0, less: int = 0, missing: int = 0) -> int:
-        """Add a byte column of the feature that is compared with `codes`; the first of their rows."""
-        first = self.rows
-        if codes.size:
-            self.columns.append([keep, shift, less, missing, first - FIXED, codes.size, first])
-            self.features[-1][trees_mask.END] += 1
-            self.codes.append(codes.astype(np.uint8))
+    def column(self, codes: Array, sides: Sequence[int], keep: int = 0xFFFFFFFF, shift: int = 0, less: int = 0) -> list[int]:
+        """Add a byte column of the feature that is compared with `codes`; the first of the rows where a missing value goes right, and left.
+
+        `sides`: 0 = right, 1 = left.
+        """
+        first = [-1, -1]
+        for side in sides:
+            first[side] = self.rows
             self.rows += codes.size
+        self.columns.append([keep, shift, less, self._n_codes, codes.size, *first])
+        self.features[-1][trees_mask.END] += 1
+        self.codes.append(codes.astype(np.uint8))
+        self._n_codes += codes.size
         return first
 
     def arrays(self) -> dict[str, Array]:
@@ -129,13 +136,21 @@ class _Ranked:
         self.tests = np.unique(self.code * 2 + left).size
 
     def one_digit(self, table: _Table, found: Array) -> None:
-        """A byte column for each 254 cuts and default direction."""
+        """A byte column for each 254 cuts: one for both default directions where most codes are tested with both."""
         table.feature(self.column, self.cuts)
-        for left in (False, True):
-            for less in range(0, self.cuts.size + 1, CODES):
-                mine = (self.left == left) & (self.code > less) & (self.code <= less + CODES)
-                codes, place = np.unique(self.code[mine] - less, return_inverse=True)
-                found[self.at[mine], 0] = table.column(codes, less=less, missing=0 if left else 255) + place
+        for less in range(0, self.cuts.size + 1, CODES):
+            mine = [(self.left == side) & (self.code > less) & (self.code <= less + CODES) for side in (False, True)]
+            codes = [np.unique(self.code[m] - less) for m in mine]
+            union = np.union1d(*codes)
+            if codes[0].size + codes[1].size > 1.5 * union.size:
+                wanted, sides = [union, union], [[0, 1]]
+            else:
+                wanted, sides = codes, [[side] for side in (0, 1) if codes[side].size]
+            for some in sides:
+                first = table.column(wanted[some[0]], some, less=less)
+                for side in some:
+                    at = mine[side]
+                    found[self.at[at], 0] = first[side] + np.searchsorted(wanted[side], self.code[at] - less)
 
     def two_digits(self, table: _Table, found: Array) -> None:
         """High digits once for each default direction, low digits once."""
@@ -146,12 +161,11 @@ class _Ranked:
         n = self.cuts.size + 1  # the highest code
         shift = min(max(0, math.ceil(math.log2(n) / 2 + 0.5)), LOW_BITS)
         table.feature(self.column, self.cuts)
-        for left in (False, True):
-            mine = self.left == left
-            if mine.any():
-                first = table.column(np.arange((n >> shift) + 2), shift=shift, missing=0 if left else 255)
-                found[self.at[mine], 0] = first + (self.code[mine] >> shift)
-        found[self.at, 1] = table.column(np.arange(1 << shift), keep=(1 << shift) - 1) + (self.code & ((1 << shift) - 1))
+        sides = [int(side) for side in np.unique(self.left)]
+        first = np.array(table.column(np.arange((n >> shift) + 2), sides, shift=shift))
+        found[self.at, 0] = first[self.left.astype(int)] + (self.code >> shift)
+        low = (1 << shift) - 1
+        found[self.at, 1] = table.column(np.arange(1 << shift), [0], keep=low)[0] + (self.code & low)
 
 
 def inputs(arrays: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -161,7 +175,8 @@ def inputs(arrays: Mapping[str, Array]) -> tuple[Array, ...]:
 
 def rows(arrays: Mapping[str, Array]) -> int:
     """Rows of the table of these arrays."""
-    return FIXED + int(arrays["mask_code"].size)
+    column = arrays["mask_column"]
+    return FIXED + int((column[:, trees_mask.TESTS] * (column[:, [trees_mask.RIGHT, trees_mask.LEFT]] >= 0).sum(axis=1)).sum())
 
 
 def room(arrays: Mapping[str, Array], words: int) -> tuple[Array, Array]:
