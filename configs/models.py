@@ -26,8 +26,8 @@ class ModelsConf:
     """Engine and its parity check, which change no prediction: every engine gives the bits of xgboost or does not serve. And the sets
     beside or after the one that `model_set` names."""
 
-    # simd, portable, treelite_c or xgboost; if it fails its certificate the next one serves
-    engine: str = field(default="portable", metadata={"digest": False})
+    # auto (the fastest here), simd, portable, treelite_c or xgboost; if it fails its certificate the next one serves
+    engine: str = field(default="auto", metadata={"digest": False})
     # rows of the parity check when a set is loaded; the whole check is made once, when it is compiled
     sample_rows: int = field(default=64, metadata={"digest": False})
     threads: int = field(default=1, metadata={"digest": False})  # of simd and portable, for batches of 256 rows and more

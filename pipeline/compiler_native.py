@@ -196,6 +196,11 @@ def _run(command: Sequence[str], what: str) -> None:
         raise ModelError(f"{what} was not compiled by {command[0]}: {said[0] if said else 'no message'}. Use models=portable.")
 
 
+def home() -> Path:
+    """Folder of compiled models, and of the banks linked from them."""
+    return cache_home() / "engines"
+
+
 def build(
     forests: Callable[[], Sequence[Forest]],
     model_digests: Sequence[str],
@@ -214,14 +219,13 @@ def build(
     """
     version = compiler_version(compiler)
     keys = [object_key(d, version) for d in model_digests]
-    home = cache_home() / "engines"
-    library = home / f"{hashlib.blake2b(' '.join(keys).encode(), digest_size=16).hexdigest()}.so"
+    library = home() / f"{hashlib.blake2b(' '.join(keys).encode(), digest_size=16).hexdigest()}.so"
     if library.is_file():
         return library
-    objects = home / "objects"
+    objects = home() / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     wanted = {k: m for m, k in enumerate(keys) if not (objects / f"{k}.o").is_file()}
-    with tempfile.TemporaryDirectory(dir=home) as folder, ThreadPoolExecutor(max(1, jobs)) as pool:
+    with tempfile.TemporaryDirectory(dir=home()) as folder, ThreadPoolExecutor(max(1, jobs)) as pool:
 
         def compile_one(key: str, m: int) -> str:
             c, o = Path(folder, f"{key}.c"), Path(folder, f"{key}.o")

@@ -3,38 +3,59 @@ of all stand in one file (forest_file.py), and where few rows become many is mea
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tickarrow.jit import _kernel
-from tickarrow.pipeline import certificate, forest_file, forest_lock, forest_walk
+from tickarrow.jit import _kernel, simd
+from tickarrow.pipeline import certificate, forest_exit, forest_file, forest_jump, forest_lines, forest_lock, forest_mux, forest_walk
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Array, Float32, Forest, Part
 from tickarrow.pipeline.models import ModelSet
 from tickarrow.pipeline.predict_engines_library import Predict
 
-# name of a part: why it cannot run a model, its layout, what runs it
-KINDS: dict[str, tuple[Callable[[Forest], str], Callable[[Sequence[Forest], Sequence[int]], dict[str, Array]], Callable[[Mapping[str, Array]], Part]]] = {
-    "lock": (forest_lock.fits, forest_lock.pack, forest_lock.Lock),
-    "walk": (forest_walk.fits, forest_walk.pack, forest_walk.Walk),
+FILL = 2.3  # nodes of complete trees for one of the trees as they are: beyond, the kernel for any shape is the faster one
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kernel with its layout."""
+
+    fits: Callable[[Forest], str]  # why it cannot run a model
+    pack: Callable[[Sequence[Forest], Sequence[int]], dict[str, Array]]
+    make: Callable[[Mapping[str, Array]], Part]
+
+
+def _fits_mux(forest: Forest) -> str:
+    """Filling trees up costs this kernel as much as it makes them larger."""
+    reason = forest_mux.fits(forest)
+    if not reason and forest_mux.nodes(forest) > FILL * forest.inner.sum():
+        reason = f"has {int(forest.inner.sum())} nodes where complete trees have {forest_mux.nodes(forest)}: a kernel for any shape is faster"
+    return reason
+
+
+KINDS = {
+    "lines": Kind(forest_lines.fits, forest_lines.pack, forest_lines.Lines),
+    "jump": Kind(forest_jump.fits, forest_jump.pack, forest_jump.Jump),
+    "lock": Kind(forest_lock.fits, forest_lock.pack, forest_lock.Lock),
+    "walk": Kind(forest_walk.fits, forest_walk.pack, forest_walk.Walk),
+    "mux": Kind(_fits_mux, forest_mux.pack, forest_mux.Mux),
+    "mux_any": Kind(_fits_mux, functools.partial(forest_mux.pack, permutes=False), forest_mux.Mux),
+    "exit": Kind(forest_exit.fits, forest_exit.pack, forest_exit.Exit),
+    "exit_any": Kind(forest_exit.fits, forest_exit.pack, functools.partial(forest_exit.Exit, permute=False)),
 }
-FEW = {"simd": ("lock", "walk"), "portable": ("lock", "walk")}  # with few rows, the fastest first
-MANY = {"simd": ("lock", "walk"), "portable": ("lock", "walk")}
-NEEDS = {"simd": "avx512f avx512bw avx512vbmi"}  # of the processor
-COMPLETE = ("lock", "lines", "mux")  # they fill every tree up to a complete one
-PADDING = 3.0  # leaves that filling up may make of one: beyond, the kernels for any shape are faster
+FEW = {"simd": ("lines", "jump", "walk"), "portable": ("lock", "walk")}  # with few rows, the fastest first
+MANY = {"simd": ("mux", "exit", "walk"), "portable": ("mux_any", "exit_any", "walk")}
+NEEDS = {"simd": simd.TURN_NEEDS}  # of the processor
 ALWAYS = 1 << 62  # rows from which the part for many rows serves, if it never does
 BLOCK = 100  # rows for which kernels have other paths than for many
 THREAD_ROWS = 256  # rows of a batch from which a second thread pays
-
-
-def _dense(forest: Forest) -> bool:
-    return bool(forest.n_trees << forest.depth <= PADDING * forest.leaves.sum())
 
 
 def _assign(forests: Sequence[Forest], names: Sequence[str], kinds: Sequence[str], notes: list[str]) -> list[tuple[str, list[int], dict[str, Array]]]:
@@ -48,17 +69,15 @@ def _assign(forests: Sequence[Forest], names: Sequence[str], kinds: Sequence[str
     left = list(range(len(forests)))
     why: dict[int, list[str]] = {m: [] for m in left}
     for kind in kinds:
-        fits, pack, _ = KINDS[kind]
         groups: dict[str, list[int]] = {}
         for m in left:
-            reason = "is far from complete" if kind in COMPLETE and not _dense(forests[m]) else fits(forests[m])
-            if reason:
+            if reason := KINDS[kind].fits(forests[m]):
                 why[m].append(f"{kind}: {reason}")
             else:
                 groups.setdefault(forests[m].leaf.dtype.name, []).append(m)
         for models in groups.values():
             try:
-                out.append((kind, models, pack([forests[m] for m in models], models)))
+                out.append((kind, models, KINDS[kind].pack([forests[m] for m in models], models)))
             except ModelError as e:  # too much for one layout
                 for m in models:
                     why[m].append(f"{kind}: {e}")
@@ -76,7 +95,8 @@ def lay_out(engine: str, forests: Sequence[Forest], names: Sequence[str]) -> tup
 
     Returns
     -------
-    plan : "kinds" (kind of each part), "groups" (parts for few rows, parts for many, which run the same models), "notes" (sentences)
+    plan : "kinds" and "models" of the parts; "groups", pairs of parts for few rows and parts for many that run the same models; "notes", sentences
+        on models that no fast kernel takes
     arrays : of each part
     """
     for forest, name in zip(forests, names):
@@ -84,7 +104,7 @@ def lay_out(engine: str, forests: Sequence[Forest], names: Sequence[str]) -> tup
             both = f"{forest.n_features} features, {names[0]!r} {forests[0].n_features}"
             raise ModelError(f"model {name!r} has {both}: expected the same in one set.")
     notes: list[str] = []
-    few = _assign(forests, names, FEW[engine], notes)
+    few = _assign(forests, names, FEW[engine], notes if len(FEW[engine]) > 2 else [])  # to walk a few rows is what `portable` is for
     parts = [(kind, models) for kind, models, _ in few]
     arrays = [a for _, _, a in few]
     many = []
@@ -101,12 +121,17 @@ def lay_out(engine: str, forests: Sequence[Forest], names: Sequence[str]) -> tup
             for mine, others in zip(new, g):
                 mine |= others
         groups.append(new)
-    plan = {"kinds": [kind for kind, _ in parts], "groups": [[sorted(f), sorted(m)] for _, f, m in groups], "notes": list(dict.fromkeys(notes))}
+    plan = {
+        "kinds": [kind for kind, _ in parts], "models": [models for _, models in parts], "groups": [[sorted(f), sorted(m)] for _, f, m in groups],
+        "notes": list(dict.fromkeys(notes)),
+    }  # fmt: skip
     return plan, arrays
 
 
-def _fastest(parts: Sequence[Part], x: Float32, n: int, y: Float32) -> float:
+def seconds(parts: Sequence[Part], n_features: int, n: int, n_models: int) -> float:
     """Seconds that some parts take for n rows, the best of three."""
+    x = np.random.default_rng(0).normal(size=(n, n_features)).astype(np.float32)
+    y = np.empty((n, n_models), np.float32)
     best = np.inf
     for _ in range(3):
         started = time.perf_counter()
@@ -118,12 +143,10 @@ def _fastest(parts: Sequence[Part], x: Float32, n: int, y: Float32) -> float:
 
 def crossover(few: Sequence[Part], many: Sequence[Part], n_features: int, n_models: int) -> int:
     """Number of rows from which `many` is faster than `few`, measured."""
-    x = np.random.default_rng(0).normal(size=(256, n_features)).astype(np.float32)
-    y = np.empty((256, n_models), np.float32)
-    row = _fastest(few, x, 8, y) / 8
+    row = seconds(few, n_features, 8, n_models) / 8
     least = 1
-    for n in (4, 16, 64, 256):
-        block = _fastest(many, x, n, y)
+    for n in (4, 16, 64, 128, 256):
+        block = seconds(many, n_features, n, n_models)
         if block <= row * n:
             return min(max(int(np.ceil(block / row)), least), n)
         least = n + 1
@@ -140,11 +163,8 @@ class ForestEngine:
     """
 
     def __init__(self, name: str, plan: Mapping[str, Any], arrays: Sequence[Mapping[str, Array]], n_features: int, n_models: int, threads: int = 1) -> None:
-        self.name = name
-        self.kinds: list[str] = plan["kinds"]
-        self.notes: list[str] = plan["notes"]
-        self.threads = threads
-        runs = [[KINDS[kind][2](a) for kind, a in zip(self.kinds, arrays)] for _ in range(threads)]
+        self.name, self.plan, self.n_models, self.threads = name, plan, n_models, threads
+        runs = [[KINDS[kind].make(a) for kind, a in zip(plan["kinds"], arrays)] for _ in range(threads)]
         self.crossovers = [
             crossover([runs[0][i] for i in few], [runs[0][i] for i in many], n_features, n_models) if few != many else 0 for few, many in plan["groups"]
         ]
@@ -159,7 +179,7 @@ class ForestEngine:
             if n > 0:
                 self._predict(0, x, lo, hi, y)
             return
-        step = -(-n // self.threads + 127) // 128 * 128  # whole blocks of the kernels
+        step = -(-n // (128 * self.threads)) * 128  # whole blocks of the kernels
         later = [
             self._others.submit(self._predict, k, x, lo + k * step, min(lo + (k + 1) * step, hi), y[k * step :])
             for k in range(1, self.threads) if k * step < n

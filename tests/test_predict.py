@@ -126,7 +126,7 @@ def wrong_by_one_bit(path):
     base = parts[0]["base"].copy()
     at = int(np.flatnonzero(parts[0]["models"][:, 0] == 2)[0])
     base[at] = np.nextafter(base[at], np.float32(np.inf))
-    forest_file.write(path, code, made, [parts[0] | {"base": base}])
+    forest_file.write(path, code, made, [parts[0] | {"base": base}, *parts[1:]])
 
 
 def test_a_wrong_layout_with_a_right_digest_fails_the_sample(copied):
@@ -240,7 +240,7 @@ def test_a_damaged_library_disables_treelite_c(tmp_path, monkeypatch):
 def test_an_unknown_engine_is_a_configuration_error(original):
     with pytest.raises(ConfigError) as e:
         open_engine(original, ModelsConf(engine="fast"))
-    assert str(e.value) == "models.engine is 'fast': expected one of portable, simd, treelite_c, xgboost."
+    assert str(e.value) == "models.engine is 'fast': expected one of auto, portable, simd, treelite_c, xgboost."
     with pytest.raises(ConfigError, match=r"^models.sample_rows is 0: expected 1 or more. Correct it in conf/models or on the command line.$"):
         open_engine(original, ModelsConf(sample_rows=0))
 

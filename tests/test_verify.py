@@ -95,7 +95,7 @@ def test_an_engine_that_differs_is_an_error_with_its_models(mixed, capsys, monke
         right(self, x, lo, hi, y)
         y[: hi - lo, 1] = np.nextafter(y[: hi - lo, 1], np.float32(np.inf))
 
-    monkeypatch.setattr(ForestEngine, "predict", wrong)
+    monkeypatch.setattr(ForestEngine, "ways", lambda self: [lambda *arguments: wrong(self, *arguments)])
     assert command(f"model_set={mixed}", "engine=portable") == 1
     said = capsys.readouterr()
     assert said.err.splitlines()[-1] == "tickarrow: verify: engine 'portable' differs from the library in 1 of 4 models: a/h1."
