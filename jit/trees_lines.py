@@ -15,13 +15,12 @@ Its cost is lines: a row touches one of 2^levels of each tree, nowhere near the 
 Blocks are made by pipeline/forest_lines.py."""
 
 import numpy as np
-from llvmlite import ir
 from numba.core import cgutils
 
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.memory import array_at
-from tickarrow.jit.simd import BYTES, I8, I16, I32, I64, WORDS, at, emit, fill, lanes, load, number, shuffle, store, vector, word
+from tickarrow.jit.simd import BYTES, I8, I64, WORDS, emit, fill, lanes, load, number, shuffle, store, vector, word
 from tickarrow.jit.trees_rank import rank_row
 
 U = np.uint64
@@ -32,14 +31,13 @@ MAX_LEVELS = 5
 LINE = 64
 LEAVES = 32  # byte of a line where its leaves begin
 
-# Words of a control block, then of a group: addresses and numbers.
-GROUPS, GROUP, RANKS, SCRATCH = 0, 1, 2, 3
-LEVELS, BLOCKS, UPPER, LINES, WIDE, MIXED, TABLES, BASE, DIVISOR, MODEL = 0, 1, 2, 3, 4, 5, 6, 14, 18, 22
-GROUP_WORDS = 30  # 8 table addresses, 8 float32 bases, 8 float32 divisors, 8 columns of y (-1 = empty lane)
+# Words of a control block, and of a section, which is all blocks of one depth and one kind: addresses and numbers.
+SECTIONS, SECTION, GROUPS, BASE, DIVISOR, MODEL, SUMS, RANKS, SCRATCH, WORDS_OF_BLOCK = range(10)
+LEVELS, BLOCKS, UPPER, LINES, GROUP, TABLES, WIDE, MIXED, SECTION_WORDS = range(9)
 
-# Scratch: subtree numbers of 4 blocks, bits of 4 blocks, the 8 sums.
-NUMBERS, BITS, SUMS = 0, 256, 512
-SCRATCH_BYTES = 576
+# Scratch: subtree numbers of 4 blocks, then bits of 4 blocks.
+BITS = 256
+SCRATCH_BYTES = 512
 
 _EIGHT, _SIXTEEN = vector(I8, 8), vector(I8, 16)
 _SUMS = vector(simd.F32, 8)
@@ -115,8 +113,9 @@ def _lower(b, levels, wide, mixed, lines, numbers, tables, out):
         table = _tables(b, simd.add_to(b, tables, shared) if mixed else tables, wide)
         first, place = b.add(lines, b.mul(loop.index, number(I64, 8 * tree))), b.add(numbers, shared)
         heads = []
+        eight = load(b, place, I64)
         for k in range(8):
-            at_line = b.shl(b.zext(load(b, place, I8, k), I64), number(I64, 3))
+            at_line = b.shl(b.and_(b.lshr(eight, number(I64, 8 * k)), number(I64, 255)), number(I64, 3))
             heads.append(load(b, b.add(first, at_line), _SIXTEEN, k * tree))
         even = simd.join(b, simd.join(b, heads[0], heads[2]), simd.join(b, heads[4], heads[6]))
         odd = simd.join(b, simd.join(b, heads[1], heads[3]), simd.join(b, heads[5], heads[7]))
@@ -146,44 +145,43 @@ def _sum(b, levels, lines, numbers, decided, sums):
     store(b, total, sums)
 
 
-def _group(wide, mixed):
-    """Body of the intrinsic that adds all leaves of 8 models to their sums."""
+def _section(wide, mixed):
+    """Body of the intrinsic that adds the leaves of a section's blocks to the sums of their groups."""
 
-    def body(b, levels, blocks, upper, lines, tables, scratch):
+    def body(b, levels, blocks, upper, lines, group, tables, scratch, sums):
         for n in range(MAX_LEVELS + 1):
-            with b.if_then(b.icmp_unsigned("==", levels, number(I64, n))):
-                block_lines, block_upper = number(I64, (LINE << n) * 64), number(I64, upper_bytes(n, wide))
-                # Three blocks are under way: one waits for its lines, while the next is decided and the one before it is added.
-                with cgutils.for_range(b, b.add(blocks, number(I64, 2))) as loop:
+            here = b.icmp_unsigned("==", levels, number(I64, n))
+            # Three blocks are under way: the lines of one are fetched and decided while the next is numbered and the one before is added.
+            with b.if_then(here), cgutils.for_range(b, b.add(blocks, number(I64, 2))) as loop:
+                block, numbers, bits, block_lines = [], [], [], []
+                for behind in range(3):
+                    block.append(b.sub(loop.index, number(I64, behind)))
+                    numbers.append(b.add(scratch, b.shl(b.and_(block[-1], number(I64, 3)), number(I64, 6))))
+                    bits.append(simd.add_to(b, numbers[-1], BITS))
+                    block_lines.append(b.add(lines, b.mul(block[-1], number(I64, (LINE << n) * 64))))
 
-                    def slot(behind, base, index=loop.index):
-                        turn = b.and_(b.sub(index, number(I64, behind)), number(I64, 3))
-                        return simd.add_to(b, simd.add_to(b, scratch, base), b.shl(turn, number(I64, 6)))
+                def group_of(behind, block=block):
+                    return load(b, b.add(group, b.shl(block[behind], number(I64, 3))), I64)
 
-                    def lines_of(behind, index=loop.index, size=block_lines):
-                        return b.add(lines, b.mul(b.sub(index, number(I64, behind)), size))
+                def tables_of(behind, group_of=group_of):
+                    return b.add(tables, b.shl(group_of(behind), number(I64, 6)))
 
-                    with b.if_then(b.icmp_unsigned("<", loop.index, blocks), likely=True):
-                        _upper(b, n, wide, mixed, b.add(upper, b.mul(loop.index, block_upper)), tables, slot(0, NUMBERS))
-                    with b.if_then(b.icmp_unsigned("<", b.sub(loop.index, number(I64, 1)), blocks), likely=True):
-                        _lower(b, n, wide, mixed, lines_of(1), slot(1, NUMBERS), tables, slot(1, BITS))
-                    with b.if_then(b.icmp_unsigned(">=", loop.index, number(I64, 2)), likely=True):
-                        _sum(b, n, lines_of(2), slot(2, NUMBERS), slot(2, BITS), simd.add_to(b, scratch, SUMS))
+                with b.if_then(b.icmp_unsigned("<", block[0], blocks), likely=True):
+                    block_upper = b.add(upper, b.mul(block[0], number(I64, upper_bytes(n, wide))))
+                    _upper(b, n, wide, mixed, block_upper, tables_of(0), numbers[0])
+                with b.if_then(b.icmp_unsigned("<", block[1], blocks), likely=True):
+                    _lower(b, n, wide, mixed, block_lines[1], numbers[1], tables_of(1), bits[1])
+                with b.if_then(b.icmp_signed(">=", block[2], number(I64, 0)), likely=True):
+                    _sum(b, n, block_lines[2], numbers[2], bits[2], b.add(sums, b.shl(group_of(2), number(I64, 5))))
 
     return body
 
 
-_ARGUMENTS = "u8, u8, u8, u8, u8, u8"
-_narrow_one = emit(_ARGUMENTS)(_group(False, False))
-_narrow_mixed = emit(_ARGUMENTS)(_group(False, True))
-_wide_one = emit(_ARGUMENTS)(_group(True, False))
-_wide_mixed = emit(_ARGUMENTS)(_group(True, True))
-
-
-@emit("u8, u8")
-def _divide(b, sums, divisor):
-    """Divide the 8 sums."""
-    store(b, b.fdiv(load(b, sums, _SUMS), load(b, divisor, _SUMS, align=4)), sums)
+_ARGUMENTS = "u8, u8, u8, u8, u8, u8, u8, u8"
+_narrow_one = emit(_ARGUMENTS)(_section(False, False))
+_narrow_mixed = emit(_ARGUMENTS)(_section(False, True))
+_wide_one = emit(_ARGUMENTS)(_section(True, False))
+_wide_mixed = emit(_ARGUMENTS)(_section(True, True))
 
 
 @kernel("f4[:,:], i8, i8, i8, out f4[:,:]", needs=simd.NEEDS)
@@ -194,37 +192,34 @@ def lines(x, lo, hi, block, y):
     ----------
     x : (capacity, n_features) float32, row-major, NaN = missing
     lo, hi : int, rows [lo, hi) of `x`
-    block : address of the control block, int64 words: groups, address of the groups, control block of `rank_row`, scratch
+    block : address of the control block, WORDS_OF_BLOCK int64
     y : (>= hi - lo, n_models) float32, out; row 0 belongs to row `lo`; only the columns of these models are written
 
     References
     ----------
     xgboost, cpu_predictor: margin = base score + leaf of tree 0 + leaf of tree 1 + ..., float32.
     """
-    words = array_at(block, 4, np.int64)
-    scratch = U(words[SCRATCH])
-    sums = array_at(words[SCRATCH] + SUMS, MODELS, np.float32)
+    words = array_at(block, WORDS_OF_BLOCK, np.int64)
+    lanes_ = words[GROUPS] * MODELS
+    base, divisor = array_at(words[BASE], lanes_, np.float32), array_at(words[DIVISOR], lanes_, np.float32)
+    model, sums = array_at(words[MODEL], lanes_, np.int64), array_at(words[SUMS], lanes_, np.float32)
     for i in range(lo, hi):
         rank_row(U(x.ctypes.data) + U(4 * i * x.shape[1]), words[RANKS])
-        for g in range(words[GROUPS]):
-            start = words[GROUP] + g * GROUP_WORDS * 8
-            group = array_at(start, GROUP_WORDS, np.int64)
-            tables = U(start + TABLES * 8)
-            base = array_at(start + BASE * 8, MODELS, np.float32)
-            for j in range(MODELS):
-                sums[j] = base[j]
-            levels, blocks, upper, first = U(group[LEVELS]), U(group[BLOCKS]), U(group[UPPER]), U(group[LINES])
-            if group[WIDE]:
-                if group[MIXED]:
-                    _wide_mixed(levels, blocks, upper, first, tables, scratch)
+        for j in range(lanes_):
+            sums[j] = base[j]
+        for n in range(words[SECTIONS]):
+            s = array_at(words[SECTION] + n * SECTION_WORDS * 8, SECTION_WORDS, np.int64)
+            levels, blocks, upper, first = U(s[LEVELS]), U(s[BLOCKS]), U(s[UPPER]), U(s[LINES])
+            group, tables, scratch, to = U(s[GROUP]), U(s[TABLES]), U(words[SCRATCH]), U(words[SUMS])
+            if s[WIDE]:
+                if s[MIXED]:
+                    _wide_mixed(levels, blocks, upper, first, group, tables, scratch, to)
                 else:
-                    _wide_one(levels, blocks, upper, first, tables, scratch)
-            elif group[MIXED]:
-                _narrow_mixed(levels, blocks, upper, first, tables, scratch)
+                    _wide_one(levels, blocks, upper, first, group, tables, scratch, to)
+            elif s[MIXED]:
+                _narrow_mixed(levels, blocks, upper, first, group, tables, scratch, to)
             else:
-                _narrow_one(levels, blocks, upper, first, tables, scratch)
-            _divide(scratch + U(SUMS), U(start + DIVISOR * 8))
-            for j in range(MODELS):
-                model = group[MODEL + j]
-                if model >= 0:
-                    y[i - lo, model] = sums[j]
+                _narrow_one(levels, blocks, upper, first, group, tables, scratch, to)
+        for j in range(lanes_):
+            if model[j] >= 0:
+                y[i - lo, model[j]] = sums[j] / divisor[j]

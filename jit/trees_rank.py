@@ -22,8 +22,8 @@ MISSING = 255
 
 # Words of a control block: numbers, then addresses.
 SLOTS, GRIDS, WIDTH, SPAN, PIVOTS = 0, 1, 2, 3, 4
-COLUMN, RECORD, FIRST, EDGES, CUT, BASE, SQUARE, TABLE = 5, 6, 7, 8, 9, 10, 11, 12
-WORDS = 13
+COLUMN, RECORD, FIRST, EDGES, CUT, BASE, SQUARE, CELL, TABLE = 5, 6, 7, 8, 9, 10, 11, 12, 13
+WORDS = 14
 
 _SIXTEEN = simd.vector(simd.I8, SIDE)
 
@@ -81,6 +81,14 @@ def rank_row(x, block):
             table[s] = MISSING if np.isnan(v) else rank
         return
     first = array_at(words[FIRST], slots, np.uint64)
+    cell = array_at(words[CELL], slots, np.uint64)
+    for s in range(slots):  # all searches, then all cells: what the second loop reads is far away, and nothing in it waits for a search
+        v = row[column[s]]
+        at = edges + record[s]
+        blocks = U(0)
+        for p in range(pivots):
+            blocks += _below(v, at + U(64) * p)
+        cell[s] = first[s] + blocks * U(SIDE) + _below(v, at + U(64) * (pivots + blocks))
     width, span = U(words[WIDTH]), U(words[SPAN])
     cut, base, square = U(words[CUT]), U(words[BASE]), U(words[SQUARE])
     missing = array_at(words[SQUARE], np.int64(width) * SIDE, np.uint8)
@@ -91,13 +99,9 @@ def rank_row(x, block):
             for g in range(width):
                 missing[line + g] = MISSING
         else:
-            at = edges + record[s]
-            blocks = U(0)
-            for p in range(pivots):
-                blocks += _below(v, at + U(64) * p)
-            cell = first[s] + blocks * U(SIDE) + _below(v, at + U(64) * (pivots + blocks))
+            at = cell[s] * width
             for g in range(U(0), width, U(SIDE)):
-                _cell(v, cut + U(4) * (cell * width + g), base + cell * width + g, square + line + g)
+                _cell(v, cut + U(4) * (at + g), base + at + g, square + line + g)
         if s % SIDE == SIDE - 1 or s == slots - 1:
             for g in range(U(0), width, U(SIDE)):
                 _transpose(square + g, width, U(words[TABLE]) + g * span + U(s - s % SIDE), span)

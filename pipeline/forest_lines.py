@@ -32,10 +32,17 @@ def fits(forest: Forest) -> str:
     return forest_rank.too_many(forest)
 
 
+def _idle(n_trees: int, depth: int) -> Array:
+    """Codes (trees, 2^depth) of nodes that decide nothing. Always or never, other paths for other trees: on one path, all of their lines
+    would compete for the same eighth of a cache."""
+    tree, level = np.arange(n_trees)[:, None], np.log2(np.maximum(np.arange(1 << depth), 1)).astype(np.int64)
+    return np.where(tree >> level & 1, NEVER, 0).astype(np.uint8)
+
+
 def _complete(forest: Forest, slot: Array, code: Array, depth: int) -> tuple[Array, Array, Array, Float32]:
     """All trees as heaps: slot, code, default left (trees, 2^depth) by heap node from 1, leaves (trees, 2^depth) left to right."""
     shape = (forest.n_trees, 1 << depth)
-    slots, codes, lefts = (np.zeros(shape, np.uint8) for _ in range(3))
+    slots, lefts, codes = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), np.broadcast_to(_idle(forest.n_trees, depth), shape).copy()
     # A node that sends all values and missing ones left has no code, because 1 would be added to 255. It decides nothing, so it needs none.
     always_left = (code == NEVER) & forest.default_left
     decides = forest.inner & ~always_left
@@ -45,7 +52,7 @@ def _complete(forest: Forest, slot: Array, code: Array, depth: int) -> tuple[Arr
         inner = decides[level]
         slots[:, here] = np.where(inner, slot[level], 0)
         lefts[:, here] = inner & forest.default_left[level]
-        codes[:, here] = np.where(inner, code[level], 0) + lefts[:, here]
+        codes[:, here] = np.where(inner, code[level] + lefts[:, here], codes[:, here])
         left = np.where(forest.inner[level], forest.left[level], level)
         right = np.where(inner, forest.right[level], left)
         level = np.stack([left, right], axis=2).reshape(forest.n_trees, -1)
@@ -83,13 +90,20 @@ def _groups(forests: Sequence[Forest], depth: Array, grid: Array) -> list[Array]
     trees = np.array([f.n_trees for f in forests])
     order = np.lexsort((-trees, grid, depth))
     alike = [order[depth[order] == d] for d in np.unique(depth)]
-    return [some[i : i + jit.MODELS] for some in alike for i in range(0, some.size, jit.MODELS)]
+    groups = [some[i : i + jit.MODELS] for some in alike for i in range(0, some.size, jit.MODELS)]
+    return sorted(groups, key=lambda members: (int(depth[members[0]]), _mixed(grid[members])))
+
+
+def _mixed(grids: Array) -> bool:
+    """Whether models of a group have different grids."""
+    return bool((grids != grids[0]).any())
 
 
 def _blocks(forests: Sequence[Forest], codes: Sequence[tuple[Array, Array]], levels: int, wide: bool) -> tuple[Array, Array]:
     """Upper levels and lines of at most 8 forests of one depth."""
     blocks = -(-max(f.n_trees for f in forests) // jit.TREES)
     heaps = np.zeros((3, jit.MODELS, blocks * jit.TREES, 8 << levels), np.uint8)
+    heaps[1] = _idle(blocks * jit.TREES, levels + jit.LOWER)
     leaves = np.full(heaps.shape[1:], -0.0, np.float32)
     for j, (forest, (slot, code)) in enumerate(zip(forests, codes, strict=True)):
         slots, raised, lefts, leaf = _complete(forest, slot, code, levels + jit.LOWER)
@@ -123,14 +137,14 @@ def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
     depth = np.array([max(f.depth, jit.LOWER) for f in forests])
     groups = _groups(forests, depth, found.of)
     size = (len(groups), jit.MODELS)
-    shape, model_of, grid = np.zeros((len(groups), 3), np.int64), np.full(size, -1, np.int64), np.zeros(size, np.int64)
+    shape, model_of, grid = np.zeros((len(groups), 4), np.int64), np.full(size, -1, np.int64), np.zeros(size, np.int64)
     base, divisor = np.zeros(size, np.float32), np.ones(size, np.float32)
     packed = []
     for g, members in enumerate(groups):
         levels, n = int(depth[members[0]]) - jit.LOWER, members.size
         some = [forests[i] for i in members]
         packed.append(_blocks(some, [found.codes(i, forests[i]) for i in members], levels, wide))
-        shape[g] = levels, packed[-1][0].shape[0], wide
+        shape[g] = levels, packed[-1][0].shape[0], wide, _mixed(found.of[members])
         grid[g] = found.of[members[0]]
         grid[g, :n], model_of[g, :n] = found.of[members], [models[i] for i in members]
         base[g, :n], divisor[g, :n] = [f.base for f in some], [f.divisor for f in some]
@@ -146,22 +160,27 @@ class Lines:
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._ranks = forest_rank.Ranks(arrays)
-        self._arrays = {name: a for name, a in arrays.items() if name.startswith("lines_")}  # the block holds their addresses
         shape, table = arrays["lines_shape"], self._ranks.table
-        words = np.zeros((len(shape), jit.GROUP_WORDS), np.int64)
-        words[:, [jit.LEVELS, jit.BLOCKS, jit.WIDE]] = shape
-        upper = [b * jit.upper_bytes(int(n), bool(w)) for n, b, w in shape]
-        size = shape[:, 1] * 64 * (jit.LINE << shape[:, 0])
-        words[:, jit.UPPER] = arrays["lines_upper"].ctypes.data + np.cumsum([0, *upper[:-1]])
-        words[:, jit.LINES] = arrays["lines_lines"].ctypes.data + np.cumsum([0, *size[:-1]])
-        words[:, jit.MIXED] = (arrays["lines_grid"] != arrays["lines_grid"][:, :1]).any(axis=1)
-        words[:, jit.TABLES : jit.TABLES + 8] = table.ctypes.data + arrays["lines_grid"] * table.shape[1]
-        words[:, jit.BASE : jit.BASE + 4] = arrays["lines_base"].view(np.int64)
-        words[:, jit.DIVISOR : jit.DIVISOR + 4] = arrays["lines_divisor"].view(np.int64)
-        words[:, jit.MODEL : jit.MODEL + 8] = arrays["lines_model"]
-        self._scratch = aligned((jit.SCRATCH_BYTES,), np.uint8)
-        self._groups = words
-        self._block = np.array([len(words), words.ctypes.data, self._ranks.block, self._scratch.ctypes.data], np.int64)
+        levels, blocks, wide, mixed = shape.T
+        tables = at_line(table.ctypes.data + arrays["lines_grid"] * table.shape[1])  # (groups, 8) addresses
+        group = np.repeat(np.arange(len(shape)), blocks)
+        sums = aligned((len(shape), jit.MODELS), np.float32)
+        scratch = aligned((jit.SCRATCH_BYTES,), np.uint8)
+        upper = np.cumsum([0, *(n * jit.upper_bytes(int(d), bool(w)) for d, n, w, _ in shape)])
+        lines = np.cumsum([0, *(blocks * 64 * (jit.LINE << levels))])
+        starts = np.flatnonzero(np.append(True, (shape[1:, [0, 3]] != shape[:-1, [0, 3]]).any(axis=1)))  # groups where a section begins
+        words = np.zeros((starts.size, jit.SECTION_WORDS), np.int64)
+        words[:, jit.LEVELS], words[:, jit.WIDE], words[:, jit.MIXED] = levels[starts], wide[starts], mixed[starts]
+        words[:, jit.BLOCKS] = np.add.reduceat(blocks, starts)
+        words[:, jit.UPPER] = arrays["lines_upper"].ctypes.data + upper[starts]
+        words[:, jit.LINES] = arrays["lines_lines"].ctypes.data + lines[starts]
+        words[:, jit.GROUP] = group.ctypes.data + 8 * np.cumsum([0, *blocks])[starts]
+        words[:, jit.TABLES] = tables.ctypes.data
+        by_lane = [arrays[f"lines_{name}"] for name in ("base", "divisor", "model")]
+        self._block = np.array(
+            [len(words), words.ctypes.data, len(shape), *(a.ctypes.data for a in (*by_lane, sums)), self._ranks.block, scratch.ctypes.data], np.int64
+        )
+        self._kept = [arrays, tables, group, sums, scratch, words]  # the blocks hold their addresses
         self._address = int(self._block.ctypes.data)
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:

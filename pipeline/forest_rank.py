@@ -173,11 +173,12 @@ class Ranks:
     """Rank tables of the current row and the control block that fills them."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
-        _, grids_, width, span, _ = (int(n) for n in arrays["rank_shape"])
+        slots, grids_, width, span, _ = (int(n) for n in arrays["rank_shape"])
         self.table = aligned((grids_ if grids_ == 1 else width, span), np.uint8)
         self._square = aligned((jit.SIDE, width), np.uint8)
+        self._cell = aligned((slots,), np.uint64)
         self._kept = [arrays[f"rank_{name}"] for name in ("column", "record", "first", "edges", "cut", "base")]
         self._words = np.zeros(jit.WORDS, np.int64)
         self._words[: jit.COLUMN] = arrays["rank_shape"]
-        self._words[jit.COLUMN :] = [a.ctypes.data for a in (*self._kept, self._square, self.table)]
+        self._words[jit.COLUMN :] = [a.ctypes.data for a in (*self._kept, self._square, self._cell, self.table)]
         self.block = int(self._words.ctypes.data)
