@@ -157,6 +157,28 @@ def test_a_planted_column_of_the_future_is_named(tmp_path):
     assert "Column 'e' alone has 1.00." in str(e.value)
 
 
+def test_a_file_of_features_that_reads_the_future_ends_a_training_before_it_begins(tmp_path, monkeypatch):
+    from test_features_check import NEXT, START, user_file
+
+    from tickarrow.pipeline import features_registry, features_user
+    from tickarrow.pipeline.prepare import compose
+
+    monkeypatch.setattr(features_user, "_files", {})
+    monkeypatch.setattr(features_registry, "_families", dict(features_registry._families))
+    rng, n = np.random.default_rng(3), 400
+    mid = 100.0 + 0.01 * np.cumsum(rng.integers(-2, 3, n))
+    path = tmp_path / "ticks.parquet"
+    pd.DataFrame({
+        "ts_event": START + np.arange(n) * SECOND // 10, "symbol": "AAA", "kind": "quote", "bid": mid - 0.01, "ask": mid + 0.01, "bid_size": 100.0,
+        "ask_size": 100.0, "price": np.nan, "size": np.nan,
+    }).to_parquet(path)  # fmt: skip
+    file = user_file(tmp_path, "pyarrow.parquet as pq", NEXT, "BIDS[min(s.n, BIDS.size - 1)] - e.bid", path)
+    of_file = f"features.files=[{file}]", "features.families=[{name: planted}]"
+    conf = compose("train", ["source=parquet", f"source.path={path}", *of_file, "training.leak_ticks=400"])
+    with pytest.raises(DataError, match=r"training: planted is .* knows what came later\. Correct it, or leave it out"):
+        training.look_ahead(conf.source, conf.universe, conf.features, conf.training, Console(quiet=True))
+
+
 def test_a_split_that_trains_on_tested_labels_is_named(tmp_path, monkeypatch):
     def unpurged(conf, ts, end):
         return WalkForward(ts, ts, conf.folds, 0)  # by the times of the rows, not by the ends of their labels
