@@ -17,7 +17,8 @@ compares    b.icmp_unsigned(">=", x, y), b.fcmp_ordered(">=", x, y) give lanes o
 permutes    permute_bytes(b, low, index, high) [VBMI] 128-byte table, bit 7 of an index is ignored; permute_bytes_64(b, table, index) [VBMI];
             permute_floats(b, low, index, high) [AVX512F] 32 floats by INTS; permute_doubles(b, low, index, high) [AVX512F] 16 doubles by WORDS;
             permute_floats_16(b, table, index), permute_doubles_8(b, table, index) [AVX512F]
-bits        turn_bits(b, x) [GFNI] in each 8 bytes of BYTES, bit k of byte j becomes bit 7 - j of byte k; funnel(b, x, y, n) = high half of (x:y) << n
+turns       turn_floats(b, rows) = 16 FLOATS as the columns of 16;
+            turn_bits(b, x) [GFNI] in each 8 bytes of BYTES, bit k of byte j becomes bit 7 - j of byte k; funnel(b, x, y, n) = high half of (x:y) << n
 flow        repeat(b, state, more, step), choose(b, number, {5: write, ..})
 others      gather_floats(b, address, index INTS or 8 x i32) [AVX512F / AVX2], count(b, x) = number of 1 bits,
             fetch(b, address, level=3) = prefetch; level 3 = into L1, 2 = into L2 only
@@ -191,6 +192,15 @@ def permute_doubles(b, low, index, high):
 def permute_doubles_8(b, table, index):
     """8 doubles of the 8 of the table. vpermpd."""
     return _call(b, "llvm.x86.avx512.permvar.df.512", DOUBLES, [table, index])
+
+
+def turn_floats(b, rows):
+    """16 vectors of 16 floats turned: lane i of vector k is lane k of vector i."""
+    low = [k for i in range(8) for k in (i, 16 + i)]
+    high = [k + 8 for k in low]
+    for _ in range(4):  # four perfect shuffles of vectors and lanes
+        rows = [shuffle(b, rows[i], rows[i + 8], order) for i in range(8) for order in (low, high)]
+    return rows
 
 
 def turn_bits(b, x):

@@ -13,7 +13,7 @@ import numpy as np
 
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import cpu_has, kernel
-from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I32, I64, INTS, TURN_NEEDS, fill, lanes, number
+from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I32, I64, INTS, TURN_NEEDS, emit, fill, lanes, number
 
 MAX_DEPTH = 8
 LEAST = 64  # leaves of the tables, at least
@@ -117,6 +117,35 @@ def one_by_one(b, planes, words, leaf, total, numbers):
 def can_permute() -> bool:
     """Whether the processor has what `permuted` needs."""
     return cpu_has(TURN_NEEDS)
+
+
+def _writer(permutes):
+    """An intrinsic: totals of 16 models as 16 neighbouring columns of y."""
+
+    def body(b, total, pitch, end, y, stride, rows, nowhere):
+        """total: of the first model; pitch: bytes to the next; end: of the first one's; y: address of the first column in row 0; rows: number of rows
+        that are there; nowhere: 64 bytes for the others."""
+
+        def sixteen(state):
+            at, row = state
+            found = [simd.load(b, b.add(at, b.mul(pitch, number(I64, m))), FLOATS) for m in range(16)]
+            for i, values in enumerate(simd.turn_floats(b, found)):
+                mine = b.add(row, number(I64, 4 * i if permutes else i))
+                to = b.select(b.icmp_unsigned("<", mine, rows), b.add(y, b.mul(mine, stride)), nowhere)
+                simd.store(b, values, to, align=4)
+            if permutes:  # vectors of 64 rows begin with rows 0, 1, 2, 3
+                last = b.icmp_unsigned("==", b.and_(row, number(I64, 3)), number(I64, 3))
+                row = b.add(row, b.select(last, number(I64, 61), number(I64, 1)))
+            else:
+                row = b.add(row, number(I64, 16))
+            return b.add(at, number(I64, 64)), row
+
+        simd.repeat(b, [total, number(I64, 0)], lambda s: b.icmp_unsigned("<", s[0], end), sixteen)
+
+    return emit("u8, u8, u8, u8, u8, u8, u8")(body)
+
+
+write_permuted, write = _writer(True), _writer(False)
 
 
 @kernel("i8, ?", inline=True)

@@ -43,11 +43,7 @@ def _turn(b, source, stride, row, last, out, pitch):
         at = b.add(row, number(I64, i))
         at = b.select(b.icmp_unsigned("<", at, last), at, last)
         rows.append(simd.load(b, b.add(source, b.mul(at, stride)), FLOATS, align=4))
-    low = [k for i in range(8) for k in (i, 16 + i)]
-    high = [k + 8 for k in low]
-    for _ in range(4):  # four perfect shuffles of rows and lanes are a transposition
-        rows = [simd.shuffle(b, rows[i], rows[i + 8], order) for i in range(8) for order in (low, high)]
-    for column in rows:
+    for column in simd.turn_floats(b, rows):
         simd.store(b, column, out)
         out = b.add(out, pitch)
 

@@ -12,13 +12,13 @@ import numpy as np
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.simd import I32, I64, emit, number, vector
-from tickarrow.jit.trees_leaf import can_permute, one_by_one, permuted, place
+from tickarrow.jit.trees_leaf import can_permute, one_by_one, permuted, place, write, write_permuted
 from tickarrow.jit.trees_mask import masks
 
 DEPTHS = (4, 5, 6, 7, 8)  # a tree of less depth is filled up to 4
 STACKED = 6  # levels of the lowest subtrees
-PLANES = 1024  # bytes of scratch memory for the planes of subtrees; before that, the bytes of leaf numbers
-NUMBERS = 256
+PLANES, NUMBERS = 1024, 256  # bytes of scratch memory for the planes of subtrees; before that, the bytes of leaf numbers
+TOGETHER = 16  # models whose margins are written together
 
 # columns of `model` and of `run`, a run being trees of one depth that follow each other
 COLUMN, FIRST, END, DIVISOR = range(4)
@@ -126,41 +126,57 @@ def mux(
     leaf : (n,) uint8, aligned to 64 bytes: of each tree 2^depth floats, or for permutes their four byte tables of at least 64
     order : of trees_leaf.orders(words)
     mask_scratch, table : of trees_mask.masks
-    scratch : (NUMBERS + PLANES,) uint8; total : (64 * words,) float32; both aligned to 64 bytes
+    scratch : (NUMBERS + PLANES,) uint8; total : (16 * 64 * words,) float32; both aligned to 64 bytes
     y : (>= hi - lo, n_models) float32, out; row 0 belongs to row `lo`
     """
     rows = 64 * words
-    to, numbers, sums = U(table.ctypes.data), U(scratch.ctypes.data), U(total.ctypes.data)
+    to, numbers = U(table.ctypes.data), U(scratch.ctypes.data)
     nodes, leaves, turned = U(node.ctypes.data), U(leaf.ctypes.data), U(order.ctypes.data)
     for begin in range(lo, hi, rows):
         n = min(rows, hi - begin)
         masks(x, begin, begin + n, words, feature, column, cuts, code, mask_scratch, table)
-        for m in range(model.shape[0]):
-            for r in range(rows):
-                total[r] = base[m]
-            for k in range(model[m, FIRST], model[m, END]):
-                depth, trees = U(run[k, DEPTH]), U(run[k, TREES])
-                first, leaf_at = nodes + U(4) * U(run[k, NODES]), leaves + U(run[k, LEAVES])
-                if permutes:
-                    if words == 2:
-                        if two:
-                            _permuted_two_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+        for together in range(0, model.shape[0], TOGETHER):
+            models = min(TOGETHER, model.shape[0] - together)
+            neighbours = models == TOGETHER
+            for m in range(together, together + models):
+                at = (m - together) * rows
+                neighbours = neighbours and model[m, COLUMN] == model[together, COLUMN] + m - together
+                for r in range(rows):
+                    total[at + r] = base[m]
+                sums = U(total.ctypes.data) + U(4 * at)
+                for k in range(model[m, FIRST], model[m, END]):
+                    depth, trees = U(run[k, DEPTH]), U(run[k, TREES])
+                    first, leaf_at = nodes + U(4) * U(run[k, NODES]), leaves + U(run[k, LEAVES])
+                    if permutes:
+                        if words == 2:
+                            if two:
+                                _permuted_two_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                            else:
+                                _permuted_one_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                        elif two:
+                            _permuted_two_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
                         else:
-                            _permuted_one_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                            _permuted_one_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                    elif words == 2:
+                        if two:
+                            _two_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                        else:
+                            _one_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
                     elif two:
-                        _permuted_two_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                        _two_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
                     else:
-                        _permuted_one_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
-                elif words == 2:
-                    if two:
-                        _two_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
-                    else:
-                        _one_2(depth, trees, to, first, leaf_at, sums, turned, numbers)
-                elif two:
-                    _two_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
-                else:
-                    _one_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
-            divisor, to_column = np.float32(model[m, DIVISOR]), model[m, COLUMN]
-            for r in range(n):
-                v = total[place(r, permutes)]
-                y[begin - lo + r, to_column] = v / divisor if divisor != np.float32(1) else v
+                        _one_4(depth, trees, to, first, leaf_at, sums, turned, numbers)
+                if model[m, DIVISOR] != 1:
+                    for r in range(rows):
+                        total[at + r] /= np.float32(model[m, DIVISOR])
+            out, pitch = U(y.ctypes.data) + U(4) * U((begin - lo) * y.shape[1] + model[together, COLUMN]), U(4 * rows)
+            first = U(total.ctypes.data)
+            if neighbours and permutes:
+                write_permuted(first, pitch, first + pitch, out, U(4 * y.shape[1]), U(n), numbers)
+            elif neighbours:
+                write(first, pitch, first + pitch, out, U(4 * y.shape[1]), U(n), numbers)
+            else:
+                for m in range(together, together + models):
+                    at = (m - together) * rows
+                    for r in range(n):
+                        y[begin - lo + r, model[m, COLUMN]] = total[at + place(r, permutes)]

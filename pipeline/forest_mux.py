@@ -105,7 +105,7 @@ class Mux:
         self._order = {words: trees_leaf.orders(words).reshape(-1) for words in (2, 4)}
         mask_scratch, table = forest_mask.room(arrays, 4)
         scratch = forest_mask.aligned(trees_mux.NUMBERS + trees_mux.PLANES, np.uint8)
-        self._scratch = (mask_scratch, table, scratch, forest_mask.aligned(256, np.float32))
+        self._scratch = (mask_scratch, table, scratch, forest_mask.aligned(trees_mux.TOGETHER * 256, np.float32))
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         """Margins of rows [lo, hi) of `x` into this part's columns of rows [0, hi - lo) of `y`."""

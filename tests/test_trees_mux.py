@@ -69,6 +69,21 @@ def test_rows_do_not_depend_on_their_window(permutes):
 
 
 @pytest.mark.parametrize("permutes", PERMUTES)
+@pytest.mark.parametrize("n", [1, 15, 64, 130, 300])
+def test_margins_of_many_models_are_written_together_where_they_are_neighbours(permutes, n):
+    rng = np.random.default_rng(7)
+    bank = [forests.random_forest(rng, 6, 2, "complete", 3, divisor=1 + m % 2) for m in range(35)]
+    x = forests.rows(rng, bank, 300)[:n]
+    want = naive.bank(bank, x)
+    for columns in (np.arange(35), np.arange(35) + 5, rng.permutation(40)[:35]):
+        y = np.full((n + 1, 41), 7.0, np.float32)
+        forest_mux.Mux(forest_mux.pack(bank, columns.tolist(), permutes)).predict(x, 0, n, y)
+        np.testing.assert_array_equal(bits(y[:n, columns]), bits(want))
+        assert (np.delete(y, columns, axis=1) == 7.0).all()
+        assert (y[n] == 7.0).all()
+
+
+@pytest.mark.parametrize("permutes", PERMUTES)
 def test_a_hand_computed_tree(permutes):
     # x0 >= 1 ? (x1 >= 5 ? 8 : 4) : 2, missing left at the root, right below; base 0.5, twice the tree, divided by 2
     tree = Forest(
