@@ -18,6 +18,7 @@ from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I32, I64, INTS, TURN_NEE
 MAX_DEPTH = 8
 LEAST = 64  # leaves of the tables, at least
 ORDER = 1024  # bytes of vpermb indices for one depth
+NOTHING = ORDER * (MAX_DEPTH + 1)  # place, behind them, of tables whose 64 leaves are -0.0: v + -0.0 is v for every v
 
 _SHORTS = simd.vector(simd.I16, 32)
 _ODD_BYTES, _ODD_SHORTS = [0, 1] * 32, [0, 0, 1, 1] * 16
@@ -29,8 +30,9 @@ def place_of(depth: int, plane: int) -> int:
 
 
 def orders(words: int) -> np.ndarray:
-    """Indices that gather from the planes what `turn_bits` needs; (MAX_DEPTH + 1, ORDER) uint8, for each depth word by word, vector by vector."""
-    out = np.zeros((MAX_DEPTH + 1, ORDER), np.uint8)
+    """Indices that gather from the planes what `turn_bits` needs, for each depth ORDER bytes, word by word, vector by vector; then NOTHING."""
+    out = np.zeros((MAX_DEPTH + 2, ORDER), np.uint8)
+    out[-1, 192:256] = 0x80
     per = 8 // words  # planes of a vector of 64 bytes
     for depth in range(1, MAX_DEPTH + 1):
         vectors = -(-depth // per)
@@ -38,7 +40,7 @@ def orders(words: int) -> np.ndarray:
         for plane in range(depth):
             for w in range(words):
                 index[w, plane // per, :, 7 - place_of(depth, plane)] = plane % per * 8 * words + 8 * w + np.arange(8)
-    return out
+    return out.reshape(-1)
 
 
 def _numbers(b, vectors, depth, words, w, order):
@@ -70,8 +72,9 @@ def _join(b, kind, high, x, y):
     return blended, simd.funnel(b, y, x, kind.element.width // 2)
 
 
-def permuted(b, planes, words, leaf, total, order):
-    """Add leaves by permutes; total: 64 * words floats in the order of `place`."""
+def permuting(b, planes, words, leaf, total, order):
+    """Add leaves by permutes; total: 64 * words floats in the order of `place`. A generator that yields `pauses` times, so that a caller can write
+    other instructions in between."""
     depth, per = len(planes), 8 // words
     planes = planes + [planes[-1]] * (-depth % per)
     vectors = []
@@ -83,15 +86,27 @@ def permuted(b, planes, words, leaf, total, order):
     tables = max(1, (1 << depth) // 64)
     for w in range(words):
         n0 = _numbers(b, vectors, depth, words, w, order)
+        yield
         shorts = b.bitcast(n0, _SHORTS)
         n1 = simd.funnel(b, shorts, shorts, 8)
         n2, n3 = (b.bitcast(simd.funnel(b, b.bitcast(n, INTS), b.bitcast(n, INTS), 16), BYTES) for n in (n0, n1))
-        found = [_look_up(b, leaf, range(tables * j, tables * j + tables), n) for j, n in enumerate((n0, b.bitcast(n1, BYTES), n2, n3))]
+        yield
+        found = []
+        for j, n in enumerate((n0, b.bitcast(n1, BYTES), n2, n3)):
+            found.append(_look_up(b, leaf, range(tables * j, tables * j + tables), n))
+            yield
         low, high = _join(b, _SHORTS, _ODD_BYTES, found[0], found[1]), _join(b, _SHORTS, _ODD_BYTES, found[2], found[3])
+        yield
         (row0, row2), (row1, row3) = (_join(b, INTS, _ODD_SHORTS, low[k], high[k]) for k in (0, 1))
         for g, value in enumerate((row0, row1, row2, row3)):
             at = 256 * w + 64 * g
             simd.store(b, b.fadd(simd.load(b, total, FLOATS, at), b.bitcast(value, FLOATS)), total, at)
+            yield
+
+
+def pauses(words):
+    """How often `permuting` yields."""
+    return 11 * words
 
 
 def one_by_one(b, planes, words, leaf, total, numbers):

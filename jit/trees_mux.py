@@ -12,7 +12,7 @@ import numpy as np
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.simd import I32, I64, emit, number, vector
-from tickarrow.jit.trees_leaf import can_permute, one_by_one, permuted, place, write, write_permuted
+from tickarrow.jit.trees_leaf import NOTHING, can_permute, one_by_one, pauses, permuting, place, write, write_permuted
 from tickarrow.jit.trees_mask import masks
 
 DEPTHS = (4, 5, 6, 7, 8)  # a tree of less depth is filled up to 4
@@ -44,17 +44,22 @@ def _runs(words, two, permutes):
 
         return b.or_(row(0, 8 * words), b.and_(row(0), row(1))) if two else row(0)
 
-    def heap(b, table, node, depth):
-        """Planes of a subtree of up to 6 levels."""
-        planes = []
+    def heap(b, table, node, depth, between=None):
+        """Planes of a subtree of up to 6 levels; `between` writes other instructions before the k-th node."""
+        planes, done = [], [0]
 
-        def decision(slot, level):
-            if level == len(planes):
-                return mask(b, table, node, slot)
-            return simd.mux(b, planes[level], decision(2 * slot, level + 1), decision(2 * slot + 1, level + 1))
+        def decision(level, decided, k):
+            """Of 2^(level - decided) nodes the k-th one's mask, as the decisions above it choose it; the newest decision is used last."""
+            if decided == 0:
+                if between:
+                    between(done[0])
+                done[0] += 1
+                return mask(b, table, node, (1 << level) + k)
+            half = 1 << level - decided
+            return simd.mux(b, planes[decided - 1], decision(level, decided - 1, k), decision(level, decided - 1, k + half))
 
-        for _ in range(depth):
-            planes.append(decision(1, 0))
+        for level in range(depth):
+            planes.append(decision(level, level, 0))
         return planes
 
     def stacked(b, table, node, depth, scratch):
@@ -78,19 +83,45 @@ def _runs(words, two, permutes):
         return planes
 
     def body(b, depth, trees, table, nodes, leaves, total, order, scratch):
-        def case(levels):
+        def overlapped(levels):
+            """The leaves of a tree are added between the nodes of the next, which keeps loads and permutes busy at the same time."""
+
+            def tree(state):
+                node, leaf, left, before, *planes = state
+                adding, said = permuting(b, planes, words, before, total, order), [0]
+
+                def between(k):
+                    while said[0] < k * pauses(words) >> levels:
+                        next(adding)
+                        said[0] += 1
+
+                planes = heap(b, table, node, levels, between)
+                for _ in adding:
+                    pass
+                return [b.add(node, number(I64, 4 * wide << levels)), b.add(leaf, number(I64, 256)), b.sub(left, number(I64, 1)), leaf, *planes]
+
+            begin = [nodes, leaves, trees, b.add(order, number(I64, NOTHING)), *[simd.fill(kind, 0)] * levels]
+            _, _, _, last, *planes = simd.repeat(b, begin, lambda s: b.icmp_unsigned("!=", s[2], number(I64, 0)), tree)
+            for _ in permuting(b, planes, words, last, total, order):
+                pass
+
+        def one_after_the_other(levels):
             leaf_bytes = 4 << (max(levels, 6) if permutes else levels)
 
             def tree(state):
                 node, leaf, left = state
                 planes = heap(b, table, node, levels) if levels <= STACKED else stacked(b, table, node, levels, b.add(scratch, number(I64, NUMBERS)))
                 if permutes:
-                    permuted(b, planes, words, leaf, total, order)
+                    for _ in permuting(b, planes, words, leaf, total, order):
+                        pass
                 else:
                     one_by_one(b, planes, words, leaf, total, scratch)
                 return b.add(node, number(I64, 4 * wide * slots(levels))), b.add(leaf, number(I64, leaf_bytes)), b.sub(left, number(I64, 1))
 
-            return lambda: simd.repeat(b, [nodes, leaves, trees], lambda s: b.icmp_unsigned("!=", s[2], number(I64, 0)), tree)
+            simd.repeat(b, [nodes, leaves, trees], lambda s: b.icmp_unsigned("!=", s[2], number(I64, 0)), tree)
+
+        def case(levels):
+            return lambda: overlapped(levels) if permutes and levels <= STACKED else one_after_the_other(levels)
 
         if not permutes or can_permute():  # else it is never called, and LLVM could not compile it
             simd.choose(b, depth, {levels: case(levels) for levels in DEPTHS})

@@ -102,7 +102,7 @@ class Mux:
         if permutes and not trees_leaf.can_permute():
             raise ModelError("the layout is made for a processor with AVX-512 VBMI and GFNI, this one has them not. Use models=portable.")
         self._given = (digits == 2, bool(permutes), *forest_mask.inputs(arrays), *(arrays[f"mux_{k}"] for k in ("model", "base", "run", "node", "leaf")))
-        self._order = {words: trees_leaf.orders(words).reshape(-1) for words in (2, 4)}
+        self._order = {words: trees_leaf.orders(words) for words in (2, 4)}
         mask_scratch, table = forest_mask.room(arrays, 4)
         scratch = forest_mask.aligned(trees_mux.NUMBERS + trees_mux.PLANES, np.uint8)
         self._scratch = (mask_scratch, table, scratch, forest_mask.aligned(trees_mux.TOGETHER * 256, np.float32))
