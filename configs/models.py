@@ -30,6 +30,8 @@ class ModelsConf:
     engine: str = field(default="auto", metadata={"digest": False})
     # rows of the parity check when a set is loaded; the whole check is made once, when it is compiled
     sample_rows: int = field(default=64, metadata={"digest": False})
+    # run: one row in so many is compared with the libraries, by another process; none = 1000 with a real gateway, 0 (no check) with the simulated one
+    check_every: int | None = field(default=None, metadata={"digest": False})
     threads: int = field(default=1, metadata={"digest": False})  # of simd and portable, for batches of 256 rows and more
     compiler: str = field(default="", metadata={"digest": False})  # of treelite_c; empty = $CC, else cc
     compile_jobs: int = field(default=2, metadata={"digest": False})  # C compilers at a time

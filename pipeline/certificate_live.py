@@ -4,11 +4,10 @@ The stage copies the row and the margins that the engine gave into a ring in a s
 for the other process, and a row that finds the ring full is counted and let go. The other process asks the libraries, compares bit for bit,
 and keeps every row that differs in a file of the session: features and both margins, as bits.
 
-`python -m tickarrow.pipeline.certificate_live RING SET DIGEST OUT` is that process."""
+`python -m tickarrow.pipeline.certificate_live RING SET DIGEST OUT` is that process; RING is a file descriptor that it inherits."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -16,14 +15,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tickarrow.configs.models import ModelsConf
 from tickarrow.pipeline import certificate
-from tickarrow.pipeline.errors import ModelError, TickarrowError
+from tickarrow.pipeline.errors import ConfigError, ModelError, TickarrowError
 from tickarrow.pipeline.forest import Array, Float32
 from tickarrow.pipeline.models import ModelSet, read_set
+
+if TYPE_CHECKING:
+    from tickarrow.pipeline.predict import Served
 
 OFFERED, CHECKED, MISMATCHES, STOP = range(4)  # words at the begin of the ring, each written by one side
 HEAD = 64  # bytes
@@ -31,11 +34,12 @@ SLOTS = 512  # rows that may wait
 KEPT = 1000  # rows that differ and are kept
 WAIT_S = 0.02  # between two looks at the ring
 NICE = 10
+REAL = 1000  # one row in so many, with a real gateway
 FILE = "live-mismatches.jsonl"
 
 
-def ring(path: Path, n_features: int, n_models: int, mode: str) -> tuple[Array, Float32, Float32]:
-    """Map a ring file, made where `mode` is "w+".
+def ring(file: Any, n_features: int, n_models: int) -> tuple[Array, Float32, Float32]:
+    """Map a ring, a file that both sides have open.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def ring(path: Path, n_features: int, n_models: int, mode: str) -> tuple[Array, 
     rows : (SLOTS, n_features) float32
     margins : (SLOTS, n_models) float32
     """
-    memory: Array = np.memmap(path, np.uint8, mode, shape=(HEAD + 4 * SLOTS * (n_features + n_models),))  # type: ignore[call-overload]
+    memory: Array = np.memmap(file, np.uint8, "r+", shape=(HEAD + 4 * SLOTS * (n_features + n_models),))
     body = memory[HEAD:].view(np.float32)
     split = SLOTS * n_features
     return memory[:HEAD].view(np.int64), body[:split].reshape(SLOTS, n_features), body[split:].reshape(SLOTS, n_models)
@@ -64,13 +68,13 @@ class LiveCheck:
         self.let_go = 0  # of the sample, because the ring was full
         self._next = every - 1  # rows until the next of the sample
         self._offered = self._told = 0
-        handle, name = tempfile.mkstemp(prefix="tickarrow-live-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-        os.close(handle)
-        self._ring = Path(name)
-        self._head, self._x, self._y = ring(self._ring, len(model_set.columns), model_set.n_models, "w+")
-        arguments = [str(self._ring), str(model_set.path), model_set.digest, str(self.path)]
+        self._told_end = False
+        self._ring = tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)  # noqa: SIM115  nameless: nothing stays behind
+        self._head, self._x, self._y = ring(self._ring, len(model_set.columns), model_set.n_models)
+        arguments = [str(self._ring.fileno()), str(model_set.path), model_set.digest, str(self.path)]
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tickarrow.pipeline.certificate_live", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            pass_fds=[self._ring.fileno()],
             start_new_session=True,  # Ctrl-C is for the session: this one ends when it has compared what waits
         )  # fmt: skip
 
@@ -92,7 +96,10 @@ class LiveCheck:
         self._next -= n
 
     def news(self) -> str | None:
-        """A sentence if there are mismatches that were not told yet."""
+        """A sentence if there is something that was not told yet: mismatches, or that nothing is compared any more."""
+        if self._child.poll() and not self._told_end:
+            self._told_end = True
+            return f"rows of model set {self.model_set.name!r} are no longer compared with its libraries: {self._last_words()}"
         found = int(self._head[MISMATCHES])
         if found <= self._told:
             return None
@@ -121,8 +128,7 @@ class LiveCheck:
             self._child.kill()
             self._child.wait()
         report = self.report()
-        with contextlib.suppress(OSError):
-            self._ring.unlink()
+        self._ring.close()
         assert self._child.stdout is not None
         self._child.stdout.close()
         return report
@@ -132,6 +138,43 @@ class LiveCheck:
             assert self._child.stdout is not None
             self._said = (self._child.stdout.read().strip().splitlines() or [f"it ended with code {self._child.returncode}"])[-1]
         return self._said
+
+
+class LiveChecks:
+    """A check beside each set of a session.
+
+    Parameters
+    ----------
+    every : one row in so many of each set is compared; 0 = none
+    folder : of the session
+    """
+
+    def __init__(self, every: int, folder: Path) -> None:
+        self.every, self.folder = every, folder
+        self.checks: list[LiveCheck] = []
+
+    def watch(self, served: Served) -> None:
+        """Begin to compare what a set predicts."""
+        if self.every:
+            served.check = LiveCheck(served.model_set, self.every, self.folder)
+            self.checks.append(served.check)
+
+    def news(self) -> list[str]:
+        """Sentences about what was not told yet."""
+        return [said for check in self.checks if (said := check.news())]
+
+    def close(self) -> list[dict[str, Any]]:
+        """Finish, and report of each set."""
+        return [check.close() for check in self.checks]
+
+
+def check_every(conf: ModelsConf, simulated: bool) -> int:
+    """One row in how many is compared in a session; 0 = none."""
+    if conf.check_every is None:
+        return 0 if simulated else REAL
+    if conf.check_every < 0:
+        raise ConfigError(f"models.check_every is {conf.check_every}: expected a number of rows, or 0 for no check.")
+    return conf.check_every
 
 
 def follow(head: Array, rows: Float32, margins: Float32, model_set: ModelSet, out: Path, parent: int) -> None:
@@ -167,14 +210,15 @@ def keep(out: Path, names: list[str], x: Float32, ours: Float32, theirs: Float32
 
 def main(arguments: list[str]) -> int:
     """Entry of the other process; 1 and a last line on standard output if the libraries cannot be asked."""
-    path, folder, digest, out = arguments
+    descriptor, folder, digest, out = arguments
     parent = os.getppid()
     os.nice(NICE)
     try:
         model_set = read_set(Path(folder))
         if model_set.digest != digest:
             raise ModelError(f"model set {model_set.name!r} is not the one that serves: its folder has changed.")
-        head, rows, margins = ring(Path(path), len(model_set.columns), model_set.n_models, "r+")
+        with os.fdopen(int(descriptor), "r+b") as file:
+            head, rows, margins = ring(file, len(model_set.columns), model_set.n_models)
         certificate.oracle_margins(model_set, np.zeros((1, rows.shape[1]), np.float32))
         follow(head, rows, margins, model_set, Path(out), parent)
     except (TickarrowError, OSError) as e:

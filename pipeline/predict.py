@@ -5,10 +5,13 @@ event, so that a replay sees the same."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from tickarrow.pipeline.batch import Batch, Table
+from tickarrow.pipeline.certificate_live import LiveCheck
 from tickarrow.pipeline.models import ModelSet
 from tickarrow.pipeline.predict_engines import Engine
 from tickarrow.pipeline.predict_links import Links
@@ -29,10 +32,13 @@ class Served:
     def __init__(self, model_set: ModelSet, engine: Engine, table: Table) -> None:
         self.model_set, self.engine, self.table = model_set, engine, table
         self.links = Links(model_set.entries)
+        self.check: LiveCheck | None = None  # takes a sample of the margins
 
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         """Predictions of rows [lo, hi) of `x` (capacity, n_features) into rows [0, hi - lo) of `y` (rows, n_models)."""
         self.engine.predict(x, lo, hi, y)
+        if self.check is not None:
+            self.check.offer(x, lo, hi, y)
         self.links.apply(x, lo, hi, y)
 
 
@@ -47,6 +53,7 @@ class Predict:
 
     def __init__(self, served: Served, n_symbols: int) -> None:
         self.sets = [served]
+        self.watch: Callable[[Served], None] | None = None  # told of each set that joins
         self.route = np.zeros(n_symbols, np.uint8)  # index into `sets`, by symbol
         self._alone: Served | None = served  # decides for all symbols
         self._out = served.table

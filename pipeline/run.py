@@ -24,6 +24,7 @@ from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RecordCommandConf, RunConf
 from tickarrow.pipeline import shadow, summary
+from tickarrow.pipeline.certificate_live import LiveChecks, check_every
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
@@ -47,6 +48,7 @@ def main(conf: RunConf) -> dict[str, Any]:
     if conf.gateway.kind not in ("simulator", "ib"):
         raise ConfigError(f"gateway.kind is {conf.gateway.kind!r}. Choose gateway=simulator, or gateway=paper (kind ib).")
     simulated = conf.gateway.kind == "simulator"
+    every = check_every(conf.models, simulated)
     source = open_source(conf.source, conf.universe) if simulated else None
     universe = source.universe if source is not None else Universe.from_conf(conf.universe)
     warm_kernels(console, conf.features)
@@ -64,6 +66,10 @@ def main(conf: RunConf) -> dict[str, Any]:
     session.write_manifest()
     span = (source.start_ns, source.end_ns) if source is not None else None
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
+    checks = LiveChecks(every, session.directory)
+    for served in pipeline.predict.sets:
+        checks.watch(served)
+    pipeline.predict.watch = checks.watch
     follow = Follow(pipeline, session) if conf.models.follow else None
     started = time.perf_counter()
     try:
@@ -71,8 +77,9 @@ def main(conf: RunConf) -> dict[str, Any]:
             s.start()
         if follow is not None:
             follow.start()
-        outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, console))
+        outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, checks, console))
     finally:
+        live = checks.close()
         if follow is not None:
             follow.stop()
         for s in pipeline.shadows:
@@ -81,7 +88,7 @@ def main(conf: RunConf) -> dict[str, Any]:
         gc.unfreeze()  # the next job of a sweep would never get this one's memory
     wall = time.perf_counter() - started
     shadows = shadow.write(pipeline.shadows, session.directory)
-    session.manifest |= {**pipeline.digests(), **outcome, "shadows": shadows}
+    session.manifest |= {**pipeline.digests(), **outcome, "shadows": shadows, "live_checks": live}
     session.close()
     counts = pipeline.decode.counts()
     said = {
@@ -94,12 +101,15 @@ def main(conf: RunConf) -> dict[str, Any]:
         "left_out": sum(outcome["simulated"].get("left_out", {}).values()),
         "model_set_path": str(model_set.path),
         "shadows": shadows,
+        "live_checks": live,
         "latency_us": summary.latencies(pipeline),
         "rss_mb": summary.peak_rss_mb(),
         "wall_s": round(wall, 2),
     }
     summary.write(out / "summary.json", said)
     summary.show(Console(), said, out)
+    for text in checks.news():
+        console.print(text, style="red", soft_wrap=True)
     if left_out := summary.left_out(outcome["simulated"].get("left_out", {})):
         console.print(left_out, style="yellow")
     for reason, sample in pipeline.decode.bad_samples():
@@ -107,7 +117,9 @@ def main(conf: RunConf) -> dict[str, Any]:
     return said
 
 
-async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session: Session, span: tuple[int, int] | None, console: Console) -> dict[str, Any]:
+async def _stream(
+    conf: RunConf, universe: Universe, pipeline: Pipeline, session: Session, span: tuple[int, int] | None, checks: LiveChecks, console: Console
+) -> dict[str, Any]:
     """Connect, stream until the market ends, disconnect; what the manifest needs to know of it."""
     simulated = span is not None
     lock_step = simulated and conf.gateway.speed == 0
@@ -126,7 +138,7 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
             gc.collect()
             gc.freeze()
             gc.disable()  # the loop makes no cycles; a collection would stall a tick
-            await _with_progress(gateway, pipeline, span, console)
+            await _with_progress(gateway, pipeline, span, checks, console)
         finally:
             gateway.disconnect()
             journal.close()
@@ -137,8 +149,8 @@ async def _stream(conf: RunConf, universe: Universe, pipeline: Pipeline, session
     }  # fmt: skip
 
 
-async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, int] | None, console: Console) -> None:
-    """Wait for the end of the market; show how far it is."""
+async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, int] | None, checks: LiveChecks, console: Console) -> None:
+    """Wait for the end of the market; show how far it is, and what a check found."""
     columns = [*progress_columns(), TextColumn("{task.fields[now]}")]
     with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
         total = None if span is None else (span[1] - span[0]) / 1e9
@@ -150,6 +162,8 @@ async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, 
                 t = pipeline.tables
                 done = max(0.0, (pipeline.ts - span[0]) / 1e9) if span is not None else None
                 progress.update(bar, completed=done, now=f"{t.ticks.rows:,} ticks, {t.decisions.rows:,} decisions, {t.fills.rows:,} fills")
+                for text in checks.news():
+                    console.print(text, style="red", soft_wrap=True)
                 progress.refresh()
             await waiting
         except asyncio.CancelledError:

@@ -92,6 +92,8 @@ def add_set(pipeline: Pipeline, model_set: ModelSet, open_it: Callable[[ModelSet
     table = next((s.table for s in sets if s.model_set.n_models == model_set.n_models), None)
     served = Served(model_set, engine, table or Table(schemas.predictions_schema(model_set.n_models, model_set.digest)))
     served.predict(x, 0, 1, y)  # the first call resolves types and touches memory: not in a tick
+    if pipeline.predict.watch is not None:
+        pipeline.predict.watch(served)
     sets.append(served)
     return len(sets) - 1
 

@@ -6,12 +6,19 @@ import time
 
 import numpy as np
 import pytest
+from commands import run
 from library_models import data, of_lightgbm, of_sklearn, of_xgboost
 from models_common import COLUMNS, DIGEST, HORIZONS, bits
+from sets_common import noise_set
+from test_parity import EAGER
 
+from tickarrow.configs.models import ModelsConf
 from tickarrow.pipeline import certificate, certificate_live, models
-from tickarrow.pipeline.certificate_live import CHECKED, SLOTS, LiveCheck
+from tickarrow.pipeline.certificate_live import CHECKED, SLOTS, LiveCheck, LiveChecks
+from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import read_set
+from tickarrow.pipeline.predict import Served
+from tickarrow.pipeline.prepare import compose
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def alone(mixed, tmp_path, monkeypatch):
 
     def follow():
         check._head[certificate_live.STOP] = 1
-        certificate_live.follow(*certificate_live.ring(check._ring, 6, 4, "r+"), mixed, check.path, 0)
+        certificate_live.follow(*certificate_live.ring(check._ring, 6, 4), mixed, check.path, 0)
 
     yield check, follow
     check.close()
@@ -137,11 +144,11 @@ def test_another_process_finds_a_margin_that_is_wrong(mixed, predicted, tmp_path
     report = check.close()
     assert (report["rows"], report["checked"], report["mismatches"], report["let_go"]) == (1000, 20, 1, 0)
     assert "why" not in report
-    assert not check._ring.exists()
+    assert check._ring.closed
 
 
 def test_a_set_that_has_changed_is_not_asked(mixed, tmp_path, capsys):
-    assert certificate_live.main(["/nowhere", str(mixed.path), "0" * 32, str(tmp_path / "x")]) == 1
+    assert certificate_live.main(["0", str(mixed.path), "0" * 32, str(tmp_path / "x")]) == 1
     assert capsys.readouterr().out == "model set 'mixed' is not the one that serves: its folder has changed.\n"
 
 
@@ -150,4 +157,63 @@ def test_an_other_process_that_ended_says_why(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(Child, "says", "lightgbm is not installed and a model of this set needs it here. Install tickarrow[lightgbm].\n")
     monkeypatch.setattr(certificate_live.subprocess, "Popen", Child)
     check = LiveCheck(mixed, 10, tmp_path)
-    assert check.close()["why"] == "lightgbm is not installed and a model of this set needs it here. Install tickarrow[lightgbm]."
+    why = "lightgbm is not installed and a model of this set needs it here. Install tickarrow[lightgbm]."
+    assert check.news() == f"rows of model set 'mixed' are no longer compared with its libraries: {why}"
+    assert check.news() is None
+    assert check.close()["why"] == why
+
+
+@pytest.mark.parametrize(("asked", "simulated", "every"), [(None, True, 0), (None, False, 1000), (5, True, 5), (0, False, 0)])
+def test_a_session_with_a_real_gateway_is_compared_unless_it_is_told_otherwise(asked, simulated, every):
+    assert certificate_live.check_every(ModelsConf(check_every=asked), simulated) == every
+
+
+def test_a_negative_number_of_rows_is_refused():
+    with pytest.raises(ConfigError) as e:
+        certificate_live.check_every(ModelsConf(check_every=-3), False)
+    assert str(e.value) == "models.check_every is -3: expected a number of rows, or 0 for no check."
+
+
+class Engine:
+    """Gives the margins of the libraries, with an error in one of them."""
+
+    name = "engine"
+
+    def __init__(self, model_set):
+        self.model_set = model_set
+
+    def predict(self, x, lo, hi, y):
+        y[:] = certificate.oracle_margins(self.model_set, x[lo:hi])
+        y[:, 3] += np.float32(0.5)
+
+
+def test_what_a_set_predicts_is_compared_before_its_links(mixed, predicted, tmp_path):
+    x, _ = predicted
+    served = Served(mixed, Engine(mixed), None)
+    checks = LiveChecks(100, tmp_path)
+    checks.watch(served)
+    y = np.empty((500, 4), np.float32)
+    served.predict(x, 0, 500, y)
+    np.testing.assert_allclose(y[:, 3], np.exp(certificate.oracle_margins(mixed, x)[:, 3] + np.float32(0.5)), rtol=1e-6)
+    (report,) = checks.close()
+    assert (report["rows"], report["checked"], report["mismatches"]) == (500, 5, 5)
+    assert {tuple(json.loads(line)["models"]) for line in (tmp_path / "live-mismatches.jsonl").read_text().splitlines()} == {("b/h1",)}
+    assert "5 of 5 rows of the sample differ" in checks.news()[0]
+    assert LiveChecks(0, tmp_path).close() == []
+
+
+def test_a_run_with_a_swap_compares_both_sets_and_says_so_in_its_manifest(tmp_path):
+    market = ["universe.symbols=[AAA,BBB]", "source.max_rows=3000", *EAGER]
+    conf = compose("run", market)
+    sets = [noise_set(tmp_path / name, conf, seed) for name, seed in (("a", 10), ("b", 20))]
+    swap = f"models.swaps=[{{at: '60', set: {sets[1].path}}}]"
+    said, session = run(*market, f"model_set={sets[0].path}", swap, "models.check_every=5", cwd=tmp_path)
+    live = json.loads((session / "manifest.json").read_text())["live_checks"]
+    assert live == said["live_checks"]
+    assert [r["model_set"] for r in live] == [s.digest for s in sets]
+    for r in live:
+        assert r["rows"] > 20
+        assert r["offered"] == r["rows"] // 5 - r["let_go"]
+        assert r["checked"] == r["offered"]
+        assert (r["mismatches"], r["every"]) == (0, 5)
+    assert not (session / "live-mismatches.jsonl").exists()
