@@ -14,6 +14,7 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ Bool = npt.NDArray[np.bool_]
 
 PROBES = "probes.npz"
 BLOCK = 4096  # rows that are compared at a time
+ALONE = 64  # of them one by one
 CODE = (
     (JIT_FOLDER, ("trees*.py", "simd.py", "native.py", "memory.py")),
     (Path(__file__).resolve().parent, ("forest*.py", "compiler*.py", "predict_engines*.py")),
@@ -200,7 +202,7 @@ def _left_out(model_set: ModelSet, rows: Float32) -> int:
 
 
 def mismatches(model_set: ModelSet, engine: Engine, rows: Float32, margins: Float32) -> tuple[npt.NDArray[np.int64], tuple[int, float, float] | None]:
-    """Compare bit for bit.
+    """Compare bit for bit, in every way that the engine predicts, and the first rows one by one as a tick has them.
 
     Returns
     -------
@@ -213,7 +215,7 @@ def mismatches(model_set: ModelSet, engine: Engine, rows: Float32, margins: Floa
         hi = min(lo + BLOCK, len(rows))
         part = y[: hi - lo]
         either = np.zeros(part.shape, bool)
-        for predict in engine.ways():
+        for predict in (*engine.ways(), partial(_one_by_one, engine)):
             part.fill(np.nan)
             predict(rows, lo, hi, part)
             other = (part.view(np.uint32) != margins[lo:hi].view(np.uint32)) & accepted(model_set, rows[lo:hi])
@@ -223,6 +225,14 @@ def mismatches(model_set: ModelSet, engine: Engine, rows: Float32, margins: Floa
                 first = int(m), float(part[r, m]), float(margins[lo + r, m])
         differ += either.sum(axis=0)
     return differ, first
+
+
+def _one_by_one(engine: Engine, rows: Float32, lo: int, hi: int, y: Float32) -> None:
+    """The first rows of a block alone, the others together."""
+    alone = min(lo + ALONE, hi)
+    for i in range(lo, alone):
+        engine.predict(rows, i, i + 1, y[i - lo :])
+    engine.predict(rows, alone, hi, y[alone - lo :])
 
 
 def compare(model_set: ModelSet, engine: Engine, rows: Float32, margins: Float32) -> None:
