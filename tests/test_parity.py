@@ -128,8 +128,9 @@ def test_a_replay_is_identical_and_a_changed_byte_is_found(recorded, tmp_path):
     assert "differs: decisions row 7, column target: 0.0 now, 1.0 recorded" in done.stderr
 
 
-def test_a_replay_with_another_engine_is_identical(recorded, tmp_path):
-    done = tickarrow("replay", f"session={recorded[1]}", "engine=xgboost", cwd=tmp_path)
+@pytest.mark.parametrize("engine", ["portable", "xgboost"])
+def test_a_replay_with_another_engine_is_identical(recorded, engine, tmp_path):
+    done = tickarrow("replay", f"session={recorded[1]}", f"engine={engine}", cwd=tmp_path)
     assert done.stdout == f"identical {recorded[0]['decision_digest']}\n", done.stderr
 
 
@@ -140,10 +141,10 @@ def test_the_same_seed_gives_the_same_decisions_and_another_does_not(recorded, t
     assert other["decision_digest"] != recorded[0]["decision_digest"]
 
 
-def test_the_xgboost_and_the_portable_engine_decide_the_same(recorded, tmp_path):
+def test_xgboost_and_our_own_engine_decide_the_same(recorded, tmp_path):
     said, _ = run(*MARKET, "models=xgboost", cwd=tmp_path)
     assert said["engine"] == "xgboost"
-    assert recorded[0]["engine"] == "portable"
+    assert recorded[0]["engine"] in ("simd", "portable")
     assert said["decision_digest"] == recorded[0]["decision_digest"]
 
 
