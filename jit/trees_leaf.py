@@ -13,12 +13,14 @@ import numpy as np
 
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import cpu_has, kernel
-from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I32, I64, INTS, TURN_NEEDS, emit, fill, lanes, number
+from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I64, INTS, TURN_NEEDS, emit, fill, lanes, number
 
 MAX_DEPTH = 8
 LEAST = 64  # leaves of the tables, at least
 ORDER = 1024  # bytes of vpermb indices for one depth
 NOTHING = ORDER * (MAX_DEPTH + 1)  # place, behind them, of tables whose 64 leaves are -0.0: v + -0.0 is v for every v
+MINE = NOTHING + 256  # place of the masks that join what was gathered, MASKS bytes for each depth
+MASKS = 64
 
 _SHORTS = simd.vector(simd.I16, 32)
 _ODD_BYTES, _ODD_SHORTS = [0, 1] * 32, [0, 0, 1, 1] * 16
@@ -30,7 +32,7 @@ def place_of(depth: int, plane: int) -> int:
 
 
 def orders(words: int) -> np.ndarray:
-    """Indices that gather from the planes what `turn_bits` needs, for each depth ORDER bytes, word by word, vector by vector; then NOTHING."""
+    """Indices that gather from the planes what `turn_bits` needs, for each depth ORDER bytes, word by word, vector by vector; NOTHING; masks."""
     out = np.zeros((MAX_DEPTH + 2, ORDER), np.uint8)
     out[-1, 192:256] = 0x80
     per = 8 // words  # planes of a vector of 64 bytes
@@ -40,17 +42,26 @@ def orders(words: int) -> np.ndarray:
         for plane in range(depth):
             for w in range(words):
                 index[w, plane // per, :, 7 - place_of(depth, plane)] = plane % per * 8 * words + 8 * w + np.arange(8)
+            at = MINE - NOTHING + MASKS * depth + 8 * (plane // per)
+            out[-1, at : at + 8] |= np.uint8(1 << 7 - place_of(depth, plane))
     return out.reshape(-1)
 
 
-def _numbers(b, vectors, depth, words, w, order):
-    """Leaf numbers of the 64 rows of word w, as bytes."""
-    per, out = 8 // words, None
-    for k, planes in enumerate(vectors):
-        # The index is loaded: LLVM would fold a constant one into vpermt2b, which is three instructions on Intel.
-        found = simd.permute_bytes_64(b, planes, simd.load(b, order, BYTES, ORDER * depth + 64 * (w * len(vectors) + k), align=1))
-        mine = {7 - place_of(depth, q) for q in range(k * per, min((k + 1) * per, depth))}
-        out = found if out is None else b.select(lanes(BITS, [int(j % 8 in mine) for j in range(64)]), found, out)
+def gathers(b, order, depth, words):
+    """Indices and masks of a depth. They are loaded before the trees and not constants, which LLVM would fold into vpermt2b: three instructions
+    on Intel."""
+    vectors = -(-depth // (8 // words))
+    masks = [simd.bits(b, simd.load(b, order, I64, MINE + MASKS * depth + 8 * k, align=1)) for k in range(vectors)]
+    at = ORDER * depth
+    return [[(simd.load(b, order, BYTES, at + 64 * (w * vectors + k), align=1), masks[k]) for k in range(vectors)] for w in range(words)]
+
+
+def _numbers(b, vectors, gather):
+    """Leaf numbers of the 64 rows of a word, as bytes."""
+    out = None
+    for planes, (index, mine) in zip(vectors, gather):
+        found = simd.permute_bytes_64(b, planes, index)
+        out = found if out is None else b.select(mine, found, out)
     return simd.turn_bits(b, out)
 
 
@@ -72,9 +83,9 @@ def _join(b, kind, high, x, y):
     return blended, simd.funnel(b, y, x, kind.element.width // 2)
 
 
-def permuting(b, planes, words, leaf, total, order):
-    """Add leaves by permutes; total: 64 * words floats in the order of `place`. A generator that yields `pauses` times, so that a caller can write
-    other instructions in between."""
+def permuting(b, planes, words, leaf, total, gather):
+    """Add leaves by permutes; total: 64 * words floats in the order of `place`; gather: of `gathers`. A generator that yields `pauses` times, so
+    that a caller can write other instructions in between."""
     depth, per = len(planes), 8 // words
     planes = planes + [planes[-1]] * (-depth % per)
     vectors = []
@@ -85,7 +96,7 @@ def permuting(b, planes, words, leaf, total, order):
         vectors.append(b.bitcast(some[0], BYTES))
     tables = max(1, (1 << depth) // 64)
     for w in range(words):
-        n0 = _numbers(b, vectors, depth, words, w, order)
+        n0 = _numbers(b, vectors, gather[w])
         yield
         shorts = b.bitcast(n0, _SHORTS)
         n1 = simd.funnel(b, shorts, shorts, 8)

@@ -12,7 +12,7 @@ import numpy as np
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.simd import I32, I64, emit, number, vector
-from tickarrow.jit.trees_leaf import NOTHING, can_permute, one_by_one, pauses, permuting, place, write, write_permuted
+from tickarrow.jit.trees_leaf import NOTHING, can_permute, gathers, one_by_one, pauses, permuting, place, write, write_permuted
 from tickarrow.jit.trees_mask import masks
 
 DEPTHS = (4, 5, 6, 7, 8)  # a tree of less depth is filled up to 4
@@ -85,10 +85,11 @@ def _runs(words, two, permutes):
     def body(b, depth, trees, table, nodes, leaves, total, order, scratch):
         def overlapped(levels):
             """The leaves of a tree are added between the nodes of the next, which keeps loads and permutes busy at the same time."""
+            gather = gathers(b, order, levels, words)
 
             def tree(state):
                 node, leaf, left, before, *planes = state
-                adding, said = permuting(b, planes, words, before, total, order), [0]
+                adding, said = permuting(b, planes, words, before, total, gather), [0]
 
                 def between(k):
                     while said[0] < k * pauses(words) >> levels:
@@ -102,17 +103,18 @@ def _runs(words, two, permutes):
 
             begin = [nodes, leaves, trees, b.add(order, number(I64, NOTHING)), *[simd.fill(kind, 0)] * levels]
             _, _, _, last, *planes = simd.repeat(b, begin, lambda s: b.icmp_unsigned("!=", s[2], number(I64, 0)), tree)
-            for _ in permuting(b, planes, words, last, total, order):
+            for _ in permuting(b, planes, words, last, total, gather):
                 pass
 
         def one_after_the_other(levels):
             leaf_bytes = 4 << (max(levels, 6) if permutes else levels)
+            gather = gathers(b, order, levels, words) if permutes else None
 
             def tree(state):
                 node, leaf, left = state
                 planes = heap(b, table, node, levels) if levels <= STACKED else stacked(b, table, node, levels, b.add(scratch, number(I64, NUMBERS)))
                 if permutes:
-                    for _ in permuting(b, planes, words, leaf, total, order):
+                    for _ in permuting(b, planes, words, leaf, total, gather):
                         pass
                 else:
                     one_by_one(b, planes, words, leaf, total, scratch)
