@@ -111,7 +111,7 @@ def history_of(features: pa.Table, quotes: pa.Table, room: int, external_rows: i
     k = stride(len(features), room)
     kept = Stored(features, np.arange(0, len(features), k, dtype=np.int64))
     x: Matrix = kept if 0 < external_rows <= len(kept) else kept[:]
-    seq, ts, symbol = (features[c].to_numpy()[::k] for c in ("seq", "ts", "symbol"))
+    seq, ts, symbol = (np.ascontiguousarray(features[c].to_numpy()[::k]) for c in ("seq", "ts", "symbol"))
     quote_seq, quote_ts, quote_symbol, mid, spread = (quotes[c].to_numpy() for c in ("seq", "ts", "symbol", "mid", "spread"))
     at = np.searchsorted(quote_seq, seq)
     return History(ts, symbol, mid[at], spread[at], x, quote_ts, quote_symbol, mid)

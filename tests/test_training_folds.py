@@ -276,6 +276,9 @@ def test_rows_stay_in_the_cache_from_the_number_that_is_set():
     kept = training_data.history_of(features, quotes, 3, 3)
     assert isinstance(kept.x, Stored)
     np.testing.assert_array_equal(kept.x[:], [[0, 1], [4, 5], [8, 9]])  # every second, as many as there is room for
+    rows = training_data.build_rows(TrainingConf(horizons_s=[1e-9], max_rows=5), kept)
+    np.testing.assert_array_equal(rows.x[:], [[0, 1], [4, 5], [8, 9]])
+    np.testing.assert_allclose(rows.cost, 1000.0)
 
 
 # --- labels of a configuration
