@@ -35,9 +35,10 @@ LEAVES = 32  # byte of a line where its leaves begin
 SECTIONS, SECTION, GROUPS, BASE, DIVISOR, MODEL, SUMS, RANKS, SCRATCH, WORDS_OF_BLOCK = range(10)
 LEVELS, BLOCKS, UPPER, LINES, GROUP, TABLES, WIDE, MIXED, SECTION_WORDS = range(9)
 
-# Scratch: subtree numbers of 4 blocks, then bits of 4 blocks.
+# Scratch: subtree numbers of 4 blocks, then bits of 4 blocks, then sums that nobody reads.
 BITS = 256
-SCRATCH_BYTES = 512
+SPARE = 512
+SCRATCH_BYTES = 576
 
 _EIGHT, _SIXTEEN = vector(I8, 8), vector(I8, 16)
 _SUMS = vector(simd.F32, 8)
@@ -105,74 +106,83 @@ def _upper(b, levels, wide, mixed, record, tables, out):
     store(b, number_of, out)
 
 
-def _lower(b, levels, wide, mixed, lines, numbers, tables, out):
-    """The 7 decisions of each tree's line, one byte each."""
-    tree = LINE << levels
-    with cgutils.for_range(b, number(I64, MODELS)) as loop:
-        shared = b.shl(loop.index, number(I64, 3))
-        table = _tables(b, simd.add_to(b, tables, shared) if mixed else tables, wide)
-        first, place = b.add(lines, b.mul(loop.index, number(I64, 8 * tree))), b.add(numbers, shared)
-        heads = []
-        eight = load(b, place, I64)
-        for k in range(8):
-            at_line = b.shl(b.and_(b.lshr(eight, number(I64, 8 * k)), number(I64, 255)), number(I64, 3))
-            heads.append(load(b, b.add(first, at_line), _SIXTEEN, k * tree))
-        even = simd.join(b, simd.join(b, heads[0], heads[2]), simd.join(b, heads[4], heads[6]))
-        odd = simd.join(b, simd.join(b, heads[1], heads[3]), simd.join(b, heads[5], heads[7]))
-        even, odd = b.bitcast(even, WORDS), b.bitcast(odd, WORDS)
-        feature = b.bitcast(shuffle(b, even, odd, [0, 8, 2, 10, 4, 12, 6, 14]), BYTES)
-        code = b.bitcast(shuffle(b, even, odd, [1, 9, 3, 11, 5, 13, 7, 15]), BYTES)
-        if wide:  # byte 7 of a line's features holds the flags of its nodes
-            flags = b.trunc(b.lshr(b.bitcast(feature, WORDS), fill(WORDS, 56)), _EIGHT)
-            left = simd.bits(b, b.bitcast(flags, I64))
-        else:
-            left = b.icmp_signed("<", feature, fill(BYTES, 0))
-        store(b, word(b, _goes_right(b, _rank(b, table, feature), code, left)), simd.add_to(b, out, shared))
+def _lower(b, levels, wide, mixed, model, lines, numbers, tables, out):
+    """The 7 decisions of the lines of 8 trees, one byte each."""
+    table = _tables(b, tables, wide, model if mixed else 0)
+    eight = load(b, numbers, I64, 8 * model)
+    heads = []
+    for k in range(TREES):
+        at_line = b.shl(b.and_(b.lshr(eight, number(I64, 8 * k)), number(I64, 255)), number(I64, 3))
+        heads.append(load(b, b.add(lines, at_line), _SIXTEEN, (8 * model + k) * (LINE << levels)))
+    even = simd.join(b, simd.join(b, heads[0], heads[2]), simd.join(b, heads[4], heads[6]))
+    odd = simd.join(b, simd.join(b, heads[1], heads[3]), simd.join(b, heads[5], heads[7]))
+    even, odd = b.bitcast(even, WORDS), b.bitcast(odd, WORDS)
+    feature = b.bitcast(shuffle(b, even, odd, [0, 8, 2, 10, 4, 12, 6, 14]), BYTES)
+    code = b.bitcast(shuffle(b, even, odd, [1, 9, 3, 11, 5, 13, 7, 15]), BYTES)
+    if wide:  # byte 7 of a line's features holds the flags of its nodes
+        flags = b.trunc(b.lshr(b.bitcast(feature, WORDS), fill(WORDS, 56)), _EIGHT)
+        left = simd.bits(b, b.bitcast(flags, I64))
+    else:
+        left = b.icmp_signed("<", feature, fill(BYTES, 0))
+    store(b, word(b, _goes_right(b, _rank(b, table, feature), code, left)), out, 8 * model)
 
 
-def _sum(b, levels, lines, numbers, decided, sums):
-    """Add a block's leaves to the 8 sums, tree after tree."""
+def _places(b, numbers, decided):
+    """Of a block: leaf of each line, and subtree numbers, both in the order of the trees."""
     leaf = simd.permute_bytes(b, lanes(BYTES, _LEAF[:64]), load(b, decided, BYTES), lanes(BYTES, _LEAF[64:]))
     across = lanes(BYTES, _ACROSS)
-    leaf, subtree = simd.permute_bytes_64(b, leaf, across), simd.permute_bytes_64(b, load(b, numbers, BYTES), across)
-    total = load(b, sums, _SUMS)
-    for pair in range(4):
-        place = [(8 * m + tree) * (16 << levels) + LEAVES // 4 for tree in (2 * pair, 2 * pair + 1) for m in range(8)]
-        line = b.shl(b.zext(simd.part(b, subtree, 16 * pair, 16), simd.INTS), fill(simd.INTS, 1))
-        index = b.add(b.add(line, b.zext(simd.part(b, leaf, 16 * pair, 16), simd.INTS)), lanes(simd.INTS, place))
-        found = simd.gather_floats(b, lines, index)
-        total = b.fadd(b.fadd(total, simd.part(b, found, 0, 8)), simd.part(b, found, 8, 8))
-    store(b, total, sums)
+    return simd.permute_bytes_64(b, leaf, across), simd.permute_bytes_64(b, load(b, numbers, BYTES), across)
+
+
+def _add(b, levels, pair, lines, leaf, subtree, total):
+    """Add two leaves of each model to the 8 sums, one after the other."""
+    place = [(8 * m + tree) * (16 << levels) + LEAVES // 4 for tree in (2 * pair, 2 * pair + 1) for m in range(8)]
+    line = b.shl(b.zext(simd.part(b, subtree, 16 * pair, 16), simd.INTS), fill(simd.INTS, 1))
+    index = b.add(b.add(line, b.zext(simd.part(b, leaf, 16 * pair, 16), simd.INTS)), lanes(simd.INTS, place))
+    found = simd.gather_floats(b, lines, index)
+    return b.fadd(b.fadd(total, simd.part(b, found, 0, 8)), simd.part(b, found, 8, 8))
 
 
 def _section(wide, mixed):
     """Body of the intrinsic that adds the leaves of a section's blocks to the sums of their groups."""
 
     def body(b, levels, blocks, upper, lines, group, tables, scratch, sums):
+        last, zero = b.sub(blocks, number(I64, 1)), number(I64, 0)
         for n in range(MAX_LEVELS + 1):
             here = b.icmp_unsigned("==", levels, number(I64, n))
             # Three blocks are under way: the lines of one are fetched and decided while the next is numbered and the one before is added.
+            # Fetching and adding take turns, so that there is always something to do while lines come (measured: a tenth of the time).
+            # At both ends a block stands in for the one that is not there: what it decides is not read, what it adds goes to the spare sums.
             with b.if_then(here), cgutils.for_range(b, b.add(blocks, number(I64, 2))) as loop:
-                block, numbers, bits, block_lines = [], [], [], []
-                for behind in range(3):
-                    block.append(b.sub(loop.index, number(I64, behind)))
-                    numbers.append(b.add(scratch, b.shl(b.and_(block[-1], number(I64, 3)), number(I64, 6))))
-                    bits.append(simd.add_to(b, numbers[-1], BITS))
-                    block_lines.append(b.add(lines, b.mul(block[-1], number(I64, (LINE << n) * 64))))
+                upper_, lower, added = (b.sub(loop.index, number(I64, behind)) for behind in range(3))
+                numbers = [b.add(scratch, b.shl(b.and_(k, number(I64, 3)), number(I64, 6))) for k in (upper_, lower, added)]
+                bits = [simd.add_to(b, at, BITS) for at in numbers]
+                begins = b.icmp_signed("<", added, zero)
+                lower = b.select(b.icmp_signed("<", lower, blocks), lower, last)
+                added = b.select(begins, zero, added)
 
-                def group_of(behind, block=block):
-                    return load(b, b.add(group, b.shl(block[behind], number(I64, 3))), I64)
+                def group_of(k):
+                    return load(b, b.add(group, b.shl(k, number(I64, 3))), I64)
 
-                def tables_of(behind, group_of=group_of):
-                    return b.add(tables, b.shl(group_of(behind), number(I64, 6)))
+                def tables_of(k):
+                    return b.add(tables, b.shl(group_of(k), number(I64, 6)))
 
-                with b.if_then(b.icmp_unsigned("<", block[0], blocks), likely=True):
-                    block_upper = b.add(upper, b.mul(block[0], number(I64, upper_bytes(n, wide))))
-                    _upper(b, n, wide, mixed, block_upper, tables_of(0), numbers[0])
-                with b.if_then(b.icmp_unsigned("<", block[1], blocks), likely=True):
-                    _lower(b, n, wide, mixed, block_lines[1], numbers[1], tables_of(1), bits[1])
-                with b.if_then(b.icmp_signed(">=", block[2], number(I64, 0)), likely=True):
-                    _sum(b, n, block_lines[2], numbers[2], bits[2], b.add(sums, b.shl(group_of(2), number(I64, 5))))
+                with b.if_then(b.icmp_unsigned("<", upper_, blocks), likely=True):
+                    block_upper = b.add(upper, b.mul(upper_, number(I64, upper_bytes(n, wide))))
+                    _upper(b, n, wide, mixed, block_upper, tables_of(upper_), numbers[0])
+                with b.if_then(b.icmp_unsigned("==", loop.index, zero), likely=False):
+                    store(b, fill(BYTES, 0), simd.add_to(b, scratch, 3 * LINE))  # what "block -1" is taken for
+                with b.if_then(b.icmp_unsigned(">", loop.index, zero), likely=True):
+                    lower_lines, added_lines = (b.add(lines, b.mul(k, number(I64, (LINE << n) * 64))) for k in (lower, added))
+                    own = tables_of(lower)
+                    to = b.select(begins, simd.add_to(b, scratch, SPARE), b.add(sums, b.shl(group_of(added), number(I64, 5))))
+                    leaf, subtree = _places(b, numbers[2], bits[2])
+                    total = load(b, to, _SUMS)
+                    for pair in range(4):
+                        _lower(b, n, wide, mixed, 2 * pair, lower_lines, numbers[1], own, bits[1])
+                        _lower(b, n, wide, mixed, 2 * pair + 1, lower_lines, numbers[1], own, bits[1])
+                        total = _add(b, n, pair, added_lines, leaf, subtree, total)
+                    store(b, total, to)
 
     return body
 
