@@ -1,38 +1,37 @@
-"""Nodes and leaves of a forest's trees into the vectors of trees_jump.py. Runs once for a model set, so clarity goes before speed."""
+"""Nodes of a forest's trees into the vectors and lines of trees_jump.py. Runs once for a model set, so clarity goes before speed."""
 
 import numpy as np
 
 from tickarrow.jit._kernel import kernel
-from tickarrow.jit.trees_jump import FIRST_CROSS, IS_FIRST_LEAF, IS_NODE, LEAF_BASE, LINE, PLACE_OF_CROSS
+from tickarrow.jit.trees_jump_code import EXIT_BASE, FIRST_CROSS, IS_FIRST_EXIT, IS_NODE, LINE, PIECE_HEAD, PIECE_NODES, PLACE_OF_CROSS
 
 NODE = 6  # a path to a node in a vector has less than 2^6 nodes; a scratch word is a node and this
 
 
-@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8[:], i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:]")
-def place_small(root, left, right, feature, code, missing_left, lanes, record, slots, memory, slot, levels, todo, lane_of):
-    """Write trees that fit in a vector, the left child first.
+@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:]")
+def place_small(root, left, right, feature, code, missing_left, lanes, record, memory, exit_of, levels, todo, lane_of):
+    """Write tops of trees that fit in a vector, the left child first.
 
     Parameters
     ----------
     root : (trees,) int64
-    left, right : (nodes,) int64, children; left -1 = leaf, both the same = all values go there
+    left, right : (nodes,) int64, children; left -1 = an exit, both the same = all values go there
     feature, code : (nodes,) uint8, as they stand in a record
     missing_left : (nodes,) bool, bits of the record's side line; none of them if it has no such line
-    lanes : int, lanes of a tree: 16, 32 or 64; tree t begins at lane `t * lanes % 64` of its vector
+    lanes : int, lanes of a tree: 8, 16, 32 or 64; tree t begins at lane `t * lanes % 64` of its vector
     record : (trees,) int64, where the vector of the tree begins in `memory`
-    slots : (trees,) int64, which leaf belongs to slot 0 of the vector
-    memory : (bytes,) uint8, out; every tree is there as one leaf
-    slot : (nodes,) int64, out, place of a leaf in the array of leaves
+    memory : (bytes,) uint8, out; every tree is there as one exit
+    exit_of : (nodes,) int64, out, number of an exit, 0 to the number of nodes of the tree, plus its first lane
     levels : (trees,) int64, out, nodes of the longest path
     todo, lane_of : (nodes + 1,) int64, scratch
     """
     for t in range(root.shape[0]):
         begin = t * lanes % LINE
-        slot[root[t]] = slots[t] + begin
+        exit_of[root[t]] = begin
         levels[t] = 0
         lane, used = begin, np.uint64(0)
         todo[0], n = root[t] << NODE, 1 if left[root[t]] >= 0 else 0
-        while n > 0:  # number the nodes; the leaf of a left child has the slot of its parent's lane
+        while n > 0:  # number the nodes; the exit of a left child is its parent's lane
             n -= 1
             node, depth = todo[n] >> NODE, (todo[n] & LINE - 1) + 1
             levels[t] = max(levels[t], depth)
@@ -40,7 +39,7 @@ def place_small(root, left, right, feature, code, missing_left, lanes, record, s
             one, other = left[node], right[node]
             if left[one] < 0:
                 used |= np.uint64(1) << np.uint64(lane)
-                slot[one] = slots[t] + lane
+                exit_of[one] = lane
             lane += 1
             if left[other] >= 0 and other != one:
                 todo[n] = other << NODE | depth
@@ -60,13 +59,13 @@ def place_small(root, left, right, feature, code, missing_left, lanes, record, s
                 if other != one:
                     while used >> np.uint64(free) & np.uint64(1):
                         free += 1
-                    slot[other] = slots[t] + free
+                    exit_of[other] = free
                     free += 1
-                link = slot[other] - slots[t]
+                link = exit_of[other]
             at, lane = record[t], lane_of[node]
             memory[at + lane] = feature[node]
             memory[at + LINE + lane] = code[node]
-            memory[at + 2 * LINE + lane] = link | IS_FIRST_LEAF if left[one] < 0 else link
+            memory[at + 2 * LINE + lane] = link | IS_FIRST_EXIT if left[one] < 0 else link
             if missing_left[node]:
                 memory[at + 3 * LINE + (lane >> 3)] |= 1 << (lane & 7)
             if left[other] >= 0 and other != one:
@@ -77,20 +76,21 @@ def place_small(root, left, right, feature, code, missing_left, lanes, record, s
                 n += 1
 
 
-@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8, i8[:], i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:], out i8[:], out i8[:]")
-def place_large(root, left, right, feature, code, missing_left, vectors, side, record, slots, memory, slot, levels, todo, order, size, place):
-    """Write trees that take several vectors, the child with fewer nodes first: then few links lead out of a vector.
+@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8, i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:], out i8[:], out i8[:]")
+def place_large(root, left, right, feature, code, missing_left, vectors, side, record, memory, exit_of, levels, todo, order, size, place):
+    """Write tops that take several vectors, the child with fewer nodes first: then few links lead out of a vector.
 
     Parameters
     ----------
-    root, left, right, feature, code, missing_left, record, slots, memory, slot : as in `place_small`
+    root, left, right, feature, code, missing_left, record, memory : as in `place_small`
     vectors : int, of a tree
     side : int, bytes of a vector's side record
+    exit_of : (nodes,) int64, out, number of an exit in its tree
     levels : (trees,) int64, out, nodes of the longest path inside a vector
     todo, order, size, place : (nodes + 1,) int64, scratch
     """
     for t in range(root.shape[0]):
-        slot[root[t]] = slots[t]
+        exit_of[root[t]] = 0
         levels[t] = 0
         if left[root[t]] < 0:
             continue
@@ -109,9 +109,9 @@ def place_large(root, left, right, feature, code, missing_left, vectors, side, r
             if left[right[node]] >= 0 and right[node] != left[node]:
                 todo[n] = right[node]
                 n += 1
-        for leaf_at in range(count):
-            size[left[order[leaf_at]]] = 0
-            size[right[order[leaf_at]]] = 0
+        for i in range(count):
+            size[left[order[i]]] = 0
+            size[right[order[i]]] = 0
         for i in range(count - 1, -1, -1):
             node = order[i]
             size[node] = 1 + size[left[node]] + (size[right[node]] if right[node] != left[node] else 0)
@@ -155,7 +155,7 @@ def place_large(root, left, right, feature, code, missing_left, vectors, side, r
                 if size[one] == 0:
                     used |= np.uint64(1) << np.uint64(lane)
                     memory[beside + (lane >> 3)] |= bit
-                    slot[one] = slots[t] + base + lane
+                    exit_of[one] = base + lane
                     most = max(most, lane + 1)
                 if one != left[node]:
                     memory[beside + 8 + (lane >> 3)] |= bit
@@ -169,9 +169,9 @@ def place_large(root, left, right, feature, code, missing_left, vectors, side, r
                     if other != left[node] or swapped:
                         while free < LINE and used >> np.uint64(free) & np.uint64(1):
                             free += 1
-                        slot[other] = slots[t] + base + free
+                        exit_of[other] = base + free
                         free += 1
-                    link = slot[other] - slots[t] - base
+                    link = exit_of[other] - base
                     most = max(most, free)
                 elif place[other] < end:
                     link = IS_NODE | place[other] - begin
@@ -180,5 +180,70 @@ def place_large(root, left, right, feature, code, missing_left, vectors, side, r
                     memory[beside + PLACE_OF_CROSS + crosses] = place[other]
                     crosses += 1
                 memory[at + 2 * LINE + i - begin] = link
-            memory[beside + LEAF_BASE] = base
+            memory[beside + EXIT_BASE] = base
             base += most
+
+
+@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8[:], out u1[:], out i8[:], out i8[:]")
+def place_pieces(root, left, right, feature, code, missing_left, leaf_size, line, memory, at, todo):
+    """Write pieces, the left child first.
+
+    Parameters
+    ----------
+    root : (pieces,) int64, node where the piece begins
+    left, right, feature, code, missing_left : as in `place_small`; left -1 = leaf
+    leaf_size : int, bytes
+    line : (pieces,) int64
+    memory : (bytes,) uint8, out, 64 for each line; its heads are 0
+    at : (nodes,) int64, out, byte of a leaf
+    todo : (nodes + 1,) int64, scratch
+    """
+    for p in range(root.shape[0]):
+        begin = line[p] * LINE
+        if left[root[p]] < 0:
+            memory[begin + 2 * PIECE_NODES] = IS_FIRST_EXIT
+            at[root[p]] = begin + PIECE_HEAD
+            continue
+        lane, used = 0, np.uint64(0)
+        todo[0], n = root[p], 1
+        while n > 0:  # `at` of a node is its lane
+            n -= 1
+            node = todo[n]
+            at[node] = lane
+            one, other = left[node], right[node]
+            if left[one] < 0:
+                used |= np.uint64(1) << np.uint64(lane)
+                at[one] = begin + PIECE_HEAD + lane * leaf_size
+            lane += 1
+            if left[other] >= 0 and other != one:
+                todo[n] = other
+                n += 1
+            if left[one] >= 0:
+                todo[n] = one
+                n += 1
+        free = 0
+        todo[0], n = root[p], 1
+        while n > 0:
+            n -= 1
+            node = todo[n]
+            one, other, lane = left[node], right[node], at[node]
+            if left[other] >= 0:
+                link = IS_NODE | at[other]
+            else:
+                if other != one:
+                    while used >> np.uint64(free) & np.uint64(1):
+                        free += 1
+                    at[other] = begin + PIECE_HEAD + free * leaf_size
+                    free += 1
+                link = (at[other] - begin - PIECE_HEAD) // leaf_size
+            memory[begin + lane] = feature[node]
+            memory[begin + PIECE_NODES + lane] = code[node]
+            memory[begin + 2 * PIECE_NODES + lane] = link | IS_FIRST_EXIT if left[one] < 0 else link
+            if missing_left[node]:
+                memory[begin + PIECE_HEAD - 1] |= 1 << lane
+            if left[other] >= 0 and other != one:
+                todo[n] = other
+                n += 1
+            if left[one] >= 0:
+                todo[n] = one
+                n += 1

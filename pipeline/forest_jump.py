@@ -1,157 +1,182 @@
-"""Layout of the one-row kernel for trees of any shape (jit/trees_jump.py): bundles of up to eight models whose trees take the same room.
+"""Layout of the one-row kernel for trees of any shape (jit/trees_jump.py): tops of trees in bundles of up to eight models, and pieces.
 
-A bundle is rows of trees: row r has the r-th vector (1, 2 or 4 small trees, or one large tree) of each of its models, so models that are
-shorter than others are filled up with trees of one leaf -0.0, which changes no sum. Models are sorted by the room of a tree and by length, and
+A bundle is rows of tops: row r has the r-th vector (1, 2, 4 or 8 small tops, or one large top) of each of its models, so models that are
+shorter than others are filled up with trees of one leaf -0.0, which changes no sum. Models are sorted by the room of a top and by length, and
 a bundle ends where a model is less than half as long as its first.
 
-A model's leaves are a region of their own, and rows that follow one another are far apart in it: the kernel reads one line of each tree's
-leaves, and a processor that sees lines near one another being read fetches their neighbours too, which costs more than all else (one line of
-each of 40,000 trees: 142 us in their order, 90 us so, measured with plain loads)."""
+The kernel reads one line of each tree's pieces. A processor that sees lines near one another being read fetches their neighbours too, so
+trees that follow one another have their lines far apart (80 x 500 trees of 31 leaves: 212 to 223 us, else 234 to 253, on one machine)."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from tickarrow.jit import trees_jump as jit
+from tickarrow.jit import trees_jump_code as code
 from tickarrow.jit import trees_jump_pack as place
 from tickarrow.pipeline import forest_rank
 from tickarrow.pipeline.forest import Array, Float32, Forest
 
-LEAVES = 256  # of a tree
-SMALL = (16, 32, 64)  # lanes of a tree that fits in a vector
-SLOTS = 73  # leaves of a vector of a large tree: of 64 nodes, and of at most 9 subtrees that begin in it
-BESIDE = 7  # rows whose leaves stand side by side
-NAMES = ("shape", "bundle", "chunk", "place", "base", "divisor", "column", "tables", "record", "leaf")
+NODES = 256  # of a top
+SMALL = (8, 16, 32, 64)  # lanes of a top that fits in a vector
+APART = 97  # trees that are read one after the other have their lines in so many different places
+EMPTY = code.LINE  # the first lines are a leaf -0.0 each: trees that are not there
+NAMES = ("shape", "bundle", "chunk", "first", "base", "divisor", "column", "tables", "record", "lines")
+
+
+class _Cut:
+    """A forest cut into tops and pieces."""
+
+    def __init__(self, forest: Forest) -> None:
+        self.missing = forest.default_left & forest.inner
+        never = self.missing & np.isnan(forest.cut)  # all values go left, and no code says so
+        self.right = np.where(never, forest.left, forest.right)
+        self.forest = forest
+        tree, size, above = np.zeros(forest.left.size, np.int64), np.zeros(forest.left.size, np.int64), np.full(forest.left.size, -1, np.int64)
+        tree[forest.root] = np.arange(forest.n_trees)
+        levels, level = [], forest.root
+        while level.size:
+            levels.append(level)
+            level = level[forest.inner[level]]
+            children = [forest.left[level], self.right[level[~never[level]]]]
+            for child, parent in zip(children, (level, level[~never[level]]), strict=True):
+                tree[child], above[child] = tree[parent], parent
+            level = np.concatenate(children)
+        for level in reversed(levels):
+            inner = level[forest.inner[level]]
+            size[inner] = 1 + size[forest.left[inner]] + np.where(never[inner], 0, size[self.right[inner]])
+        top = size > code.PIECE_NODES
+        there = np.concatenate(levels)
+        self.pieces = there[~top[there] & ((above[there] < 0) | top[above[there]])]
+        self.tree = tree
+        self.left = np.where(top, forest.left, -1)  # of the tops
+        self.nodes = int(np.bincount(tree[top], minlength=1).max())  # of the largest top
+        if self.nodes < SMALL[-1]:
+            self.vectors, self.lanes = 1, next(n for n in SMALL if self.nodes < n)
+        else:
+            self.vectors, self.lanes = max(2, -(-self.nodes // code.LINE)), code.LINE
+        self.trees = code.LINE // self.lanes  # in a vector
+        self.rows = -(-forest.n_trees // self.trees)
 
 
 def fits(forest: Forest) -> str:
     """Why this kernel cannot run the model, or ""."""
-    most = int(forest.leaves.max(initial=0))
-    return f"has {most} leaves in a tree: {LEAVES} at most" if most > LEAVES else forest_rank.too_many(forest)
-
-
-@dataclass(frozen=True)
-class _Room:
-    """What the trees of a model take."""
-
-    vectors: int  # of a tree
-    lanes: int
-    rows: int  # of trees
-
-    @classmethod
-    def of(cls, forest: Forest) -> _Room:
-        leaves = int(forest.leaves.max(initial=1))
-        if leaves > jit.LINE:
-            return cls(max(2, -(-(leaves - 1) // jit.LINE)), jit.LINE, forest.n_trees)
-        lanes = next(n for n in SMALL if leaves <= n)
-        return cls(1, lanes, -(-forest.n_trees * lanes // jit.LINE))
+    nodes = _Cut(forest).nodes
+    return f"has a tree with {nodes} nodes above subtrees of {code.PIECE_NODES}: {NODES} at most" if nodes > NODES else forest_rank.too_many(forest)
 
 
 @dataclass
 class _Bundle:
-    """Models that stand together, and where."""
+    """Models that stand together."""
 
     members: list[int]
-    room: _Room
+    first: _Cut  # the longest
     wide: bool
-    record_at: int = 0  # bytes
-    leaf_at: int = 0  # leaves
-    levels: Array = field(init=False)  # of each row's longest path
-
-    def __post_init__(self) -> None:
-        self.levels = np.zeros(self.room.rows, np.int64)
 
     @property
     def side(self) -> int:
         """Bytes of a vector's side record."""
-        return 8 * self.wide if self.room.vectors == 1 else 32 + 32 * self.wide
+        return 8 * self.wide if self.first.vectors == 1 else 32 + 32 * self.wide
 
     @property
     def step(self) -> int:
-        """Bytes of a vector or large tree."""
-        size = self.room.vectors * (3 * jit.LINE + self.side)
-        return size if self.room.vectors == 1 else -(-size // jit.LINE) * jit.LINE
+        """Bytes of a vector or large top."""
+        size = self.first.vectors * (3 * code.LINE + self.side)
+        return size if self.first.vectors == 1 else -(-size // code.LINE) * code.LINE
 
     @property
-    def record_size(self) -> int:
-        return -(-self.room.rows * len(self.members) * self.step // jit.LINE) * jit.LINE
+    def list_trees(self) -> int:
+        """Trees of a model in a chunk: eights, for eight pieces are followed at once."""
+        return 8 * max(1, jit.ROOM // 8 // len(self.members))
 
-    @property
-    def slots(self) -> int:
-        """Leaves of a vector or large tree."""
-        return jit.LINE if self.room.vectors == 1 else self.room.vectors * SLOTS
-
-    @functools.cached_property
-    def place(self) -> Array:
-        """First leaf of each row in a model's region."""
-        r, columns = np.arange(self.room.rows), -(-self.room.rows // BESIDE)
-        return (r % columns * BESIDE + r // columns) * self.slots
-
-    @property
-    def region(self) -> int:
-        """Leaves of a model; an odd number of rows, so that regions do not meet in the same sets of the cache."""
-        return (-(-self.room.rows // BESIDE) * BESIDE | 1) * self.slots
-
-    @property
-    def chunk_rows(self) -> int:
-        return max(1, jit.ROOM // (len(self.members) * self.room.vectors))
-
-    def chunks(self) -> list[tuple[int, int]]:
-        """Rows and doublings of each chunk."""
-        starts = range(0, self.room.rows, self.chunk_rows)
-        deepest = [int(self.levels[r : r + self.chunk_rows].max()) for r in starts]
-        return [(min(self.chunk_rows, self.room.rows - r), max(1, (d - 1).bit_length())) for r, d in zip(starts, deepest, strict=True)]
-
-    def empty(self, record: Array) -> None:
-        """Make every tree one leaf, in slot 0 of the tree."""
-        n = self.room.rows * len(self.members)
-        lines = record[self.record_at : self.record_at + n * self.step].reshape(n, self.step)
-        if self.room.vectors == 1:
-            roots = np.arange(0, jit.LINE, self.room.lanes)
-            lines[:, 2 * jit.LINE + roots] = jit.IS_FIRST_LEAF | roots
+    def empty(self) -> Array:
+        """Records in which every top is one exit, the first of its lanes; (rows, members, bytes) uint8."""
+        record = np.zeros((self.first.rows, len(self.members), self.step), np.uint8)
+        if self.first.vectors == 1:
+            roots = np.arange(0, code.LINE, self.first.lanes)
+            record[..., 2 * code.LINE + roots] = code.IS_FIRST_EXIT | roots
         else:
-            lines[:, 3 * jit.LINE * self.room.vectors] = 1
-
-    def write(self, j: int, forest: Forest, feature: Array, code: Array, record: Array, leaf: Array) -> None:
-        """Put the trees of member `j` into the records and leaves."""
-        missing = forest.default_left & forest.inner
-        never = missing & np.isnan(forest.cut)  # all values go left, and no code says so
-        byte = feature if self.wide else feature | missing << 7
-        row = np.arange(forest.n_trees) * self.room.lanes // jit.LINE if self.room.vectors == 1 else np.arange(forest.n_trees)
-        at = self.record_at + (row * len(self.members) + j) * self.step
-        slots = self.leaf_at + j * self.region + self.place[row]
-        slot, levels = np.full(forest.left.size, -1, np.int64), np.zeros(forest.n_trees, np.int64)
-        todo, *others = (np.zeros(forest.left.size + 1, np.int64) for _ in range(4))
-        nodes = (
-            forest.root, forest.left, np.where(never, forest.left, forest.right), byte.astype(np.uint8), (code + missing).astype(np.uint8), missing & self.wide,
-        )  # fmt: skip
-        if self.room.vectors == 1:
-            place.place_small(*nodes, self.room.lanes, at, slots, record, slot, levels, todo, others[0])
-        else:
-            place.place_large(*nodes, self.room.vectors, self.side, at, slots, record, slot, levels, todo, *others)
-        leaf[slot[slot >= 0]] = forest.leaf[slot >= 0]
-        np.maximum.at(self.levels, row, levels)
+            record[..., 3 * code.LINE * self.first.vectors] = 1
+        return record
 
 
-def _bundles(rooms: Sequence[_Room], wide: bool) -> list[_Bundle]:
-    """Which models stand together, and where."""
+def _bundles(cuts: Sequence[_Cut], wide: bool) -> list[_Bundle]:
+    """Which models stand together."""
     out: list[_Bundle] = []
-    for i in sorted(range(len(rooms)), key=lambda i: (rooms[i].vectors, rooms[i].lanes, -rooms[i].rows)):
-        room, last = rooms[i], out[-1] if out else None
-        alike = last and (last.room.vectors, last.room.lanes) == (room.vectors, room.lanes) and 2 * room.rows >= last.room.rows
-        if last and alike and len(last.members) < jit.MODELS:
-            last.members.append(i)
+    for i in sorted(range(len(cuts)), key=lambda i: (cuts[i].vectors, cuts[i].lanes, -cuts[i].rows)):
+        cut, last = cuts[i], out[-1].first if out else None
+        alike = last and (last.vectors, last.lanes) == (cut.vectors, cut.lanes) and 2 * cut.rows >= last.rows
+        if alike and len(out[-1].members) < code.MODELS:
+            out[-1].members.append(i)
         else:
-            out.append(_Bundle([i], room, wide))
-    for before, bundle in itertools.pairwise(out):
-        bundle.record_at = before.record_at + before.record_size
-        bundle.leaf_at = before.leaf_at + before.region * len(before.members)
+            out.append(_Bundle([i], cut, wide))
     return out
+
+
+class _Layout:
+    """Grows bundle by bundle."""
+
+    def __init__(self, wide: bool, dtype: np.dtype[np.generic]) -> None:
+        self.wide, self.dtype = wide, dtype
+        lines = np.zeros((EMPTY, code.LINE), np.uint8)
+        lines[:, 2 * code.PIECE_NODES] = code.IS_FIRST_EXIT
+        lines[:, code.PIECE_HEAD :].view(dtype)[...] = -0.0
+        self.record, self.lines, self.first = [np.zeros(0, np.uint8)], [lines.ravel()], [np.zeros(0, np.uint32)]
+        self.table: list[tuple[int, ...]] = []
+        self.chunks: list[tuple[int, int]] = []
+
+    def add(self, bundle: _Bundle, nodes: Sequence[tuple[_Cut, Array, Array]]) -> None:
+        """Put the trees of a bundle's models into records and lines; `nodes` has the place of the feature and the code of each node."""
+        members, like = len(bundle.members), bundle.first
+        record = bundle.empty()
+        levels = np.zeros(like.rows, np.int64)
+        count = np.zeros((like.rows, members, like.trees), np.int64)  # of a tree's lines
+        written = []
+        for j, (cut, feature, codes) in enumerate(nodes):
+            forest, tree = cut.forest, np.arange(cut.forest.n_trees)
+            row, lane = tree // like.trees, tree % like.trees
+            byte = (feature if self.wide else feature | cut.missing << 7).astype(np.uint8)
+            bits = (byte, (codes + cut.missing).astype(np.uint8), cut.missing & self.wide)
+            at, exit_of, deepest = (row * members + j) * bundle.step, np.zeros(forest.left.size, np.int64), np.zeros(forest.n_trees, np.int64)
+            todo, *others = (np.zeros(forest.left.size + 1, np.int64) for _ in range(4))
+            if like.vectors == 1:
+                place.place_small(forest.root, cut.left, cut.right, *bits, like.lanes, at, record.reshape(-1), exit_of, deepest, todo, others[0])
+                exit_of -= lane[cut.tree] * like.lanes
+            else:
+                place.place_large(forest.root, cut.left, cut.right, *bits, like.vectors, bundle.side, at, record.reshape(-1), exit_of, deepest, todo, *others)
+            np.maximum.at(levels, row, deepest)
+            np.maximum.at(count, (row[cut.tree[cut.pieces]], j, lane[cut.tree[cut.pieces]]), exit_of[cut.pieces] + 1)
+            written.append((cut, bits, exit_of, todo))
+        begin = sum(a.size for a in self.lines) // code.LINE
+        order = np.argsort(np.arange(count.size) % APART, kind="stable")
+        end = np.zeros(count.size, np.int64)
+        end[order] = np.cumsum(count.ravel()[order])
+        first = begin + end.reshape(count.shape) - count  # line of a tree's exit 0
+        lines = np.zeros(int(count.sum()) * code.LINE, np.uint8)
+        for j, (cut, bits, exit_of, todo) in enumerate(written):
+            forest, tree = cut.forest, cut.tree[cut.pieces]
+            line = first[tree // like.trees, j, tree % like.trees] + exit_of[cut.pieces] - begin
+            at = np.full(forest.left.size, -1, np.int64)
+            place.place_pieces(cut.pieces, forest.left, cut.right, *bits, self.dtype.itemsize, line, lines, at, todo)
+            leaves = np.flatnonzero(~forest.inner & (at >= 0))
+            lines.view(self.dtype)[at[leaves] // self.dtype.itemsize] = forest.leaf[leaves]
+        lanes = np.arange(0, code.LINE, like.lanes) if like.vectors == 1 else 0
+        rows = bundle.list_trees // like.trees
+        starts = range(0, like.rows, rows)
+        longest = [int(levels[r : r + rows].max()) for r in starts]
+        chunks = [(min(rows, like.rows - r), max(code.DOUBLINGS[like.trees][0], (n - 1).bit_length())) for r, n in zip(starts, longest, strict=True)]
+        self.table.append(
+            (members, like.vectors, like.trees, len(self.chunks), len(chunks), sum(a.size for a in self.first), sum(a.size for a in self.record), bundle.step,
+             4 * bundle.list_trees)
+        )  # fmt: skip
+        self.chunks += chunks
+        self.first.append(np.where(count > 0, first - lanes, 0).astype(np.uint32).ravel())
+        self.record.append(record.ravel())
+        self.record.append(np.zeros(-record.size % code.LINE, np.uint8))
+        self.lines.append(lines)
 
 
 def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
@@ -167,42 +192,30 @@ def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
     ModelError : the models together test more than 256 features
     """
     grids = forest_rank.grids(forests)
-    wide, dtype = grids.span > 2 * jit.LINE, forests[0].leaf.dtype
-    bundles = _bundles([_Room.of(f) for f in forests], wide)
-    last = bundles[-1]
-    record = forest_rank.aligned((last.record_at + last.record_size,), np.uint8)
-    leaf = forest_rank.aligned((last.leaf_at + last.region * len(last.members),), dtype.type)
-    leaf[...] = -0.0
-    table = np.zeros((len(bundles), jit.BUNDLE_FIELDS), np.int64)
-    chunks: list[tuple[int, int]] = []
-    for k, bundle in enumerate(bundles):
-        bundle.empty(record)
-        for j, i in enumerate(bundle.members):
-            bundle.write(j, forests[i], *grids.codes(i, forests[i]), record, leaf)
-        found = bundle.chunks()
-        table[k] = (
-            len(bundle.members), bundle.room.vectors, bundle.room.lanes, len(chunks), len(found), sum(b.room.rows for b in bundles[:k]),
-            bundle.record_at, bundle.step, bundle.leaf_at * dtype.itemsize, bundle.region * dtype.itemsize,
-        )  # fmt: skip
-        chunks += found
+    cuts = [_Cut(f) for f in forests]
+    layout = _Layout(grids.span > 2 * code.LINE, forests[0].leaf.dtype)
+    bundles = _bundles(cuts, layout.wide)
+    for bundle in bundles:
+        layout.add(bundle, [(cuts[i], *grids.codes(i, forests[i])) for i in bundle.members])
 
     def of_lanes(values: Sequence[float] | Array, kind: type) -> Array:
         """A value of each model, by bundle and place in it."""
-        out: Array = np.zeros((len(bundles), jit.MODELS), kind)
+        out: Array = np.zeros((len(bundles), code.MODELS), kind)
         for k, bundle in enumerate(bundles):
             out[k, : len(bundle.members)] = np.asarray(values)[bundle.members]
         return out.ravel()
 
-    arrays = (
-        np.array([len(bundles), wide, dtype.itemsize == 8], np.int64), table.ravel(), np.array(chunks, np.int64).reshape(-1),
-        np.concatenate([b.place for b in bundles]) * dtype.itemsize, of_lanes([f.base for f in forests], np.float64),
-        of_lanes([f.divisor for f in forests], np.float64), of_lanes(models, np.int64), of_lanes(grids.of * grids.span, np.int64), record, leaf,
+    arrays: tuple[Array, ...] = (
+        np.array([len(bundles), layout.wide, layout.dtype.itemsize == 8], np.int64), np.array(layout.table, np.int64).ravel(),
+        np.array(layout.chunks, np.int64).ravel(), np.concatenate(layout.first), of_lanes([f.base for f in forests], np.float64),
+        of_lanes([f.divisor for f in forests], np.float64), of_lanes(models, np.int64), of_lanes(grids.of * grids.span, np.int64),
+        forest_rank.at_line(np.concatenate(layout.record)), forest_rank.at_line(np.concatenate(layout.lines)),
     )  # fmt: skip
     return {f"jump_{name}": a for name, a in zip(NAMES, arrays, strict=True)} | forest_rank.pack(grids)
 
 
 class Jump:
-    """Part of an engine: rows one by one through trees of any shape to 256 leaves."""
+    """Part of an engine: rows one by one through trees of any shape."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._kept = [arrays[f"jump_{name}"] for name in NAMES]

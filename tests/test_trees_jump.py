@@ -50,23 +50,24 @@ def test_forests_of_any_shape_have_the_margins_of_their_definition(seed, shape, 
         same(jump(forests, x), naive_trees.bank(forests, x))
 
 
-@pytest.mark.parametrize("leaves", [1, 2, 16, 17, 32, 33, 64, 65, 128, 129, 192, 193, 255, 256])
+@pytest.mark.parametrize("leaves", [1, 2, 16, 17, 32, 33, 64, 65, 128, 129, 192, 193, 255, 256, 400, 700])
 def test_every_room_a_tree_can_take_is_filled_to_its_end(leaves):
     rng = np.random.default_rng(leaves)
     cuts = made.grid(rng, 10)
-    forests = [made.random_forest(rng, 10, 30 + i, "leafwise", leaves=leaves, dtype=np.float64, cuts=cuts) for i in range(9)]
+    trees = 30 if leaves <= 64 else 9
+    forests = [made.random_forest(rng, 10, trees + i, "leafwise", leaves=leaves, dtype=np.float64, cuts=cuts) for i in range(9)]
     x = made.rows(rng, forests, 30)
     same(jump(forests, x), naive_trees.bank(forests, x))
 
 
 def chain(n, side, n_features=1):
-    """One tree whose node i has a leaf on one side and node i + 1 on the other; the cut of node i is i, leaves are 1, 2, 4 and so on."""
+    """One tree whose node i has a leaf on one side and node i + 1 on the other; the cut of node i is i // 2, and no two leaves are equal."""
     inner, node = np.arange(n) * 2, np.arange(2 * n + 1)
     left, right = np.full(2 * n + 1, -1), np.full(2 * n + 1, -1)
     below, beside = inner + 2, inner + 1
     swap = np.array([side(i) for i in range(n)], bool)
     left[inner], right[inner] = np.where(swap, beside, below), np.where(swap, below, beside)
-    cut = np.where(left >= 0, node // 2, 0).astype(np.float32)
+    cut = np.where(left >= 0, node // 4, 0).astype(np.float32)
     leaf = np.where(left < 0, 1.0 + node, 0.0)
     return Forest(
         n_features=n_features, base=0.0, root=np.array([0]), left=left, right=right, feature=np.zeros(left.size, np.int64), cut=cut,
@@ -75,10 +76,10 @@ def chain(n, side, n_features=1):
 
 
 @pytest.mark.parametrize("side", [lambda i: True, lambda i: False, lambda i: i % 2 == 0, lambda i: i % 3 == 0])
-@pytest.mark.parametrize("n", [1, 15, 31, 63, 64, 65, 127, 128, 200, 254])
+@pytest.mark.parametrize("n", [1, 5, 6, 12, 13, 20, 21, 36, 37, 68, 69, 133, 134, 200, 261])  # tops of n - 5 nodes
 def test_a_tree_that_is_one_long_path_is_followed_to_its_end(n, side):
     forests = [chain(n, side)]
-    x = np.append(np.arange(-1.0, n + 1), np.nan)[:, None].astype(np.float32)
+    x = np.append(np.arange(-1.0, n // 2 + 1), np.nan)[:, None].astype(np.float32)
     same(jump(forests, x), naive_trees.bank(forests, x))
 
 
@@ -114,9 +115,9 @@ def test_models_of_different_length_and_room_share_a_bank():
 
 def test_what_does_not_fit_is_named():
     rng = np.random.default_rng(7)
-    assert forest_jump.fits(made.random_forest(rng, shape="leafwise", leaves=257)) == "has 257 leaves in a tree: 256 at most"
+    assert forest_jump.fits(chain(262, bool)) == "has a tree with 257 nodes above subtrees of 5: 256 at most"
     assert forest_jump.fits(made.random_forest(rng, 1, 12, "leafwise", leaves=40, never=0.0)) == "has 468 cuts of one feature: 254 at most"
-    assert forest_jump.fits(made.random_forest(rng, shape="leafwise", leaves=256, cuts=made.grid(rng))) == ""
+    assert forest_jump.fits(made.random_forest(rng, shape="leafwise", leaves=700, cuts=made.grid(rng))) == ""
 
 
 def table(rng, rows=1500, columns=30, missing=0.05):
