@@ -26,13 +26,14 @@ import numpy.typing as npt
 from tickarrow.configs.models import ModelsConf
 from tickarrow.jit._kernel import JIT_FOLDER, target
 from tickarrow.pipeline import library
-from tickarrow.pipeline.compiler import file_digest
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Float32, Forest
+from tickarrow.pipeline.forest_file import file_digest
 from tickarrow.pipeline.models import ModelSet
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.predict_engines import Engine
+    from tickarrow.pipeline.predict_engines_library import Predict
 
 Bool = npt.NDArray[np.bool_]
 
@@ -215,7 +216,8 @@ def mismatches(model_set: ModelSet, engine: Engine, rows: Float32, margins: Floa
         hi = min(lo + BLOCK, len(rows))
         part = y[: hi - lo]
         either = np.zeros(part.shape, bool)
-        for predict in (*engine.ways(), partial(_one_by_one, engine)):
+        ways: list[Predict] = [*engine.ways(), partial(_one_by_one, engine)]
+        for predict in ways:
             part.fill(np.nan)
             predict(rows, lo, hi, part)
             other = (part.view(np.uint32) != margins[lo:hi].view(np.uint32)) & accepted(model_set, rows[lo:hi])

@@ -33,6 +33,12 @@ class OutdatedError(ModelError):
     """Another version of the program made the file: no damage."""
 
 
+def file_digest(path: Path) -> str:
+    """BLAKE2b-128 of a file's bytes."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def write(path: Path, code: str, made_from: Mapping[str, Any], parts: Parts) -> None:
     """Write the arrays of some parts into one file.
 

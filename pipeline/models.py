@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from tickarrow.jit._kernel import cache_home
 from tickarrow.pipeline import library
-from tickarrow.pipeline.compiler import file_digest
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import LINKS, Forest
+from tickarrow.pipeline.forest_file import file_digest
 
 FORMAT = 2
 MANIFEST = "manifest.json"

@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from tickarrow.configs.models import ModelsConf
-from tickarrow.pipeline import certificate, compiler, compiler_native, forest_file, predict_engines_forest
+from tickarrow.pipeline import certificate, compiler_native, forest_file, predict_engines_forest
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.models import ModelSet
 from tickarrow.pipeline.predict_engines_library import Float32, Predict, TreeliteEngine, XgboostEngine
@@ -131,7 +131,7 @@ def _forest(model_set: ModelSet, conf: ModelsConf, name: str) -> Engine:
             _say(f"engine {name}: {notes[0]}{f', and {len(notes) - 1} more like it' if len(notes) > 1 else ''}")
         certificate.certify(model_set, engine, path if written else None)
         return engine
-    if stored is None or stored["digest"] != compiler.file_digest(path):  # whole but not the one that was compared
+    if stored is None or stored["digest"] != forest_file.file_digest(path):  # whole but not the one that was compared
         certificate.certify(model_set, engine, path)
     else:
         certificate.check(model_set, engine, path, conf)

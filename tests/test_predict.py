@@ -15,7 +15,7 @@ from models_common import COLUMNS, DIGEST, bits, booster, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
-from tickarrow.pipeline import certificate, compiler, forest_file, training, training_data
+from tickarrow.pipeline import certificate, forest_file, training, training_data
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.models import load_set
@@ -91,7 +91,7 @@ def test_a_certificate_names_what_was_compared(original):
     assert stored["model_set"] == original.digest
     assert stored["models"] == 4
     assert stored["rows"] == len(certificate.probe_rows(original.forests))
-    assert stored["digest"] == compiler.file_digest(original.path / "portable.forest")
+    assert stored["digest"] == forest_file.file_digest(original.path / "portable.forest")
 
 
 def test_loading_needs_neither_the_models_nor_xgboost(copied, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_wrong_layout_with_a_right_digest_fails_the_sample(copied):
     path = copied / "portable.forest"
     wrong_by_one_bit(path)
     content = manifest(copied)
-    content["certificates"]["portable"]["digest"] = compiler.file_digest(path)
+    content["certificates"]["portable"]["digest"] = forest_file.file_digest(path)
     write_manifest(copied, content)
     with pytest.warns(EngineWarning, match=r"model 'xgb01/h0' gives .* where xgboost gives .* \(1 of 4 models differ on 64 probe rows\)"):
         assert open_engine(load(copied), NO_COMPILER).name == "xgboost"
