@@ -42,13 +42,12 @@ class Grids:
     def codes(self, index: int, forest: Forest) -> tuple[Array, Array]:
         """Slot (int64) and code (uint8) of every node of forest `index`; 0 for leaves."""
         slot = np.where(forest.inner, np.searchsorted(self.column, forest.feature), 0)
-        code = np.zeros(slot.size, np.uint8)
-        code[forest.inner & np.isnan(forest.cut)] = NEVER
-        stored = forest.inner & ~np.isnan(forest.cut) & (forest.cut > -np.inf)
-        for s, known in enumerate(self.cuts[self.of[index]]):
-            here = stored & (slot == s)
-            code[here] = np.searchsorted(known, forest.cut[here]) + 1
-        return slot, code
+        grid = self.cuts[self.of[index]]
+        known = _keys(np.repeat(np.arange(len(grid)), [c.size for c in grid]), np.concatenate([*grid, np.zeros(0, np.float32)]))
+        before = np.cumsum([0, *(c.size for c in grid)])
+        code = np.searchsorted(known, _keys(slot, forest.cut)) - before[slot] + 1
+        code = np.where(np.isnan(forest.cut), NEVER, np.where(forest.cut > -np.inf, code, 0))
+        return slot, np.where(forest.inner, code, 0).astype(np.uint8)
 
     def summary(self) -> str:
         """What was found, for the log."""
@@ -56,20 +55,42 @@ class Grids:
         return f"{len(self.cuts)} cut grid{'s' * (len(self.cuts) > 1)} with {used} cuts of {self.column.size} features"
 
 
-def _cuts(forest: Forest, column: Array) -> list[Float32]:
-    """Ascending cuts of each column."""
+def _keys(feature: Array, cut: Float32) -> Array:
+    """int64 that sort as feature, then cut."""
+    bits = (cut + np.float32(0.0)).view(np.int32)  # -0.0 + 0.0 = 0.0
+    return feature << 32 | (bits ^ (bits >> 31 & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
+
+
+def _cuts(keys: Array, column: Array) -> list[Float32]:
+    """Cuts of each column, of sorted keys."""
+    bits = ((keys & 0xFFFFFFFF) - (1 << 31)).astype(np.int32)
+    cut = (bits ^ (bits >> 31 & 0x7FFFFFFF)).view(np.float32)
+    return np.split(cut, np.searchsorted(keys >> 32, column[1:])) if column.size else []
+
+
+def _own(forest: Forest) -> Array:
+    """Keys of a forest's cuts, without those that a code says alone."""
     real = forest.inner & ~np.isnan(forest.cut) & (forest.cut > -np.inf)
-    order = np.lexsort((forest.cut[real], forest.feature[real]))
-    feature, cut = forest.feature[real][order], forest.cut[real][order]
-    return [np.unique(c) for c in np.split(cut, np.searchsorted(feature, column[1:]))] if column.size else []
+    return _distinct(_keys(forest.feature[real], forest.cut[real]))
+
+
+def _distinct(keys: Array) -> Array:
+    """Keys in order, each once; np.unique hashes and is ten times slower here."""
+    keys = np.sort(keys)
+    return keys[np.append(True, keys[1:] != keys[:-1])] if keys.size else keys
+
+
+def _most(keys: Array) -> int:
+    """Cuts of the feature that has most."""
+    return int(np.bincount(keys >> 32).max(initial=0))
 
 
 def too_many(forest: Forest) -> str:
     """Why a forest has no ranks of one byte, or ""."""
-    column = np.unique(forest.feature[forest.inner])
-    if column.size > MAX_FEATURES:
-        return f"tests {column.size} features: {MAX_FEATURES} at most"
-    most = max((c.size for c in _cuts(forest, column)), default=0)
+    features = np.unique(forest.feature[forest.inner]).size
+    if features > MAX_FEATURES:
+        return f"tests {features} features: {MAX_FEATURES} at most"
+    most = _most(_own(forest))
     return f"has {most} cuts of one feature: {MAX_CUTS} at most" if most > MAX_CUTS else ""
 
 
@@ -83,21 +104,21 @@ def grids(forests: Sequence[Forest]) -> Grids:
     column = np.unique(np.concatenate([f.feature[f.inner] for f in forests]))
     if column.size > MAX_FEATURES:
         raise ModelError(f"the models test {column.size} features together: byte ranks hold {MAX_FEATURES} at most. Serve them in smaller groups.")
-    merged: list[list[Float32]] = []
+    merged: list[Array] = []
     of = np.zeros(len(forests), np.int64)
     for i, forest in enumerate(forests):
-        own = _cuts(forest, column)
-        if max((c.size for c in own), default=0) > MAX_CUTS:
+        own = _own(forest)
+        if _most(own) > MAX_CUTS:
             raise ModelError(f"model {i} of the group {too_many(forest)}. Serve it by another kernel.")
         for g, grid in enumerate(merged):
-            both = [np.union1d(a, b) for a, b in zip(grid, own, strict=True)]
-            if max((c.size for c in both), default=0) <= MAX_CUTS:
+            both = _distinct(np.concatenate([grid, own]))
+            if both.size == grid.size or _most(both) <= MAX_CUTS:
                 merged[g], of[i] = both, g
                 break
         else:
             merged.append(own)
             of[i] = len(merged) - 1
-    return Grids(column, of, merged)
+    return Grids(column, of, [_cuts(keys, column) for keys in merged])
 
 
 def _cells(of_grids: list[Float32], width: int) -> tuple[Float32, Float32, Array]:
@@ -110,22 +131,24 @@ def _cells(of_grids: list[Float32], width: int) -> tuple[Float32, Float32, Array
     base : (cells, width) uint8, each grid's cuts below the cell
     """
     value = np.concatenate(of_grids)
-    grid = np.repeat(np.arange(len(of_grids)), [c.size for c in of_grids])
     order = np.argsort(value, kind="stable")
-    value, grid = value[order], grid[order]
+    value, grid = value[order], np.repeat(np.arange(len(of_grids)), [c.size for c in of_grids])[order]
     starts = np.flatnonzero(np.append(True, value[1:] != value[:-1]) if value.size else [])  # equal cuts of several grids stay together
-    edges: list[np.float32] = []
-    cuts, bases = [np.full(width, np.nan, np.float32)], [np.zeros(width, np.uint8)]
-    base = np.zeros(width, np.uint8)
-    for a, z in zip(starts, [*starts[1:], value.size], strict=True):
-        here = grid[a:z]
-        if not np.isnan(cuts[-1][here]).all():
-            edges.append(value[a])
-            cuts.append(np.full(width, np.nan, np.float32))
-            bases.append(base.copy())
-        cuts[-1][here] = value[a]
-        base[here] += 1
-    return np.array(edges, np.float32), np.array(cuts), np.array(bases)
+    holds, cell, edges = [-1] * width, 0, []
+    cell_of = np.zeros(value.size, np.int64)
+    grid_of, ends = grid.tolist(), [*starts[1:].tolist(), value.size]
+    for a, z in zip(starts.tolist(), ends, strict=False):
+        here = grid_of[a:z]
+        if any(holds[g] == cell for g in here):
+            cell += 1
+            edges.append(a)
+        for g in here:
+            holds[g] = cell
+        cell_of[a:z] = cell
+    cut = np.full((cell + 1, width), np.nan, np.float32)
+    cut[cell_of, grid] = value
+    below = np.cumsum(~np.isnan(cut), axis=0)
+    return value[edges], cut, np.vstack([np.zeros((1, width)), below[:-1]]).astype(np.uint8)
 
 
 def pack(found: Grids) -> dict[str, Array]:
