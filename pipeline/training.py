@@ -179,6 +179,7 @@ def train_source(
     from tickarrow.pipeline import decode  # noqa: F401  registers its kernels
     from tickarrow.pipeline.features import driver_of, feature_columns, feature_digest
     from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
+    from tickarrow.pipeline.source import open_source
 
     check(training, column_families(features))  # before the market is generated
     console = Console(stderr=True)
@@ -190,7 +191,7 @@ def train_source(
         driver_of(features)
         _kernel.warm(lambda name, done, total: progress.update(bar, completed=done, total=total))
         history = collect(source, universe, features, training, lambda what, done: progress.update(bar, description=what, completed=done, total=1.0))
-        rows = build_rows(training, history, costs)
+        rows = dataclasses.replace(build_rows(training, history, costs), symbols=open_source(source, universe).universe.symbols)
         del history
         bar_models = progress.add_task("training", total=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class Rows:
     labels: Labels
     unique: npt.NDArray[np.float64]  # (n, n_horizons), average uniqueness of the label among those of its symbol
     cost: npt.NDArray[np.float64]  # (n,) bp of mid, in and out: the spread and two commissions; NaN = not known
+    symbols: Sequence[str] = ()  # names of the symbols, for people
 
     @property
     def y(self) -> npt.NDArray[np.float32]:

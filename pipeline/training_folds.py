@@ -16,7 +16,7 @@ from tickarrow.pipeline.errors import DataError
 from tickarrow.pipeline.source_rows import utc
 from tickarrow.pipeline.training_data import Rows
 from tickarrow.pipeline.training_fit import Bins, Target, Trained, forecast
-from tickarrow.pipeline.training_metrics import fold_figures, logistic, mean_of, stability
+from tickarrow.pipeline.training_metrics import after_costs, correlation, fold_figures, logistic, mean_of, stability
 from tickarrow.pipeline.training_parts import Parts, key_of
 from tickarrow.pipeline.training_splits import Combinatorial, Fold, Splitter, WalkForward, overlap, stopping
 
@@ -33,6 +33,7 @@ class Judged:
 
     metrics: list[Line] = field(default_factory=list)  # of a model on a fold
     calibration: list[Line] = field(default_factory=list)  # of a bin of it
+    symbols: list[Line] = field(default_factory=list)  # of a symbol of it
     importance: list[Line] = field(default_factory=list)  # of a column in a model on a fold
     folds: list[Line] = field(default_factory=list)  # of a stretch of a fold: learn, stop, purged, embargoed, test
     trees: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # (configuration, horizon) -> of each fold
@@ -168,6 +169,13 @@ def _judge(
     where = {"model": f"{name}/h{h}", "configuration": name, "horizon_s": conf.horizons_s[h], "fold": str(k)}
     out.metrics.append(where | {"trees": int(arrays["trees"]), "rows": int(learn.size)} | figures)
     out.calibration += [where | line for line in bins]
+    for s in np.unique(rows.symbol[test]).tolist():
+        mine = rows.symbol[test] == s
+        f, o = arrays["forecast"][mine].astype(np.float64), labels.y[test[mine], h].astype(np.float64)
+        bp = np.isfinite(labels.scale[test[mine], h])
+        scale = labels.scale[test[mine], h][bp]
+        figures = {"ic": correlation(f, o)} | after_costs(f[bp] * scale, o[bp] * scale, rows.cost[test[mine]][bp])
+        out.symbols.append(where | {"symbol": rows.symbols[s] if rows.symbols else str(s), "n": int(mine.sum())} | figures)
     out.importance += [where | {"column": i, "gain": float(g)} for i, g in enumerate(arrays["importance"])]
     if k != "tail":
         out.trees.setdefault((c, h), []).append(int(arrays["trees"]))

@@ -1,7 +1,7 @@
 """What a training says of itself: tables for programs, a table for people, and a page where plotly is installed.
 
 In `report/` of the model set: `metrics.parquet` (a line for each model and fold, and for the untouched tail), `calibration.parquet`,
-`importance.parquet`, `folds.parquet`, `leaks.parquet`, `training.json` and `training.html`. `pandas.read_parquet` opens each table."""
+`symbols.parquet`, `importance.parquet`, `folds.parquet`, `leaks.parquet`, `training.json` and `training.html`. `pandas.read_parquet` opens each table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -32,6 +31,10 @@ SCHEMAS = {
         "model": "s", "configuration": "s", "horizon_s": "f", "fold": "s", "bin": "i", "n": "i", "forecast": "f", "outcome": "f", "outcome_sd": "f",
         "probability_up": "f", "share_up": "f",
     },
+    "symbols": {
+        "model": "s", "configuration": "s", "horizon_s": "f", "fold": "s", "symbol": "s", "n": "i", "ic": "f", "mean_forecast_bp": "f", "cost_bp": "f",
+        "trade_share": "f", "trades": "i", "gross_bp": "f", "net_bp": "f",
+    },
     "importance": {"model": "s", "configuration": "s", "horizon_s": "f", "fold": "s", "column": "s", "gain": "f"},
     "folds": {"fold": "i", "part": "s", "rows": "i", "first_ns": "i", "last_ns": "i"},
     "leaks": {"rows": "s", "labels": "s", "horizon_s": "f", "ic": "f", "se": "f", "deviations": "f", "tries": "i"},
@@ -52,7 +55,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     importance = [line | {"column": columns[line["column"]]} for line in judged.importance]
     tables = {
-        "metrics": table("metrics", judged.metrics), "calibration": table("calibration", judged.calibration),
+        "metrics": table("metrics", judged.metrics), "calibration": table("calibration", judged.calibration), "symbols": table("symbols", judged.symbols),
         "importance": table("importance", importance), "folds": table("folds", judged.folds), "leaks": table("leaks", leaks),
     }  # fmt: skip
     for name, rows in tables.items():
@@ -70,9 +73,11 @@ def write_report(
 
 
 MEANS = ("ic", "ic_se", "rank_ic", "r2", "log_loss", "base_log_loss", "slope", "mean_forecast_bp", "cost_bp", "trade_share")
+AFTER_COSTS = ("gross_bp", "net_bp")  # means over trades
+NAMED = 5  # symbols that are printed; all are in the tables
 
 
-def by_horizon(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def by_horizon(metrics: Sequence[Mapping[str, Any]], means: Sequence[str] = MEANS) -> list[dict[str, Any]]:
     """Means over configurations: of the folds, and of the tail. What is left after costs is the mean over trades."""
     out = []
     for horizon in dict.fromkeys(line["horizon_s"] for line in metrics):
@@ -82,8 +87,8 @@ def by_horizon(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             traded = [m for m in mine if m["trades"]]
             trades = sum(m["trades"] for m in traded)
             line = {"horizon_s": horizon, "part": part, "models": len({m["configuration"] for m in mine}), "folds": len({m["fold"] for m in mine})}
-            line |= {k: mean_of([m[k] for m in mine]) for k in MEANS}
-            line |= {k: sum(m[k] * m["trades"] for m in traded) / trades if trades else None for k in ("gross_bp", "net_bp")}
+            line |= {k: mean_of([m[k] for m in mine]) for k in means}
+            line |= {k: sum(m[k] * m["trades"] for m in traded) / trades if trades else None for k in AFTER_COSTS}
             out.append(line | {"ic_lowest": min(ics, default=None), "ic_highest": max(ics, default=None), "trades": trades})
     return out
 
@@ -93,32 +98,11 @@ def said(value: float | None, form: str = "+.3f", unit: str = "") -> str:
 
 
 def show(console: Console, folder: Path) -> None:
-    """Print the tables of a report: IC of each configuration at each horizon, then each horizon after costs, then what was looked for."""
-    metrics = pq.read_table(folder / "metrics.parquet").to_pylist()
+    """Print the tables of a report: IC of each configuration at each horizon, each horizon and symbol after costs, what was looked for."""
+    metrics, symbols = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("metrics", "symbols"))
     about = json.loads((folder / "training.json").read_text())
-    horizons = list(dict.fromkeys(m["horizon_s"] for m in metrics))
-    title = "IC on rows that the model did not see: mean of the folds +- deviation between them, tail; stable: rank correlation of importance"
-    grid = Grid("configuration", *(f"{h:g} s" for h in horizons), "stable", title=title, box=None)
-    for name in dict.fromkeys(m["configuration"] for m in metrics):
-        cells = []
-        for h in horizons:
-            mine = [m for m in metrics if m["configuration"] == name and m["horizon_s"] == h]
-            ics = [m["ic"] for m in mine if m["fold"] != "tail" and m["ic"] is not None]
-            tail = next((m["ic"] for m in mine if m["fold"] == "tail"), None)
-            cells.append(f"{said(mean_of(ics))}+-{said(float(np.std(ics)) if ics else None, '.3f')}, {said(tail)}")
-        stable = mean_of([v for k, v in about["importance_stability"].items() if k.rpartition("/")[0] == name])
-        grid.add_row(name, *cells, said(stable, ".2f"))
-    console.print(grid)
-    heads = "horizon", "rows", "IC", "se", "rank IC", "R2", "log loss", "base rate", "slope", "forecast", "cost", "traded", "gross", "net"
-    costs = Grid(*heads, title="mean of the models; forecast (size), cost (in and out) and what traded rows leave in bp of mid", box=None)
-    for line in about["horizons"]:
-        share = None if line["trade_share"] is None else 100 * line["trade_share"]
-        costs.add_row(
-            f"{line['horizon_s']:g} s", line["part"], said(line["ic"]), said(line["ic_se"], ".3f"), said(line["rank_ic"]), said(line["r2"], "+.4f"),
-            said(line["log_loss"], ".4f"), said(line["base_log_loss"], ".4f"), said(line["slope"], "+.2f"), said(line["mean_forecast_bp"], ".2f"),
-            said(line["cost_bp"], ".2f"), said(share, ".2f", " %"), said(line["gross_bp"], "+.2f"), said(line["net_bp"], "+.2f"),
-        )  # fmt: skip
-    console.print(costs)
+    for grid in (_skill(metrics, about), _figures(about["horizons"]), _costs({"all": about["horizons"]}), *_of_symbols(symbols)):
+        console.print(grid)
     for line in about["leaks"]:
         if line["labels"] == "shifted" and line["rows"] == "embargoed":
             text = f"labels of other times at {line['horizon_s']:g} s: IC {said(line['ic'])}, standard error {said(line['se'], '.3f')}: no leak"
@@ -126,3 +110,49 @@ def show(console: Console, folder: Path) -> None:
     page = folder / PAGE
     where = f"page {page}" if page.is_file() else f"tables in {folder} (no page: plotly is not installed, pip install 'tickarrow[report]')"
     console.print(where, soft_wrap=True, highlight=False)
+
+
+def _skill(metrics: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Grid:
+    horizons = list(dict.fromkeys(m["horizon_s"] for m in metrics))
+    title = "IC on rows not seen: mean of the folds, tail; stable: rank correlation of importance"
+    grid = Grid("", *(f"{h:g} s" for h in horizons), "stable", title=title, box=None, padding=(0, 1, 0, 0))
+    for name in dict.fromkeys(m["configuration"] for m in metrics):
+        cells = []
+        for h in horizons:
+            mine = [m for m in metrics if m["configuration"] == name and m["horizon_s"] == h]
+            tail = next((m["ic"] for m in mine if m["fold"] == "tail"), None)
+            cells.append(f"{said(mean_of([m['ic'] for m in mine if m['fold'] != 'tail']), '+.2f')} {said(tail, '+.2f')}")
+        stable = mean_of([v for k, v in about["importance_stability"].items() if k.rpartition("/")[0] == name])
+        grid.add_row(name, *cells, said(stable, ".2f"))
+    return grid
+
+
+def _figures(lines: Sequence[Mapping[str, Any]]) -> Grid:
+    heads = "horizon", "rows", "IC", "its error", "rank IC", "R2", "slope", "log loss", "of base"
+    grid = Grid(*heads, title="mean of the models", box=None, padding=(0, 1, 0, 0))
+    for line in lines:
+        cells = (said(line[k], form) for k, form in (
+            ("ic", "+.3f"), ("ic_se", ".3f"), ("rank_ic", "+.3f"), ("r2", "+.4f"), ("slope", "+.2f"), ("log_loss", ".4f"), ("base_log_loss", ".4f"),
+        ))  # fmt: skip
+        grid.add_row(f"{line['horizon_s']:g} s", line["part"], *cells)
+    return grid
+
+
+def _costs(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> Grid:
+    heads = "symbol", "horizon", "rows", "|forecast|", "cost", "traded", "gross", "net"
+    grid = Grid(*heads, title="bp of mid; cost is in and out; gross and net of the rows whose forecast exceeds it", box=None, padding=(0, 1, 0, 0))
+    for symbol, some in lines.items():
+        for line in some:
+            share = None if line["trade_share"] is None else 100 * line["trade_share"]
+            cells = said(line["mean_forecast_bp"], ".2f"), said(line["cost_bp"], ".2f"), said(share, ".2f", " %"), *(said(line[k], "+.2f") for k in AFTER_COSTS)
+            grid.add_row(symbol, f"{line['horizon_s']:g} s", line["part"], *cells)
+    return grid
+
+
+def _of_symbols(symbols: Sequence[Mapping[str, Any]]) -> list[Grid]:
+    """What each symbol leaves; nothing where there is one, or too many to print."""
+    names = sorted({line["symbol"] for line in symbols})
+    if not 1 < len(names) <= NAMED:
+        return []
+    means = "mean_forecast_bp", "cost_bp", "trade_share"
+    return [_costs({n: [x for x in by_horizon([m for m in symbols if m["symbol"] == n], means) if x["part"] == "tail"] for n in names})]
