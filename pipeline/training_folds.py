@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from tickarrow.pipeline.errors import DataError
 from tickarrow.pipeline.source_rows import utc
 from tickarrow.pipeline.training_data import Rows
 from tickarrow.pipeline.training_fit import Bins, Target, Trained, forecast
-from tickarrow.pipeline.training_metrics import after_costs, correlation, fold_figures, logistic, mean_of, stability
+from tickarrow.pipeline.training_metrics import Platt, after_costs, correlation, fold_figures, logistic, mean_of, stability
 from tickarrow.pipeline.training_parts import Parts, key_of
 from tickarrow.pipeline.training_splits import Combinatorial, Fold, Splitter, WalkForward, overlap, stopping
 
@@ -124,8 +126,15 @@ def deciding(conf: TrainingConf, configuration: ConfigurationConf) -> Line:
     """What decides the bits of a model beside its rows."""
     return {
         "configuration": dataclasses.asdict(configuration), "trees": conf.trees, "max_bin": conf.max_bin, "nthread": conf.nthread,
-        "patience": conf.patience, "library": version(configuration.library), "numpy": np.__version__,
+        "patience": conf.patience, "library": version(configuration.library), "numpy": np.__version__, "code": code_digest(),
     }  # fmt: skip
+
+
+@functools.cache
+def code_digest() -> str:
+    """Of the modules that make a part."""
+    here = Path(__file__).parent
+    return key_of(*((here / f"training_{stem}.py").read_text() for stem in ("external", "fit", "folds", "metrics")))
 
 
 def weights_of(conf: TrainingConf, rows: Rows, h: int, which: Ints | slice) -> Float64 | None:
@@ -149,7 +158,7 @@ def _one(conf: TrainingConf, configuration: ConfigurationConf, rows: Rows, h: in
     side = rows.labels.side[before, h]
     platt = logistic(forecast(trained, rows.x, before)[side != 0], side[side != 0] > 0)
     return {
-        "forecast": forecast(trained, rows.x, test), "trees": np.array(trained.trees), "importance": trained.importance, "platt": np.array(platt),
+        "forecast": forecast(trained, rows.x, test), "trees": np.array(trained.trees), "importance": trained.importance, "platt": np.array(astuple(platt)),
     }  # fmt: skip
 
 
@@ -162,7 +171,7 @@ def _judge(
     labels = rows.labels
     side = labels.side[learn, h]
     mean, base = float(labels.y[learn, h].mean(dtype=np.float64)), float(((side > 0).sum() + 1) / ((side != 0).sum() + 2))
-    platt = float(arrays["platt"][0]), float(arrays["platt"][1])
+    platt = Platt(*arrays["platt"].tolist())
     figures, bins = fold_figures(
         arrays["forecast"], labels.y[test, h], labels.side[test, h], mean, platt, base, rows.unique[test, h], labels.scale[test, h], rows.cost[test],
     )  # fmt: skip
@@ -191,8 +200,9 @@ def judge_tail(
     before = np.concatenate([f for f, _ in out.seen[c, h]])
     tested = np.concatenate([t for _, t in out.seen[c, h]])
     side = rows.labels.side[tested, h]
+    platt = logistic(before[side != 0], side[side != 0] > 0)
     arrays = {
-        "forecast": forecasts, "trees": np.array(trees), "importance": np.zeros(0), "platt": np.array(logistic(before[side != 0], side[side != 0] > 0)),
+        "forecast": forecasts, "trees": np.array(trees), "importance": np.zeros(0), "platt": np.array(astuple(platt)),
     }  # fmt: skip
     _judge(out, conf, rows, (c, h, "tail"), name, (learn, tail[:0], tail), arrays)
 

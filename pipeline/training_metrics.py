@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,24 @@ def ranks(a: Array) -> Float64:
     return (last - 0.5 * (count - 1))[inverse]
 
 
-def logistic(forecast: Array, up: Array) -> tuple[float, float]:
-    """Intercept and slope of the logistic regression of `up` (bool) on the forecast: Platt's map from forecast to probability.
+@dataclass(frozen=True)
+class Platt:
+    """From forecast to probability of up: logistic, and constant beyond the forecasts that it was fitted on."""
 
-    The slope is per unit of the forecast. Without both outcomes, or with a constant forecast, the slope is 0 and the intercept that of the share.
+    intercept: float
+    slope: float  # per unit of the forecast
+    low: float = -np.inf
+    high: float = np.inf
+
+    def probability(self, forecast: Array) -> Float64:
+        margin = self.intercept + self.slope * np.clip(np.asarray(forecast, np.float64), self.low, self.high)
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * margin)))
+
+
+def logistic(forecast: Array, up: Array) -> Platt:
+    """Logistic regression of `up` (bool) on the forecast, with a unit normal prior on the slope per standard deviation of the forecast.
+
+    Without both outcomes, or with a constant forecast, the slope is 0 and the intercept that of the share.
 
     References
     ----------
@@ -65,25 +80,20 @@ def logistic(forecast: Array, up: Array) -> tuple[float, float]:
     base = float(np.log(share / (1.0 - share)))
     scale = float(f.std()) if f.size else 0.0
     if scale == 0.0 or u.min() == u.max():
-        return base, 0.0
+        return Platt(base, 0.0)
     z = f / scale
     a, b = base, 0.0
     for _ in range(STEPS):
-        p = probability(z, a, b)
+        p = Platt(a, b).probability(z)
         w = p * (1.0 - p)
-        # A little of a unit prior on the slope, so that separable outcomes have an end.
-        gradient = np.array([(u - p).sum(), (z * (u - p)).sum() - 1e-3 * b])
-        hessian = np.array([[w.sum(), (w * z).sum()], [(w * z).sum(), (w * z * z).sum() + 1e-3]])
+        gradient = np.array([(u - p).sum(), (z * (u - p)).sum() - b])
+        hessian = np.array([[w.sum(), (w * z).sum()], [(w * z).sum(), (w * z * z).sum() + 1.0]])
         step = np.linalg.solve(hessian, gradient)
         step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-300))
         a, b = a + float(step[0]), b + float(step[1])
         if np.abs(step).max() < 1e-10:
             break
-    return a, b / scale
-
-
-def probability(forecast: Array, intercept: float, slope: float) -> Float64:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (intercept + slope * np.asarray(forecast, np.float64)))))
+    return Platt(a, b / scale, float(f.min()), float(f.max()))
 
 
 def log_loss(p: Float64, up: Array) -> float | None:
@@ -150,7 +160,7 @@ def after_costs(forecast: Float64, outcome: Float64, cost: Float64) -> dict[str,
 
 
 def fold_figures(
-    forecast: Float32, outcome: Float32, side: Array, mean: float, platt: tuple[float, float], base_rate: float, unique: Float64,
+    forecast: Float32, outcome: Float32, side: Array, mean: float, platt: Platt, base_rate: float, unique: Float64,
     scale: Float64, cost: Float64,
 ) -> tuple[dict[str, float | int | None], list[dict[str, float | int | None]]]:  # fmt: skip
     """Figures and calibration of one model on the tested rows of one fold.
@@ -166,7 +176,7 @@ def fold_figures(
     cost : (n,) float64, bp of mid, in and out
     """
     f, o = forecast.astype(np.float64), outcome.astype(np.float64)
-    p = probability(f, *platt)
+    p = platt.probability(f)
     sided = side != 0
     figures = judge(forecast, outcome, mean)
     ic, effective = figures["ic"], float(np.nansum(unique))

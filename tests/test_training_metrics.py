@@ -32,17 +32,17 @@ def sample(n=3000, seed=5):
 
 def test_the_map_to_probabilities_is_a_logistic_regression():
     f, up = sample()
-    a, b = metrics.logistic(f * 7, up)
-    want = LogisticRegression(C=1e6, tol=1e-10).fit(f[:, None] * 7, up)
-    assert a == pytest.approx(want.intercept_[0], rel=1e-4)
-    assert b == pytest.approx(want.coef_[0, 0], rel=1e-4)
-    p = metrics.probability(f * 7, a, b)
-    np.testing.assert_allclose(p, want.predict_proba(f[:, None] * 7)[:, 1], rtol=1e-4)
+    got = metrics.logistic(f * 7, up)
+    want = LogisticRegression(C=1.0, tol=1e-10).fit((f / f.std())[:, None], up)  # its penalty is the prior, and not on the intercept
+    assert got.intercept == pytest.approx(want.intercept_[0], rel=1e-4)
+    assert got.slope * 7 * f.std() == pytest.approx(want.coef_[0, 0], rel=1e-4)
+    p = got.probability(f * 7)
+    np.testing.assert_allclose(p, want.predict_proba((f / f.std())[:, None])[:, 1], rtol=1e-4)
     assert metrics.log_loss(p, up) == pytest.approx(log_loss(up, p))
-    assert metrics.logistic(np.ones(8), np.arange(8) < 5) == (pytest.approx(np.log(6 / 4)), 0.0)  # (5 + 1) of (8 + 2)
-    a, b = metrics.logistic(np.arange(-20.0, 20.0), np.arange(-20.0, 20.0) >= 0)  # separable: finite, and right
-    assert np.isfinite([a, b]).all()
-    assert (metrics.probability(np.array([-5.0, 5.0]), a, b).round(2) == [0, 1]).all()
+    assert got.probability(np.array([1e9]))[0] == p.max()  # beyond what it has seen it says no more
+    assert metrics.logistic(np.ones(8), np.arange(8) < 5) == metrics.Platt(pytest.approx(np.log(6 / 4)), 0.0)  # (5 + 1) of (8 + 2)
+    far = metrics.logistic(np.arange(-20.0, 20.0), np.arange(-20.0, 20.0) >= 0)  # separable: finite, and right
+    assert (far.probability(np.array([-9.0, 9.0])).round(1) == [0.1, 0.9]).all()
 
 
 def test_calibration_of_a_hand_computed_forecast():
