@@ -1,11 +1,8 @@
 """Engines: bits of xgboost, certificates and what disables them, the stage, and the whole bank of 80."""
 
-import importlib
 import json
-import re
 import shutil
 import warnings
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -279,33 +276,6 @@ def test_predictions_are_one_arrow_column_over_the_same_memory(original):
     column = out.arrow().column("y")
     assert column.type == pa.list_(pa.field("item", pa.float32(), nullable=False), 4)
     assert column.values.buffers()[1].address == out.y.ctypes.data
-
-
-@pytest.fixture
-def peers_trees(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
-    return importlib.import_module("benchmarks.peers_trees")
-
-
-def test_peers_are_measured_line_by_line(peers_trees):
-    lines = list(peers_trees.run(1, 2, 3, {1: 1, 100: 1}))
-    assert [line.split()[:3] for line in lines] == [
-        ["trees", peer, f"5x2x3,rows={n}"] for n in (1, 100) for peer in ("xgboost-inplace", "xgboost-dmatrix", "treelite-gtil")
-    ]
-    assert all(re.fullmatch(r"\S+ \S+ \S+ [0-9.]+us [0-9.]+us \d+", line) for line in lines)
-
-
-def test_a_result_that_differs_from_the_peer_is_an_error(peers_trees, monkeypatch):
-    def wrong(self, x, lo, hi, y):
-        y[: hi - lo] = 0.0
-
-    bench = importlib.import_module("benchmarks.bench_trees")
-    monkeypatch.setattr(bench, "engine", lambda model_set, name: type("Wrong", (), {"name": "wrong", "predict": wrong})())
-    with pytest.raises(RuntimeError, match="xgboost-inplace and wrong differ on 1 rows by up to"):
-        list(peers_trees.run(1, 2, 3, {1: 1, 100: 1}))
-    monkeypatch.setattr("treelite.__version__", "9.0")
-    with pytest.raises(RuntimeError, match=r"peer treelite has version 9.0, these figures are for 4.x. Look at its changes first."):
-        list(peers_trees.run(1, 2, 3, {1: 1, 100: 1}))
 
 
 def test_all_eighty_models_are_bit_equal_on_every_probe_row(tmp_path):
