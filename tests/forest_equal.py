@@ -12,7 +12,6 @@ import functools
 import json
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
 from tickarrow.configs.models import ModelsConf
-from tickarrow.pipeline import models, training_data
+from tickarrow.pipeline import certificate, models, training_data
 from tickarrow.pipeline.errors import ModelError
-from tickarrow.pipeline.predict_engines import open_engine
+from tickarrow.pipeline.predict_engines import open_alone
 from tickarrow.pipeline.prepare import compose, warm_kernels
 
 BLOCK = 10_000  # rows of a step
@@ -179,47 +178,39 @@ def default_bank() -> models.ModelSet:
     return model_set_of(compose("run"), Console(stderr=True))
 
 
-def engines_of(model_set: models.ModelSet, names: tuple[str, ...]) -> dict[str, Any]:
-    """The engines that serve by themselves; another in their place is left out."""
-    out = {}
+def engines_of(model_set: models.ModelSet, names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The engines that serve the set, and why the others do not."""
+    out, absent = {}, {}
     for name in names:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            engine = open_engine(model_set, ModelsConf(engine=name))
-        if engine.name == name:
-            out[name] = engine
-    return out
+        try:
+            out[name] = open_alone(model_set, ModelsConf(engine=name), name)
+        except (ModelError, OSError) as e:
+            absent[name] = str(e)
+    return out, absent
 
 
-def mismatches(engine: Any, x: Any, margins: Any, kept: Any) -> int:
-    """Margins that differ in a bit, of rows that the library takes."""
-    y = np.full(margins.shape, 7.0, np.float32)
-    engine.predict(x, 0, len(x), y)
-    return int((y.view(np.uint32) != margins.view(np.uint32))[kept].sum())
+def run(case: Case | None, n: int, state: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Compare one case, None = the default bank, block by block; what `state` holds of the same models, code and processor is not done again.
 
-
-def oracle(model_set: models.ModelSet, x: Any) -> tuple[Any, Any]:
-    """Margins (rows, models) of the libraries, and which of them they give: scikit-learn takes no infinities, some of it nothing missing."""
-    margins, kept = np.zeros((len(x), model_set.n_models), np.float32), np.ones((len(x), model_set.n_models), bool)
-    for m, model in enumerate(model_set.models):
-        kept[:, m] = model.accepts(x)
-        margins[:, m] = model.margins(x)
-    return margins, kept
-
-
-def run(case: Case | None, n: int, state: dict[str, Any], folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Compare one case, None = the default bank, block by block; yields rows done and (margins compared, mismatches) by engine."""
+    Yields
+    ------
+    state : "rows" done, "margins" compared, "differ" by engine, "absent" engines with the reason. An engine's margins are compared in every
+        way that it predicts: few rows, many, blocks between, and the first of a block one by one.
+    """
     model_set = default_bank() if case is None else make_set(case, folder / "set")
-    engines = engines_of(model_set, case.engines if case else ENGINES)
-    done, found = state.get("rows", 0), state.get("found", {})
-    while done < n:
-        x = rows(model_set.forests, len(model_set.columns), min(BLOCK, n - done), seed=done, own=case is None)
-        margins, kept = oracle(model_set, x)
+    now = json.loads(json.dumps(certificate.circumstances(model_set)))
+    engines, absent = engines_of(model_set, case.engines if case else ENGINES)
+    if state.get("now") != now or state.get("absent") != absent:
+        state.clear()
+        state.update(now=now, rows=0, margins=0, differ=dict.fromkeys(engines, 0), absent=absent)
+    while state["rows"] < n:
+        x = rows(model_set.forests, len(model_set.columns), min(BLOCK, n - state["rows"]), seed=state["rows"], own=case is None)
+        margins = certificate.oracle_margins(model_set, x)
         for name, engine in engines.items():
-            compared, differ = found.get(name, (0, 0))
-            found[name] = (compared + int(kept.sum()), differ + mismatches(engine, x, margins, kept))
-        done += len(x)
-        yield done, found
+            state["differ"][name] += int(certificate.mismatches(model_set, engine, x, margins)[0].sum())
+        state["margins"] += int(certificate.accepted(model_set, x).sum())
+        state["rows"] += len(x)
+        yield state
 
 
 def main() -> int:
@@ -231,29 +222,25 @@ def main() -> int:
     args = asked.parse_args()
     console = Console(stderr=True)
     warm_kernels(console, compose("run").features)
-    state = json.loads(args.state.read_text()) if args.state.is_file() else {}
-    table = Grid("case", "rows", "models", "engine", "margins", "differ")
+    states = json.loads(args.state.read_text()) if args.state.is_file() else {}
+    table = Grid("case", "rows", "models", "margins", "differ")
     wanted = [(c.name, c, args.rows) for c in CASES] + [("default bank", None, args.bank_rows)]
     bad = 0
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True) as progress:
         for name, case, n in wanted:
             if args.only not in name:
                 continue
-            bar, mine = progress.add_task(name, total=n), state.setdefault(name, {})
+            bar, state = progress.add_task(name, total=n), states.setdefault(name, {})
             with tempfile.TemporaryDirectory() as folder:
-                if mine.get("rows", 0) < n:
-                    try:
-                        for done, found in run(case, n, mine, Path(folder)):
-                            mine |= {"rows": done, "found": found}
-                            args.state.write_text(json.dumps(state))
-                            progress.update(bar, completed=done)
-                    except (ImportError, ModelError) as e:
-                        console.print(f"{name}: not compared: {e}", style="yellow")
+                for done in run(case, n, state, Path(folder)):
+                    args.state.with_suffix(".new").write_text(json.dumps(states))
+                    args.state.with_suffix(".new").replace(args.state)
+                    progress.update(bar, completed=done["rows"])
             progress.remove_task(bar)
-            for engine, (margins, differ) in mine.get("found", {}).items():
-                table.add_row(name, f"{mine['rows']:,}", str(case.n_models if case else 80), engine, f"{margins:,}", f"{differ:,}")
-                bad += differ
-    Console().print(table)
+            said = [f"{engine} {differ:,}" for engine, differ in state["differ"].items()] + [f"{engine}: {why}" for engine, why in state["absent"].items()]
+            table.add_row(name, f"{state['rows']:,}", str(case.n_models if case else 80), f"{state['margins']:,}", "; ".join(said))
+            bad += sum(state["differ"].values())
+    Console(width=160).print(table)
     print(f"{bad} margins differ")
     return 1 if bad else 0
 
