@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,15 @@ def _assign(forests: Sequence[Forest], names: Sequence[str], kinds: Sequence[str
     return out
 
 
+def _with_a_tree(forest: Forest) -> Forest:
+    """A model without trees, whose margin is its base, as one of a tree that adds nothing: kernels know no other models."""
+    none = np.zeros(1, np.int64)
+    return replace(
+        forest, root=none, left=none - 1, right=none - 1, feature=none, cut=np.zeros(1, np.float32), default_left=np.zeros(1, bool),
+        leaf=np.full(1, -0.0, forest.leaf.dtype),
+    )  # fmt: skip
+
+
 def lay_out(engine: str, forests: Sequence[Forest], names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Array]]]:
     """What the parts of an engine are, and their arrays.
 
@@ -103,6 +112,7 @@ def lay_out(engine: str, forests: Sequence[Forest], names: Sequence[str]) -> tup
         if forest.n_features != forests[0].n_features:
             both = f"{forest.n_features} features, {names[0]!r} {forests[0].n_features}"
             raise ModelError(f"model {name!r} has {both}: expected the same in one set.")
+    forests = [forest if forest.n_trees else _with_a_tree(forest) for forest in forests]
     notes: list[str] = []
     few = _assign(forests, names, FEW[engine], notes if len(FEW[engine]) > 2 else [])  # to walk a few rows is what `portable` is for
     parts = [(kind, models) for kind, models, _ in few]
