@@ -1,7 +1,7 @@
 """One row through trees of any shape: pointer doubling in bytes (J), over trees cut into a top and pieces.
 
-A piece is a subtree of at most five nodes; with its leaves it fills one 64-byte line. The top is what is above the pieces, and the tops of eight,
-four or two trees stand in a vector of 64 bytes, or one, or a large one in two to four vectors. All nodes of a vector are tested at once: one permute
+A piece is a subtree of at most five nodes; with its leaves it fills one 64-byte line. The top is what is above the pieces, and the tops of up
+to eight trees stand in a vector of 64 bytes, a large one in two to four vectors. All nodes of a vector are tested at once: one permute
 reads the rank of every node's feature, one compare with the node's code decides, and a select writes the next position of every node: the lane
 of a child, or an exit. Then `next = next[next]` as often as the longest path of the chunk needs, and the root's byte is the exit: the piece's
 line, which is asked for. Eight pieces that have come are then joined in a vector and followed in the same way. No branch depends on the row.
@@ -18,8 +18,9 @@ code     the value goes right if its rank >= code; 1 more where a missing value 
          where it goes left is raised by 1: 255 becomes 0, which is below every such code, and all others compare as before
 link     where the other child is: bit 7 and its lane, or the number of an exit. The first child follows in the next lane (preorder)
 
-Small tops and pieces: the first child is the left one; bit 6 of `link` = it is an exit, that of the node's own lane. The second tree of a
-vector has lanes and exits 32 to 63. Wide records end with 64 bits, 1 = a missing value goes left.
+Small tops and pieces: the first child is the left one; bit 6 of `link` = it is an exit, that of the node's own lane. Tops stand one behind the
+other, and numbers of exits begin with that of the top's first lane. A record ends with the first lanes of eight tops, and if wide with 64 bits,
+1 = a missing value goes left.
 
 Large tops: the first child is the one with fewer nodes, so that at most 9 links of a vector lead out of it. Each vector is resolved alone;
 then the exits 113 to 127 are followed into later vectors, at most 3 times. After the lines of all vectors comes a side record for each: 64 bits
@@ -34,8 +35,8 @@ from tickarrow.jit._kernel import kernel
 from tickarrow.jit.memory import array_at, table_at
 from tickarrow.jit.simd import NEEDS
 from tickarrow.jit.trees_jump_code import (
-    LINE, MODELS, add_double, add_doubles, add_float, add_floats, large, pieces, small_1, small_2, small_4, small_8, wide_1, wide_2, wide_4, wide_8,
-    wide_large, wide_pieces,
+    FIRSTS, LINE, MODELS, add_double, add_doubles, add_float, add_floats, large, pieces, small_1, small_2, small_3, small_4, small_6, small_8, wide_1, wide_2,
+    wide_3, wide_4, wide_6, wide_8, wide_large, wide_pieces,
 )  # fmt: skip
 from tickarrow.jit.trees_rank import rank_row
 
@@ -51,8 +52,8 @@ BUNDLE_FIELDS = 9
 ROWS, DOUBLINGS_IN = 0, 1
 # Bytes of the scratch: exits of the vectors of a large top, sums, then offsets of the pieces of two chunks and of the leaves of one, a list for
 # each model.
-ROOM = 128  # trees of a chunk at most: their lines stay in the nearest cache
-SUMS, LISTS, LISTS_STEP = 256, 320, 4 * ROOM
+ROOM = 24  # trees of a chunk at most, of each of eight models: their lines stay in the nearest cache
+SUMS, LISTS, LISTS_STEP = 256, 320, 4 * MODELS * (ROOM + FIRSTS)
 SCRATCH_BYTES = LISTS + 3 * LISTS_STEP
 
 
@@ -108,11 +109,21 @@ def jump(x, lo, hi, block, y):
                                 wide_8(record, table, tables, leaf, first, models, times, out, list_step)
                             else:
                                 small_8(record, table, tables, leaf, first, models, times, out, list_step)
+                        elif trees == U(6):
+                            if is_wide:
+                                wide_6(record, table, tables, leaf, first, models, times, out, list_step)
+                            else:
+                                small_6(record, table, tables, leaf, first, models, times, out, list_step)
                         elif trees == U(4):
                             if is_wide:
                                 wide_4(record, table, tables, leaf, first, models, times, out, list_step)
                             else:
                                 small_4(record, table, tables, leaf, first, models, times, out, list_step)
+                        elif trees == U(3):
+                            if is_wide:
+                                wide_3(record, table, tables, leaf, first, models, times, out, list_step)
+                            else:
+                                small_3(record, table, tables, leaf, first, models, times, out, list_step)
                         elif trees == U(2):
                             if is_wide:
                                 wide_2(record, table, tables, leaf, first, models, times, out, list_step)

@@ -1,7 +1,7 @@
 """Vector code of the one-row kernel for trees of any shape, see trees_jump.py."""
 
 from tickarrow.jit.simd import (
-    BYTES, F32, F64, I8, I32, I64, WORDS, add_to, bits, emit, fetch, fill, join, lanes, load, number, part, permute_bytes, permute_bytes_64, splat, store,
+    BYTES, F32, F64, I8, I32, I64, WORDS, add_to, at, bits, emit, fetch, fill, join, lanes, load, number, part, permute_bytes, permute_bytes_64, splat, store,
     vector,
 )  # fmt: skip
 
@@ -11,7 +11,8 @@ IS_NODE, IS_FIRST_EXIT = 128, 64  # bits of a link
 FIRST_CROSS = 113  # exits 113 to 127 of a large top's vector go on in a later one
 PLACE_OF_CROSS = 17  # byte of a vector's side record where the node of exit 113 stands
 EXIT_BASE = 16  # byte of it that is added to an exit
-DOUBLINGS = {8: (1, 2, 3), 4: (2, 3, 4), 2: (2, 3, 4, 5), 1: (2, 3, 4, 5, 6)}  # code for each, by trees in a vector; 2^n nodes are followed
+DOUBLINGS = (2, 3, 4, 5, 6)  # there is code for each; paths of 2^n nodes are followed
+FIRSTS = 8  # a vector has at most so many trees; so many exits are read and written for any
 PIECE_NODES, PIECE_HEAD = 5, 16  # nodes of a piece; its leaves begin at this byte of the line
 PIECE_DOUBLINGS = 3
 
@@ -79,29 +80,41 @@ def _exits(b, position, doublings):
     return position
 
 
+def _note(b, leaf, line, out):
+    """Note where the line of a piece is and ask for it."""
+    offset = b.shl(line, number(I64, 6))
+    store(b, b.trunc(offset, I32), out)
+    fetch(b, b.add(leaf, offset))
+
+
 def _small(trees, wide):
     """Lines of the pieces that one row of trees comes to, `trees` to a vector, for each model of a bundle."""
-    size = 3 * LINE + (8 if wide else 0)
-    numbers, roots = vector(I32, trees), lanes(BYTES, [k % trees * (LINE // trees) for k in range(64)])
+    size, numbers = 3 * LINE + (16 if wide else 8), vector(I32, FIRSTS)
 
     def body(b, record, table, tables, leaf, first, models, doublings, out, out_step):
         def case(times):
-            def model(j, at, first, out):
-                ranks, link = _table(b, table, tables, j), load(b, at, BYTES, 2 * LINE, 1)
-                left = bits(b, load(b, at, I64, 3 * LINE, 1)) if wide else None
-                right = _right(b, load(b, at, BYTES, 0, 1), load(b, at, BYTES, LINE, 1), ranks, left)
+            def model(j, record, first, out):
+                ranks, link = _table(b, table, tables, j), load(b, record, BYTES, 2 * LINE, 1)
+                left = bits(b, load(b, record, I64, 3 * LINE + 8, 1)) if wide else None
+                right = _right(b, load(b, record, BYTES, 0, 1), load(b, record, BYTES, LINE, 1), ranks, left)
                 leaves = b.icmp_unsigned("!=", b.and_(link, fill(BYTES, IS_FIRST_EXIT)), fill(BYTES, 0))
                 position = b.select(right, link, b.select(leaves, EXIT, NEXT))
-                found = permute_bytes_64(b, _exits(b, position, times), roots)
-                number_of = b.and_(b.zext(part(b, found, 0, trees), numbers), fill(numbers, LINE - 1))
-                store(b, b.shl(b.add(load(b, first, numbers, 0, 4), number_of), fill(numbers, 6)), out, 0, 4)
-                for t in range(trees):
-                    fetch(b, b.add(leaf, b.zext(load(b, out, I32, 4 * t), I64)))
-                return [add_to(b, at, size), add_to(b, first, 4 * trees), b.add(out, out_step)]
+                exits = _exits(b, position, times)
+                if trees == 1:  # in lane 0
+                    line = b.add(b.and_(b.zext(at(b, exits, 0), I64), number(I64, LINE - 1)), b.zext(load(b, first, I32), I64))
+                    _note(b, leaf, line, out)
+                else:
+                    roots = b.bitcast(splat(b, load(b, record, I64, 3 * LINE, 1), 8), BYTES)
+                    found = part(b, permute_bytes_64(b, exits, roots), 0, FIRSTS)
+                    line = b.add(b.and_(b.zext(found, numbers), fill(numbers, LINE - 1)), load(b, first, numbers, 0, 4))
+                    store(b, b.shl(line, fill(numbers, 6)), out, 0, 4)
+                    for t in range(trees):
+                        fetch(b, b.add(leaf, b.zext(load(b, out, I32, 4 * t), I64)))
+                return [add_to(b, record, size), add_to(b, first, 4 * trees), b.add(out, out_step)]
 
             repeat(b, models, [record, first, out], model)
 
-        each_of(b, doublings, DOUBLINGS[trees], case)
+        each_of(b, doublings, DOUBLINGS, case)
 
     return emit("u8, u8, u8, u8, u8, u8, u8, u8, u8")(body)
 
@@ -112,16 +125,16 @@ def _large(wide):
 
     def body(b, record, table, tables, leaf, first, models, doublings, out, out_step, scratch, record_step, vectors):
         def case(times):
-            def model(j, at, first, out):
-                ranks, sides = _table(b, table, tables, j), b.add(at, _times(b, vectors, 3 * LINE))
+            def model(j, record, first, out):
+                ranks, sides = _table(b, table, tables, j), b.add(record, _times(b, vectors, 3 * LINE))
 
-                def one(_, at, beside, exits):
+                def one(_, nodes, beside, exits):
                     left = bits(b, load(b, beside, I64, 32)) if wide else None
-                    right = _right(b, load(b, at, BYTES), load(b, at, BYTES, LINE), ranks, left)
+                    right = _right(b, load(b, nodes, BYTES), load(b, nodes, BYTES, LINE), ranks, left)
                     leaves, swapped = (bits(b, load(b, beside, I64, o)) for o in (0, 8))
-                    position = b.select(b.xor(right, swapped), load(b, at, BYTES, 2 * LINE), b.select(leaves, EXIT, NEXT))
+                    position = b.select(b.xor(right, swapped), load(b, nodes, BYTES, 2 * LINE), b.select(leaves, EXIT, NEXT))
                     store(b, _exits(b, position, times), exits)
-                    return [add_to(b, at, 3 * LINE), add_to(b, beside, side), add_to(b, exits, LINE)]
+                    return [add_to(b, nodes, 3 * LINE), add_to(b, beside, side), add_to(b, exits, LINE)]
 
                 def exit_of(node):
                     return b.zext(load(b, b.add(scratch, node), I8), I64), b.add(sides, _times(b, b.lshr(node, number(I64, 6)), side))
@@ -131,18 +144,16 @@ def _large(wide):
                     after = b.zext(load(b, b.add(beside, found), I8, PLACE_OF_CROSS - FIRST_CROSS), I64)
                     return [b.select(b.icmp_unsigned(">=", found, number(I64, FIRST_CROSS)), after, node)]
 
-                repeat(b, vectors, [at, sides, scratch], one)
+                repeat(b, vectors, [record, sides, scratch], one)
                 (last,) = repeat(b, b.sub(vectors, number(I64, 1)), [number(I64, 0)], hop)
                 found, beside = exit_of(last)
                 line = b.add(b.add(found, b.zext(load(b, beside, I8, EXIT_BASE), I64)), b.zext(load(b, first, I32), I64))
-                offset = b.shl(line, number(I64, 6))
-                store(b, b.trunc(offset, I32), out)
-                fetch(b, b.add(leaf, offset))
-                return [b.add(at, record_step), add_to(b, first, 4), b.add(out, out_step)]
+                _note(b, leaf, line, out)
+                return [b.add(record, record_step), add_to(b, first, 4), b.add(out, out_step)]
 
             repeat(b, models, [record, first, out], model)
 
-        each_of(b, doublings, DOUBLINGS[1], case)
+        each_of(b, doublings, DOUBLINGS, case)
 
     return emit("u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8")(body)
 
@@ -157,8 +168,8 @@ def _pieces(wide):
     def body(b, table, tables, leaf, model, offsets, groups, shift, out):
         ranks = _table(b, table, tables, model)
 
-        def group(_, at, out):
-            offset = [b.zext(load(b, at, I32, 4 * j), I64) for j in range(8)]
+        def group(_, list_at, out):
+            offset = [b.zext(load(b, list_at, I32, 4 * j), I64) for j in range(8)]
             head = [load(b, b.add(leaf, o), heads, 0, 1) for o in offset]
             low, high = (join(b, join(b, *head[k : k + 2]), join(b, *head[k + 2 : k + 4])) for k in (0, 4))
             feature, code, link = (permute_bytes(b, low, p, high) for p in pick)
@@ -168,9 +179,9 @@ def _pieces(wide):
             position = b.select(right, b.add(link, lanes(BYTES, eight)), b.select(leaves, EXIT, NEXT))
             slot = b.and_(b.bitcast(_exits(b, position, PIECE_DOUBLINGS), WORDS), fill(WORDS, 7))
             narrow = vector(I32, 8)
-            after = b.add(b.trunc(b.shl(slot, splat(b, shift, 8)), narrow), b.add(load(b, at, narrow, 0, 4), fill(narrow, PIECE_HEAD)))
+            after = b.add(b.trunc(b.shl(slot, splat(b, shift, 8)), narrow), b.add(load(b, list_at, narrow, 0, 4), fill(narrow, PIECE_HEAD)))
             store(b, after, out, 0, 4)
-            return [add_to(b, at, 32), add_to(b, out, 32)]
+            return [add_to(b, list_at, 32), add_to(b, out, 32)]
 
         repeat(b, groups, [offsets, out], group)
 
@@ -187,8 +198,8 @@ def _sums(kind, models):
             lists.append(b.add(lists[-1], step))
 
         def tree(t, *total):
-            at = _times(b, t, 4)
-            found = [b.zext(load(b, b.add(of, at), I32), I64) for of in lists]
+            place = _times(b, t, 4)
+            found = [b.zext(load(b, b.add(of, place), I32), I64) for of in lists]
             return [b.fadd(s, load(b, b.add(leaf, o), kind)) for s, o in zip(total, found, strict=True)]
 
         total = repeat(b, trees, [load(b, sums, kind, size * j) for j in range(models)], tree)
@@ -198,6 +209,7 @@ def _sums(kind, models):
     return emit("u8, u8, u8, u8, u8")(body)
 
 
-small_1, small_2, small_4, small_8, large, pieces = _small(1, False), _small(2, False), _small(4, False), _small(8, False), _large(False), _pieces(False)
-wide_1, wide_2, wide_4, wide_8, wide_large, wide_pieces = _small(1, True), _small(2, True), _small(4, True), _small(8, True), _large(True), _pieces(True)
+small_1, small_2, small_3, small_4, small_6, small_8 = (_small(n, False) for n in (1, 2, 3, 4, 6, 8))
+wide_1, wide_2, wide_3, wide_4, wide_6, wide_8 = (_small(n, True) for n in (1, 2, 3, 4, 6, 8))
+large, wide_large, pieces, wide_pieces = _large(False), _large(True), _pieces(False), _pieces(True)
 add_float, add_floats, add_double, add_doubles = _sums(F32, 1), _sums(F32, MODELS), _sums(F64, 1), _sums(F64, MODELS)

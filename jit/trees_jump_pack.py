@@ -8,8 +8,8 @@ from tickarrow.jit.trees_jump_code import EXIT_BASE, FIRST_CROSS, IS_FIRST_EXIT,
 NODE = 6  # a path to a node in a vector has less than 2^6 nodes; a scratch word is a node and this
 
 
-@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8, i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:]")
-def place_small(root, left, right, feature, code, missing_left, lanes, record, memory, exit_of, levels, todo, lane_of):
+@kernel("i8[:], i8[:], i8[:], u1[:], u1[:], ?[:], i8[:], i8[:], out u1[:], out i8[:], out i8[:], out i8[:], out i8[:]")
+def place_small(root, left, right, feature, code, missing_left, lane_of_root, record, memory, exit_of, levels, todo, lane_of):
     """Write tops of trees that fit in a vector, the left child first.
 
     Parameters
@@ -18,16 +18,18 @@ def place_small(root, left, right, feature, code, missing_left, lanes, record, m
     left, right : (nodes,) int64, children; left -1 = an exit, both the same = all values go there
     feature, code : (nodes,) uint8, as they stand in a record
     missing_left : (nodes,) bool, bits of the record's side line; none of them if it has no such line
-    lanes : int, lanes of a tree: 8, 16, 32 or 64; tree t begins at lane `t * lanes % 64` of its vector
+    lane_of_root : (trees,) int64, first lane of the tree in its vector
     record : (trees,) int64, where the vector of the tree begins in `memory`
-    memory : (bytes,) uint8, out; every tree is there as one exit
+    memory : (bytes,) uint8, out; 0 before
     exit_of : (nodes,) int64, out, number of an exit, 0 to the number of nodes of the tree, plus its first lane
     levels : (trees,) int64, out, nodes of the longest path
     todo, lane_of : (nodes + 1,) int64, scratch
     """
     for t in range(root.shape[0]):
-        begin = t * lanes % LINE
+        begin = lane_of_root[t]
         exit_of[root[t]] = begin
+        if left[root[t]] < 0:
+            memory[record[t] + 2 * LINE + begin] = IS_FIRST_EXIT | begin
         levels[t] = 0
         lane, used = begin, np.uint64(0)
         todo[0], n = root[t] << NODE, 1 if left[root[t]] >= 0 else 0
@@ -67,7 +69,7 @@ def place_small(root, left, right, feature, code, missing_left, lanes, record, m
             memory[at + LINE + lane] = code[node]
             memory[at + 2 * LINE + lane] = link | IS_FIRST_EXIT if left[one] < 0 else link
             if missing_left[node]:
-                memory[at + 3 * LINE + (lane >> 3)] |= 1 << (lane & 7)
+                memory[at + 3 * LINE + 8 + (lane >> 3)] |= 1 << (lane & 7)
             if left[other] >= 0 and other != one:
                 todo[n] = other
                 n += 1

@@ -1,8 +1,9 @@
 """Layout of the one-row kernel for trees of any shape (jit/trees_jump.py): tops of trees in bundles of up to eight models, and pieces.
 
-A bundle is rows of tops: row r has the r-th vector (1, 2, 4 or 8 small tops, or one large top) of each of its models, so models that are
-shorter than others are filled up with trees of one leaf -0.0, which changes no sum. Models are sorted by the room of a top and by length, and
-a bundle ends where a model is less than half as long as its first.
+A vector has as many small tops, one behind the other, as fit, up to a number that is chosen for the model. A bundle is rows of tops: row r
+has the r-th vector (or large top) of each of its models. What is missing, in a vector or at the end of a model that is shorter than others, is
+filled up with trees of one leaf -0.0, which changes no sum. Models are sorted by the room of a top and by length, and a bundle ends where a
+model is less than half as long as its first.
 
 The kernel reads one line of each tree's pieces. A processor that sees lines near one another being read fetches their neighbours too, so
 trees that follow one another have their lines far apart (80 x 500 trees of 31 leaves: 212 to 223 us, else 234 to 253, on one machine)."""
@@ -21,9 +22,9 @@ from tickarrow.pipeline import forest_rank
 from tickarrow.pipeline.forest import Array, Float32, Forest
 
 NODES = 256  # of a top
-SMALL = (8, 16, 32, 64)  # lanes of a top that fits in a vector
+SMALL = (8, 6, 4, 3, 2, 1)  # tops in a vector
 APART = 97  # trees that are read one after the other have their lines in so many different places
-EMPTY = code.LINE  # the first lines are a leaf -0.0 each: trees that are not there
+EMPTY = code.LINE  # the first lines are a leaf -0.0 each, for trees that are not there; as many after the last, for what is read and not used
 NAMES = ("shape", "bundle", "chunk", "first", "base", "divisor", "column", "tables", "record", "lines")
 
 
@@ -53,13 +54,35 @@ class _Cut:
         self.pieces = there[~top[there] & ((above[there] < 0) | top[above[there]])]
         self.tree = tree
         self.left = np.where(top, forest.left, -1)  # of the tops
-        self.nodes = int(np.bincount(tree[top], minlength=1).max())  # of the largest top
-        if self.nodes < SMALL[-1]:
-            self.vectors, self.lanes = 1, next(n for n in SMALL if self.nodes < n)
+        nodes = np.bincount(tree[top], minlength=forest.n_trees)
+        self.nodes = int(nodes.max(initial=0))  # of the largest top
+        if self.nodes < code.LINE:
+            self.vectors, (self.trees, self.row, self.slot, self.lane) = 1, min((_fill(nodes, n) for n in SMALL), key=_cost)
         else:
-            self.vectors, self.lanes = max(2, -(-self.nodes // code.LINE)), code.LINE
-        self.trees = code.LINE // self.lanes  # in a vector
-        self.rows = -(-forest.n_trees // self.trees)
+            self.vectors, self.trees, self.row = max(2, -(-self.nodes // code.LINE)), 1, np.arange(forest.n_trees)
+            self.slot = self.lane = np.zeros(forest.n_trees, np.int64)
+        self.rows = int(self.row.max(initial=0)) + 1
+
+
+_Filled = tuple[int, Array, Array, Array]
+
+
+def _fill(nodes: Array, trees: int) -> _Filled:
+    """Tops one after the other into vectors of at most `trees`: that number, and each top's vector, place among those of the vector, first lane."""
+    out = np.zeros((3, nodes.size), np.int64)
+    row, slot, lane = 0, 0, 0
+    for t, n in enumerate(nodes.tolist()):
+        if slot == trees or lane + n >= code.LINE:  # the last exit has the number after the last lane
+            row, slot, lane = row + 1, 0, 0
+        out[:, t] = row, slot, lane
+        slot, lane = slot + 1, lane + max(n, 1)
+    return trees, *out
+
+
+def _cost(filled: _Filled) -> int:
+    """Bytes that are read of the tops; a place that stays empty costs like the line of a piece."""
+    trees, row, *_ = filled
+    return (int(row[-1]) + 1) * (3 * code.LINE + 8 + trees * (4 + code.LINE))
 
 
 def fits(forest: Forest) -> str:
@@ -79,7 +102,7 @@ class _Bundle:
     @property
     def side(self) -> int:
         """Bytes of a vector's side record."""
-        return 8 * self.wide if self.first.vectors == 1 else 32 + 32 * self.wide
+        return 8 + 8 * self.wide if self.first.vectors == 1 else 32 + 32 * self.wide
 
     @property
     def step(self) -> int:
@@ -88,27 +111,18 @@ class _Bundle:
         return size if self.first.vectors == 1 else -(-size // code.LINE) * code.LINE
 
     @property
-    def list_trees(self) -> int:
-        """Trees of a model in a chunk: eights, for eight pieces are followed at once."""
-        return 8 * max(1, jit.ROOM // 8 // len(self.members))
-
-    def empty(self) -> Array:
-        """Records in which every top is one exit, the first of its lanes; (rows, members, bytes) uint8."""
-        record = np.zeros((self.first.rows, len(self.members), self.step), np.uint8)
-        if self.first.vectors == 1:
-            roots = np.arange(0, code.LINE, self.first.lanes)
-            record[..., 2 * code.LINE + roots] = code.IS_FIRST_EXIT | roots
-        else:
-            record[..., 3 * code.LINE * self.first.vectors] = 1
-        return record
+    def chunk_rows(self) -> int:
+        """Rows of a chunk: 16 or 24 trees of each of eight models, as eight pieces are followed at once. Few models have the more rows."""
+        trees = self.first.trees
+        return next(n for n in range(1, jit.ROOM + 1) if n * trees % 8 == 0 and n * trees >= 16) * (code.MODELS // len(self.members))
 
 
 def _bundles(cuts: Sequence[_Cut], wide: bool) -> list[_Bundle]:
     """Which models stand together."""
     out: list[_Bundle] = []
-    for i in sorted(range(len(cuts)), key=lambda i: (cuts[i].vectors, cuts[i].lanes, -cuts[i].rows)):
+    for i in sorted(range(len(cuts)), key=lambda i: (cuts[i].vectors, cuts[i].trees, -cuts[i].rows)):
         cut, last = cuts[i], out[-1].first if out else None
-        alike = last and (last.vectors, last.lanes) == (cut.vectors, cut.lanes) and 2 * cut.rows >= last.rows
+        alike = last and (last.vectors, last.trees) == (cut.vectors, cut.trees) and 2 * cut.rows >= last.rows
         if alike and len(out[-1].members) < code.MODELS:
             out[-1].members.append(i)
         else:
@@ -131,49 +145,51 @@ class _Layout:
     def add(self, bundle: _Bundle, nodes: Sequence[tuple[_Cut, Array, Array]]) -> None:
         """Put the trees of a bundle's models into records and lines; `nodes` has the place of the feature and the code of each node."""
         members, like = len(bundle.members), bundle.first
-        record = bundle.empty()
+        record = np.zeros((like.rows, members, bundle.step), np.uint8)  # a vector of zeros leads to exit 0
         levels = np.zeros(like.rows, np.int64)
         count = np.zeros((like.rows, members, like.trees), np.int64)  # of a tree's lines
+        begin = np.zeros_like(count)  # number of its first exit
         written = []
         for j, (cut, feature, codes) in enumerate(nodes):
-            forest, tree = cut.forest, np.arange(cut.forest.n_trees)
-            row, lane = tree // like.trees, tree % like.trees
+            forest, row = cut.forest, cut.row
             byte = (feature if self.wide else feature | cut.missing << 7).astype(np.uint8)
             bits = (byte, (codes + cut.missing).astype(np.uint8), cut.missing & self.wide)
             at, exit_of, deepest = (row * members + j) * bundle.step, np.zeros(forest.left.size, np.int64), np.zeros(forest.n_trees, np.int64)
             todo, *others = (np.zeros(forest.left.size + 1, np.int64) for _ in range(4))
             if like.vectors == 1:
-                place.place_small(forest.root, cut.left, cut.right, *bits, like.lanes, at, record.reshape(-1), exit_of, deepest, todo, others[0])
-                exit_of -= lane[cut.tree] * like.lanes
+                place.place_small(forest.root, cut.left, cut.right, *bits, cut.lane, at, record.reshape(-1), exit_of, deepest, todo, others[0])
+                exit_of -= cut.lane[cut.tree]
+                record[row, j, 3 * code.LINE + cut.slot] = cut.lane
             else:
                 place.place_large(forest.root, cut.left, cut.right, *bits, like.vectors, bundle.side, at, record.reshape(-1), exit_of, deepest, todo, *others)
             np.maximum.at(levels, row, deepest)
-            np.maximum.at(count, (row[cut.tree[cut.pieces]], j, lane[cut.tree[cut.pieces]]), exit_of[cut.pieces] + 1)
+            tree = cut.tree[cut.pieces]
+            np.maximum.at(count, (row[tree], j, cut.slot[tree]), exit_of[cut.pieces] + 1)
+            begin[row, j, cut.slot] = cut.lane
             written.append((cut, bits, exit_of, todo))
-        begin = sum(a.size for a in self.lines) // code.LINE
+        known = sum(a.size for a in self.lines) // code.LINE
         order = np.argsort(np.arange(count.size) % APART, kind="stable")
         end = np.zeros(count.size, np.int64)
         end[order] = np.cumsum(count.ravel()[order])
-        first = begin + end.reshape(count.shape) - count  # line of a tree's exit 0
+        first = known + end.reshape(count.shape) - count  # line of a tree's exit 0
         lines = np.zeros(int(count.sum()) * code.LINE, np.uint8)
         for j, (cut, bits, exit_of, todo) in enumerate(written):
             forest, tree = cut.forest, cut.tree[cut.pieces]
-            line = first[tree // like.trees, j, tree % like.trees] + exit_of[cut.pieces] - begin
+            line = first[cut.row[tree], j, cut.slot[tree]] + exit_of[cut.pieces] - known
             at = np.full(forest.left.size, -1, np.int64)
             place.place_pieces(cut.pieces, forest.left, cut.right, *bits, self.dtype.itemsize, line, lines, at, todo)
             leaves = np.flatnonzero(~forest.inner & (at >= 0))
             lines.view(self.dtype)[at[leaves] // self.dtype.itemsize] = forest.leaf[leaves]
-        lanes = np.arange(0, code.LINE, like.lanes) if like.vectors == 1 else 0
-        rows = bundle.list_trees // like.trees
-        starts = range(0, like.rows, rows)
-        longest = [int(levels[r : r + rows].max()) for r in starts]
-        chunks = [(min(rows, like.rows - r), max(code.DOUBLINGS[like.trees][0], (n - 1).bit_length())) for r, n in zip(starts, longest, strict=True)]
+        many = bundle.chunk_rows
+        starts = range(0, like.rows, many)
+        longest = [int(levels[r : r + many].max()) for r in starts]
+        chunks = [(min(many, like.rows - r), max(code.DOUBLINGS[0], (n - 1).bit_length())) for r, n in zip(starts, longest, strict=True)]
         self.table.append(
             (members, like.vectors, like.trees, len(self.chunks), len(chunks), sum(a.size for a in self.first), sum(a.size for a in self.record), bundle.step,
-             4 * bundle.list_trees)
+             4 * (many * like.trees + code.FIRSTS))
         )  # fmt: skip
         self.chunks += chunks
-        self.first.append(np.where(count > 0, first - lanes, 0).astype(np.uint32).ravel())
+        self.first.append(np.where(count > 0, first - begin, 0).astype(np.uint32).ravel())
         self.record.append(record.ravel())
         self.record.append(np.zeros(-record.size % code.LINE, np.uint8))
         self.lines.append(lines)
@@ -207,9 +223,10 @@ def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
 
     arrays: tuple[Array, ...] = (
         np.array([len(bundles), layout.wide, layout.dtype.itemsize == 8], np.int64), np.array(layout.table, np.int64).ravel(),
-        np.array(layout.chunks, np.int64).ravel(), np.concatenate(layout.first), of_lanes([f.base for f in forests], np.float64),
-        of_lanes([f.divisor for f in forests], np.float64), of_lanes(models, np.int64), of_lanes(grids.of * grids.span, np.int64),
-        forest_rank.at_line(np.concatenate(layout.record)), forest_rank.at_line(np.concatenate(layout.lines)),
+        np.array(layout.chunks, np.int64).ravel(), np.concatenate([*layout.first, np.zeros(code.FIRSTS, np.uint32)]),
+        of_lanes([f.base for f in forests], np.float64), of_lanes([f.divisor for f in forests], np.float64), of_lanes(models, np.int64),
+        of_lanes(grids.of * grids.span, np.int64),
+        forest_rank.at_line(np.concatenate(layout.record)), forest_rank.at_line(np.concatenate([*layout.lines, np.zeros(EMPTY * code.LINE, np.uint8)])),
     )  # fmt: skip
     return {f"jump_{name}": a for name, a in zip(NAMES, arrays, strict=True)} | forest_rank.pack(grids)
 
