@@ -109,19 +109,15 @@ class Ensemble:
 
     def _rearrange(self, kept: npt.NDArray[np.int64]) -> None:
         """Places for other configurations; state of those that stay moves along."""
-        n_symbols, n_horizons, n = len(self.symbols), self.horizons_ns.size, kept.size
-        to, of = np.flatnonzero(kept >= 0), kept[kept >= 0]
-        self.prior = np.zeros((n_symbols, n, n_horizons))
-        for name, shape, axis, missing in (
-            ("moments", (n_symbols, 3, -1, n_horizons), 2, 0.0), ("tracks", (*self.tracks.shape[:3], -1), 3, 0.0),
-            ("weights", (n_symbols, -1, n_horizons), 1, 0.0), ("pending_z", (*self.pending_z.shape[:2], -1), 2, np.nan),
-        ):  # fmt: skip
-            before = getattr(self, name)
-            source = np.moveaxis(before.reshape(shape), axis, 0)
-            now = np.full((*before.shape[:-1], n * (before.shape[-1] // source.shape[0])), missing)
-            np.moveaxis(now.reshape(shape), axis, 0)[to] = source[of]
-            setattr(self, name, now)
-        self.scratch = np.zeros((5, n * n_horizons))
+        n_horizons = self.horizons_ns.size
+        self.prior = np.zeros((len(self.symbols), kept.size, n_horizons))
+        models = (kept[:, None] * n_horizons + np.arange(n_horizons)).ravel()  # negative where the configuration is new
+        for name, places, missing in (("moments", models, 0.0), ("weights", models, 0.0), ("tracks", kept, 0.0), ("pending_z", kept, np.nan)):
+            moved = np.take(getattr(self, name), np.maximum(places, 0), axis=-1)
+            for k in np.flatnonzero(places < 0):
+                moved[..., k] = missing
+            setattr(self, name, moved)
+        self.scratch = np.zeros((5, models.size))
 
     def flush(self) -> Batch:
         return self._out.empty()

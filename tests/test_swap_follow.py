@@ -94,8 +94,9 @@ def test_a_scheduled_swap_in_lock_step_is_reproducible_and_replay_refuses_a_set_
     sets = tmp_path / "sets"
     shutil.copytree(home, sets)
     where, canary = f"models.registry={sets}", ["models.canary.set=b", "models.canary.symbols=[CCC]"]
-    args = ["run", *MARKET, "source.max_rows=2500", where, "model_set=a", *canary, "models.swaps=[{at: 20, set: b}, {at: 30, set: a}]", "models.shadow=[b]"]
-    done = tickarrow(*args, cwd=tmp_path)
+    swaps = "models.swaps=[{at: 20, set: b}, {at: 30, set: a}]"
+    args = ["source.max_rows=2500", where, "model_set=a", *canary, swaps, "models.shadow=[b]", "models.check_every=10"]
+    done = tickarrow("run", *MARKET, *args, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = output(tmp_path)
     said, session = json.loads((folder / "summary.json").read_text()), folder / "session"
@@ -106,6 +107,7 @@ def test_a_scheduled_swap_in_lock_step_is_reproducible_and_replay_refuses_a_set_
     assert of_b["ns_per_row"] > 0
     assert {a["name"] for a in of_b["against"]} == {"a", "b"}
     assert (session / "shadow.parquet").is_file()
+    assert [(c["every"], c["mismatches"], c["checked"] + c["let_go"] > 5) for c in said["live_checks"]] == [(10, 0, True)] * 2
     decisions = read_table(session, "decisions")
     after = (decisions["ts"].to_numpy() - decisions["ts"][0].as_py()) / 1e9
     of_canary = decisions["symbol"].to_numpy() == 2
