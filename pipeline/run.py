@@ -79,11 +79,11 @@ def main(conf: RunConf) -> dict[str, Any]:
             follow.start()
         outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, checks, console))
     finally:
-        live = checks.close()
         if follow is not None:
-            follow.stop()
+            follow.stop()  # first: it may add a set
         for s in pipeline.shadows:
             s.stop()
+        live = checks.close()
         gc.enable()
         gc.unfreeze()  # the next job of a sweep would never get this one's memory
     wall = time.perf_counter() - started
