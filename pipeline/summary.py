@@ -103,10 +103,10 @@ def show(console: Console, summary: dict[str, Any], where: Path) -> None:
     for s in summary.get("shadows", []):
         for against in s["against"]:
             r = against["horizons"][-1]
-            console.print(
-                f"shadow {s['name']} beside {against['name']}: {r['rows']:,} rows at {s['ns_per_row'] / 1e3:.1f} us, at {r['horizon_s']:g} s the mean of all "
-                f"models differs by {r['mean_abs']:.3g} on average, correlation {r['correlation'] or float('nan'):.2f}", style="dim", soft_wrap=True,
-            )  # fmt: skip
+            text = f"shadow {s['name']} beside {against['name']}: {r['rows']:,} rows at {s['ns_per_row'] / 1e3:.1f} us"
+            if r["correlation"] is not None:
+                text += f", at {r['horizon_s']:g} s the mean of all models differs by {r['mean_abs']:.3g} on average, correlation {r['correlation']:.2f}"
+            console.print(text, style="dim", soft_wrap=True)
     reasons = ", ".join(f"{k} {v:,}" for k, v in sorted(summary["reasons"].items(), key=lambda kv: -kv[1]))
     console.print(f"reasons: {reasons}", style="dim", soft_wrap=True)
     console.print(f"decision digest {summary['decision_digest']}")

@@ -53,6 +53,11 @@ class Swaps:
         self._offered.append(event)
         self.due = NOW
 
+    @property
+    def offered(self) -> bool:
+        """Whether an offer still waits for its chunk."""
+        return bool(self._offered)
+
     def begin(self, ts: int) -> None:
         """Apply what is due before a chunk of time `ts`."""
         ready = [entry for entry in self._scheduled if entry[0] <= ts]

@@ -44,7 +44,7 @@ class Follow:
             raise ConfigError(f"models.follow_s is {self.conf.follow_s}: expected a positive number of seconds. Correct it on the command line.")
         self.registry = Registry(self.conf.registry)
         self._known = self._number()
-        self._deciding = pipeline.predict.present
+        self._last = pipeline.predict.present  # set that was offered last
         self._stop = threading.Event()
         self._child: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
@@ -81,12 +81,12 @@ class Follow:
     def _swap(self, name: str) -> None:
         self._check_in_child(self.registry.find(PROMOTED))
         index = open_set(self.pipeline, PROMOTED, self.conf)
-        if index == self._deciding:
+        if index == (self._last if self.pipeline.swaps.offered else self.pipeline.predict.present):
             return
         self.session.manifest["model_sets"] = listed_sets(self.pipeline)
         self.session.write_manifest()
         self.pipeline.swaps.offer(Control(kind=ControlKind.MODEL_SWAP, symbol=-1, value=float(index)))
-        self._deciding = index
+        self._last = index
         tell(f"model set {name!r} is promoted, checked and loaded: it decides from the next chunk on")
 
     def _refuse(self, why: str) -> None:

@@ -13,6 +13,7 @@ from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet, load_set
 from tickarrow.pipeline.prepare import train_in_child
+from tickarrow.pipeline.registry import PROMOTED
 from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.training_report import REPORT, show
 
@@ -24,6 +25,8 @@ def main(conf: TrainConf) -> ModelSet:
     name = conf.name or source_name(conf)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise ConfigError(f"name={name!r} cannot name a folder. Use letters, digits, '-', '_' and '.'.")
+    if name == PROMOTED:
+        raise ConfigError(f"name={name} stands for the promoted set (tickarrow models promote). Choose another name.")
     open_source(conf.source, conf.universe)  # its errors are shown here, before a process starts
     path = cache_home() / "models" / name
     if (path / "manifest.json").exists():

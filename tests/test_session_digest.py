@@ -35,6 +35,7 @@ def test_the_digest_follows_the_written_rule():
     [
         "risk.hurdle=2", "features.throttle_ns=0", "source.seed=2", "universe.tick_size=0.05", "gateway.latency_ms=20", "orders.ttl_s=1",
         "ensemble.clip=4", "costs.minimum=0", "training.trees=50", "source.day=2013-10-08", "source.tick_size=0.05",
+        "models.canary.symbols=[AAA]", "models.swaps=[{at: 90, set: NAME}]",
     ],
 )  # fmt: skip
 def test_what_can_change_a_decision_changes_the_digest(override):
@@ -46,6 +47,7 @@ def test_what_can_change_a_decision_changes_the_digest(override):
     [
         "source.path=/elsewhere/ticks.parquet", "model_set=/elsewhere/set", "record.path=/elsewhere/session", "record.features=true",
         "models=xgboost", "models.compiler=clang", "gateway.host=localhost", "gateway.port=4001", "gateway.client_id=7", "gateway.timeout_s=1",
+        "models.registry=/elsewhere", "models.follow=true", "models.shadow=[NAME]", "models.canary.set=NAME", "models.check_every=10",
         "gateway.account=DU7", "gateway.live_account=U7", "gateway.once=false",
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from commands import COMMAND, output, tickarrow
 from sets_common import noise_set
 from test_parity import EAGER
 
+from tickarrow.pipeline import registry_diff
 from tickarrow.pipeline.errors import ModelError, SessionError
 from tickarrow.pipeline.prepare import compose
 from tickarrow.pipeline.registry import Registry
@@ -90,7 +91,7 @@ def test_a_running_session_follows_promotions_refuses_what_does_not_fit_and_repl
     assert len(changes) == 2
 
 
-def test_a_scheduled_swap_in_lock_step_is_reproducible_and_replay_refuses_a_set_that_changed(home, tmp_path):
+def test_a_scheduled_swap_in_lock_step_is_reproducible_and_replay_refuses_a_set_that_changed(home, tmp_path, capsys):
     sets = tmp_path / "sets"
     shutil.copytree(home, sets)
     where, canary = f"models.registry={sets}", ["models.canary.set=b", "models.canary.symbols=[CCC]"]
@@ -101,6 +102,7 @@ def test_a_scheduled_swap_in_lock_step_is_reproducible_and_replay_refuses_a_set_
     folder = output(tmp_path)
     said, session = json.loads((folder / "summary.json").read_text()), folder / "session"
     assert tickarrow("replay", f"session={session}", cwd=tmp_path).stdout == f"identical {said['decision_digest']}\n"
+    assert (said["quotes"], said["trades"], said["bad_frames"]) == (said["sent_updates"], said["sent_trades"], 0)  # no tick is lost
     assert [(s["name"], s["decisions"] > 20) for s in said["model_sets"]] == [("a", True), ("b", True)]
     (of_b,) = said["shadows"]
     assert (of_b["name"], of_b["rows"] + of_b["missed"]) == ("b", said["decisions"])
@@ -114,6 +116,10 @@ def test_a_scheduled_swap_in_lock_step_is_reproducible_and_replay_refuses_a_set_
     expected = np.where(after < 15, of_canary, (after > 25) & (after < 28))
     sure = (after < 15) | ((after > 25) & (after < 28)) | (after > 35)
     np.testing.assert_array_equal(decisions["model_set"].to_numpy()[sure], expected[sure])
+    registry_diff.main(compose("models_diff", ["a=a", "b=b", f"path={session}", where]))
+    shown = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    rows = {(row[1], row[2]): row[3] for row in shown if len(row) == 9}
+    assert rows["xgb00", "1 s"] == rows["all", "5 s"] == f"{said['decisions']:,}"
     (sets / "b").rename(sets / "moved")
     assert replay(session) == said["decision_digest"]  # found by its digest
     file = next((sets / "moved" / "models").iterdir())
