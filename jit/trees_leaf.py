@@ -18,8 +18,8 @@ from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I64, INTS, TURN_NEEDS, e
 MAX_DEPTH = 8
 LEAST = 64  # leaves of the tables, at least
 ORDER = 1024  # bytes of vpermb indices for one depth
-NOTHING = ORDER * (MAX_DEPTH + 1)  # place, behind them, of tables whose 64 leaves are -0.0: v + -0.0 is v for every v
-MINE = NOTHING + 256  # place of the masks that join what was gathered, MASKS bytes for each depth
+NOTHING = ORDER * (MAX_DEPTH + 1)  # place, behind them, of tables whose leaves are -0.0, ORDER bytes for each depth from 6 on; v + -0.0 is v
+MINE = ORDER * (MAX_DEPTH + 4)  # place of the masks that join what was gathered, MASKS bytes for each depth
 MASKS = 64
 
 _SHORTS = simd.vector(simd.I16, 32)
@@ -33,8 +33,9 @@ def place_of(depth: int, plane: int) -> int:
 
 def orders(words: int) -> np.ndarray:
     """Indices that gather from the planes what `turn_bits` needs, for each depth ORDER bytes, word by word, vector by vector; NOTHING; masks."""
-    out = np.zeros((MAX_DEPTH + 2, ORDER), np.uint8)
-    out[-1, 192:256] = 0x80
+    out = np.zeros((MAX_DEPTH + 5, ORDER), np.uint8)
+    for k in (6, 7, 8):
+        out[MAX_DEPTH - 5 + k, 3 << k : 4 << k] = 0x80
     per = 8 // words  # planes of a vector of 64 bytes
     for depth in range(1, MAX_DEPTH + 1):
         vectors = -(-depth // per)
@@ -42,9 +43,14 @@ def orders(words: int) -> np.ndarray:
         for plane in range(depth):
             for w in range(words):
                 index[w, plane // per, :, 7 - place_of(depth, plane)] = plane % per * 8 * words + 8 * w + np.arange(8)
-            at = MINE - NOTHING + MASKS * depth + 8 * (plane // per)
+            at = MASKS * depth + 8 * (plane // per)
             out[-1, at : at + 8] |= np.uint8(1 << 7 - place_of(depth, plane))
     return out.reshape(-1)
+
+
+def nothing(depth: int) -> int:
+    """Place of the tables that add nothing."""
+    return NOTHING + ORDER * max(0, depth - 6)
 
 
 def gathers(b, order, depth, words):

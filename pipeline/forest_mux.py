@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tickarrow.jit import trees_leaf, trees_mux
+from tickarrow.jit import _kernel, trees_leaf, trees_mux
 from tickarrow.pipeline import forest_mask
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Array, Float32, Forest
@@ -73,18 +73,11 @@ def pack(forests: Sequence[Forest], models: Sequence[int], permutes: bool = True
 def _trees(forest: Forest, rows: Array, root: Array, depth: int, permutes: bool) -> tuple[Array, Array]:
     """Some trees of one stored depth: words of `node` and bytes of `leaf`, see trees_mux.mux."""
     n, digits = root.size, 1 if rows.ndim == 1 else rows.shape[1]
-    upper = max(0, depth - trees_mux.STACKED)
-    found = np.zeros((n, trees_mux.slots(depth), digits), np.int64)  # below a leaf and in slot 0: the test NEVER
+    found = np.zeros((n, 1 << depth, digits), np.int64)  # below a leaf and in slot 0: the test NEVER
     level = root.reshape(n, 1)
     for d in range(depth):
         inner = forest.inner[level]
-        width = level.shape[1]
-        if d < upper or not upper:
-            slot = width + np.arange(width)
-        else:  # subtrees one behind the other, each a heap
-            each = width >> upper
-            slot = (1 << upper) + np.arange(width) // each * (1 << trees_mux.STACKED) + each + np.arange(width) % each
-        found[:, slot] = np.where(inner[..., None], rows.reshape(-1, digits)[level], 0)
+        found[:, 1 << d : 2 << d] = np.where(inner[..., None], rows.reshape(-1, digits)[level], 0)
         children = np.where(inner, forest.left[level], level), np.where(inner, forest.right[level], level)
         level = np.stack(children, axis=2).reshape(n, -1)
     leaf = forest.leaf[level]
@@ -101,7 +94,9 @@ class Mux:
         digits, permutes = arrays["mux_kind"].tolist()
         if permutes and not trees_leaf.can_permute():
             raise ModelError("the layout is made for a processor with AVX-512 VBMI and GFNI, this one has them not. Use models=portable.")
-        self._given = (digits == 2, bool(permutes), *forest_mask.inputs(arrays), *(arrays[f"mux_{k}"] for k in ("model", "base", "run", "node", "leaf")))
+        self._name = f"{'permuted_' if permutes else ''}{'one' if digits == 1 else 'two'}"
+        self._given = (bool(permutes), *forest_mask.inputs(arrays), *(arrays[f"mux_{k}"] for k in ("model", "base", "run", "node", "leaf")))
+        self._runs: dict[int, int] = {}
         self._order = {words: trees_leaf.orders(words) for words in (2, 4)}
         mask_scratch, table = forest_mask.room(arrays, 4)
         scratch = forest_mask.aligned(trees_mux.NUMBERS + trees_mux.PLANES, np.uint8)
@@ -110,4 +105,6 @@ class Mux:
     def predict(self, x: Float32, lo: int, hi: int, y: Float32) -> None:
         """Margins of rows [lo, hi) of `x` into this part's columns of rows [0, hi - lo) of `y`."""
         words = 2 if hi - lo <= FEW_ROWS else 4
-        trees_mux.mux(x, lo, hi, words, *self._given, self._order[words], *self._scratch, y)
+        if not self._runs:  # not before the kernels are warm
+            self._runs = {w: _kernel.address(getattr(trees_mux, f"{self._name}_{w}")) for w in self._order}
+        trees_mux.mux(x, lo, hi, words, self._runs[words], *self._given, self._order[words], *self._scratch, y)
