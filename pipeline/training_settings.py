@@ -33,7 +33,7 @@ def check(conf: TrainingConf, families: Sequence[str]) -> None:
         ("barriers", conf.barriers, len(conf.barriers) == 2 and min(conf.barriers) > 0, "two positive numbers, of the profit and of the stop"),
         ("barrier_side", conf.barrier_side, conf.barrier_side in (-1, 0, 1), "1, -1 or 0"),
         ("folds", conf.folds, conf.folds >= 2, "2 or more"),
-        ("test_groups", conf.test_groups, 0 < conf.test_groups < conf.folds, "a positive number below training.folds"),
+        ("test_groups", conf.test_groups, conf.split != "combinatorial" or 0 < conf.test_groups < conf.folds, "a positive number below training.folds"),
         ("window", conf.window, conf.window >= 0, "0 or more"),
         ("embargo_s", conf.embargo_s, conf.embargo_s >= 0, "0 or more seconds"),
         ("stop_share", conf.stop_share, 0 <= conf.stop_share < 1, "a share below 1"),

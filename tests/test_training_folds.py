@@ -336,7 +336,7 @@ def test_barriers_and_memory_are_those_of_the_decision():
         ({"split": "random"}, "training.split is random: expected one of tail, walk_forward, combinatorial. "),
         ({"barriers": [1.0]}, "training.barriers is [1.0]: expected two positive numbers, of the profit and of the stop. "),
         ({"folds": 1}, "training.folds is 1: expected 2 or more. "),
-        ({"test_groups": 3}, "training.test_groups is 3: expected a positive number below training.folds. "),
+        ({"test_groups": 3, "split": "combinatorial"}, "training.test_groups is 3: expected a positive number below training.folds. "),
     ],
 )
 def test_a_setting_of_the_folds_that_cannot_be_is_named(tmp_path, change, text):
