@@ -5,7 +5,8 @@ A tree of depth 3 to 8 is cut below its upper `levels` = depth - 3. A block is 6
 Upper levels: node by node, the 64 features and the 64 codes of the block. A level costs one table lookup (vpermi2b) and one compare for 64 trees,
 whatever its width: the node of each tree is picked from the candidates with the masks of the levels above. Result: subtree numbers.
 Lower levels: each (tree, subtree) is a line of 64 bytes: 7 features, 7 codes, 8 leaves. 8 lines are joined, looked up and compared at once: 7 bits a
-tree, which a constant table turns into the leaf's place in the line that was just read.
+tree, which a constant table turns into the leaf's place in the line that was just read. In memory the trees of a block stand model beside model,
+not tree after tree as they are read: the processor would take that for a stream and fetch lines that are not wanted.
 Sums: lane = model, tree by tree, float32, beginning at the base.
 
 Missing values have rank 255 and go right. Where a node sends them left, its code is stored one higher and 1 is added to the rank, so that 255
@@ -113,7 +114,7 @@ def _lower(b, levels, wide, mixed, model, lines, numbers, tables, out):
     heads = []
     for k in range(TREES):
         at_line = b.shl(b.and_(b.lshr(eight, number(I64, 8 * k)), number(I64, 255)), number(I64, 3))
-        heads.append(load(b, b.add(lines, at_line), _SIXTEEN, (8 * model + k) * (LINE << levels)))
+        heads.append(load(b, b.add(lines, at_line), _SIXTEEN, (8 * k + model) * (LINE << levels)))
     even = simd.join(b, simd.join(b, heads[0], heads[2]), simd.join(b, heads[4], heads[6]))
     odd = simd.join(b, simd.join(b, heads[1], heads[3]), simd.join(b, heads[5], heads[7]))
     even, odd = b.bitcast(even, WORDS), b.bitcast(odd, WORDS)
@@ -136,7 +137,7 @@ def _places(b, numbers, decided):
 
 def _add(b, levels, pair, lines, leaf, subtree, total):
     """Add two leaves of each model to the 8 sums, one after the other."""
-    place = [(8 * m + tree) * (16 << levels) + LEAVES // 4 for tree in (2 * pair, 2 * pair + 1) for m in range(8)]
+    place = [(8 * tree + m) * (16 << levels) + LEAVES // 4 for tree in (2 * pair, 2 * pair + 1) for m in range(8)]
     line = b.shl(b.zext(simd.part(b, subtree, 16 * pair, 16), simd.INTS), fill(simd.INTS, 1))
     index = b.add(b.add(line, b.zext(simd.part(b, leaf, 16 * pair, 16), simd.INTS)), lanes(simd.INTS, place))
     found = simd.gather_floats(b, lines, index)

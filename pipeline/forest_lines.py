@@ -59,23 +59,23 @@ def _complete(forest: Forest, slot: Array, code: Array, depth: int) -> tuple[Arr
     return slots, codes, lefts, forest.leaf[level]
 
 
-def _upper(slots: Array, codes: Array, lefts: Array, levels: int, wide: bool) -> Array:
-    """Upper levels of blocks: (blocks, 64, nodes) by place -> (blocks, upper_bytes)."""
+def _upper(heaps: Array, levels: int, wide: bool) -> Array:
+    """Upper levels of blocks: slots, codes, default left (3, blocks, 64, heap nodes), model by model -> (blocks, upper_bytes)."""
     nodes = (1 << levels) - 1
-    feature, code, left = (np.ascontiguousarray(a[:, :, 1 : nodes + 1].transpose(0, 2, 1)) for a in (slots, codes, lefts))
-    out = np.zeros((slots.shape[0], jit.upper_bytes(levels, wide)), np.uint8)
+    feature, code, left = np.ascontiguousarray(heaps[..., 1 : nodes + 1].swapaxes(2, 3))
+    out = np.zeros((heaps.shape[1], jit.upper_bytes(levels, wide)), np.uint8)
     pairs = np.stack([feature if wide else feature | left << 7, code], axis=2)
-    out[:, : nodes * 2 * jit.LINE] = pairs.reshape(slots.shape[0], -1)
+    out[:, : nodes * 2 * jit.LINE] = pairs.reshape(heaps.shape[1], -1)
     if wide:
-        out[:, nodes * 2 * jit.LINE :][:, : 8 * nodes] = np.packbits(left, axis=2, bitorder="little").reshape(slots.shape[0], -1)
+        out[:, nodes * 2 * jit.LINE :][:, : 8 * nodes] = np.packbits(left, axis=2, bitorder="little").reshape(heaps.shape[1], -1)
     return out
 
 
-def _lines(slots: Array, codes: Array, lefts: Array, leaf: Float32, levels: int, wide: bool) -> Array:
-    """Lines of blocks: (blocks, 64, heap nodes) by place -> (blocks, 64, subtrees, 64)."""
+def _lines(heaps: Array, leaf: Float32, levels: int, wide: bool) -> Array:
+    """Lines of blocks: slots, codes, default left (3, blocks, 64, heap nodes), tree by tree -> (blocks, 64, subtrees, 64)."""
     subtree = np.arange(1 << levels)[:, None] + (1 << levels)
     node = np.concatenate([(subtree << d) + np.arange(1 << d) for d in range(jit.LOWER)], axis=1)  # (subtrees, 7) heap nodes
-    feature, code, left = slots[:, :, node], codes[:, :, node], lefts[:, :, node]
+    feature, code, left = heaps[..., node]
     out = np.zeros((*feature.shape[:3], jit.LINE), np.uint8)
     out[..., 0:7] = feature if wide else feature | left << 7
     if wide:
@@ -110,11 +110,11 @@ def _blocks(forests: Sequence[Forest], codes: Sequence[tuple[Array, Array]], lev
         heaps[:, j, : forest.n_trees] = slots, raised, lefts
         leaves[j, : forest.n_trees] = leaf
 
-    def by_place(a: Array) -> Array:
-        return a.reshape(jit.MODELS, blocks, jit.TREES, -1).swapaxes(0, 1).reshape(blocks, 64, -1)
+    def split(a: Array, *order: int) -> Array:
+        return a.reshape(*a.shape[:-2], blocks, jit.TREES, -1).transpose(order).reshape(*a.shape[:-3], blocks, 64, -1)
 
-    slots, raised, lefts = (by_place(a) for a in heaps)
-    return _upper(slots, raised, lefts, levels, wide), _lines(slots, raised, lefts, by_place(leaves), levels, wide)
+    by_tree = split(heaps, 0, 2, 3, 1, 4), split(leaves, 1, 2, 0, 3)
+    return _upper(split(heaps, 0, 2, 1, 3, 4), levels, wide), _lines(*by_tree, levels, wide)
 
 
 def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
