@@ -1,6 +1,10 @@
 """Complete trees in batches against the naive walk, hand-computed trees and xgboost."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import forests
 import naive_trees as naive
@@ -10,7 +14,7 @@ import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickarrow.jit import trees_leaf
+from tickarrow.jit import _kernel, trees_leaf
 from tickarrow.pipeline import certificate, forest_mask, forest_mux, library
 from tickarrow.pipeline.errors import ModelError
 from tickarrow.pipeline.forest import Forest
@@ -148,3 +152,23 @@ def test_nodes_are_counted_as_stored():
     rng = np.random.default_rng(2)
     assert forest_mux.nodes(forests.random_forest(rng, n_trees=3, shape="complete", depth=6)) == 3 * 63
     assert forest_mux.nodes(forests.random_forest(rng, n_trees=3, shape="leafwise", leaves=4)) == 3 * 15
+
+
+def agree():
+    """Compare in a process whose kernels are compiled for another processor."""
+    _kernel.warm()
+    rng = np.random.default_rng(4)
+    for grid in (forests.grid(rng, 6), None):
+        bank = [forests.random_forest(rng, 6, 3, "complete", depth, cuts=grid) for depth in range(1, 9)]
+        x = forests.rows(rng, bank, 200)
+        np.testing.assert_array_equal(bits(run(bank, x, False)), bits(naive.bank(bank, x)))
+        np.testing.assert_array_equal(bits(run(bank, x, False, 90, 170)), bits(naive.bank(bank, x[90:170])))
+
+
+@pytest.mark.parametrize(("cpu", "features"), [("haswell", "+avx2,+fma,+bmi,+bmi2,+popcnt,+lzcnt,+sse4.2"), ("x86-64", "")])
+def test_other_processors_give_the_same_bits(cpu, features):
+    env = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_trees_mux; test_trees_mux.agree()"], env=env, cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
