@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Protocol
 
@@ -22,7 +23,8 @@ FOLLOWING = {  # who serves in whose place
     "auto": ("simd", "portable", "treelite_c", "xgboost"), "simd": ("portable", "treelite_c", "xgboost"), "portable": ("treelite_c", "xgboost"),
     "treelite_c": ("portable", "xgboost"), "xgboost": (),
 }  # fmt: skip
-CANDIDATES = ("simd", "portable", "treelite_c")  # of `auto`; the first serves unless another is clearly faster
+OURS = ("simd", "portable")
+CANDIDATES = (*OURS, "treelite_c")  # of `auto`; the first serves unless another is clearly faster
 MARGIN = 1.2
 ROWS = 100
 
@@ -113,6 +115,14 @@ def open_alone(model_set: ModelSet, conf: ModelsConf, name: str) -> Engine:
         certificate.check(model_set, engine, engine.library_path, conf)
         return engine
     return _forest(model_set, conf, name)
+
+
+def prepare_engines(model_set: ModelSet) -> None:
+    """Make layouts and certificates of our engines that this processor can run. What does not serve is told by the run that loads the set."""
+    for name in OURS:
+        with warnings.catch_warnings(), suppress(ModelError, OSError):
+            warnings.simplefilter("ignore", EngineWarning)
+            open_alone(model_set, ModelsConf(), name)
 
 
 def _forest(model_set: ModelSet, conf: ModelsConf, name: str) -> Engine:

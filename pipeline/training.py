@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,11 +173,10 @@ def train_source(
     source: SourceConf, universe: UniverseConf, features: FeaturesConf, training: TrainingConf, out_dir: Path, costs: CostsConf | None = None
 ) -> ModelSet:
     """Collect rows from a source, look for leaks, train, save, and certify the portable engine; draws its progress on standard error."""
-    from tickarrow.configs.models import ModelsConf
     from tickarrow.jit import _kernel
     from tickarrow.pipeline import decode  # noqa: F401  registers its kernels
     from tickarrow.pipeline.features import driver_of, feature_columns, feature_digest
-    from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
+    from tickarrow.pipeline.predict_engines import prepare_engines
     from tickarrow.pipeline.source import open_source
 
     check(training, column_families(features))  # before the market is generated
@@ -202,10 +200,8 @@ def train_source(
             training, rows, feature_columns(features), column_families(features), feature_digest(features), out_dir, tell,
             source=dataclasses.asdict(source),
         )  # fmt: skip
-        progress.update(bar_models, description="comparing the portable engine with the library", total=None)
-        with warnings.catch_warnings():  # the run that loads the set tells
-            warnings.simplefilter("ignore", EngineWarning)
-            open_engine(model_set, ModelsConf())
+        progress.update(bar_models, description="comparing our engines with the libraries", total=None)
+        prepare_engines(model_set)
     return model_set
 
 

@@ -19,7 +19,7 @@ from tickarrow.configs.models import ModelsConf
 from tickarrow.pipeline import predict_engines, predict_engines_forest
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.models import load_set
-from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
+from tickarrow.pipeline.predict_engines import EngineWarning, open_engine, prepare_engines
 from tickarrow.pipeline.predict_engines_forest import ForestEngine, lay_out
 
 avx512 = pytest.mark.skipif(bool(predict_engines_forest.eligible("simd")), reason="the engine simd needs AVX-512 VBMI and GFNI")
@@ -173,6 +173,15 @@ def copied(original, tmp_path):
 
 def load(path):
     return load_set(str(path), COLUMNS, DIGEST)
+
+
+def test_engines_are_prepared_without_a_word_and_then_only_loaded(tmp_path, capsys, monkeypatch):
+    found = make_set(tmp_path / "new")
+    prepare_engines(found)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(predict_engines_forest, "compile_engine", lambda *arguments: pytest.fail("laid out again"))
+    monkeypatch.setattr("tickarrow.pipeline.certificate.certify", lambda *arguments: pytest.fail("whole check again"))
+    assert open_engine(load(found.path), ModelsConf()).name in ("simd", "portable")
 
 
 def test_auto_says_in_one_line_what_it_chose_and_why(copied, capsys):
