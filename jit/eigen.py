@@ -94,6 +94,16 @@ def tridiagonal(c, n, s):
                 put8(s, at + k, get8(s, at + k) - total * get8(s, row + k))
 
 
+@kernel("out f8[:,:], i8, i8, i8", inline=True)
+def rotate_point(s, at, n, turn):
+    """Rotate two neighbouring rows of Q', which begin at row `at` of s, by the sine and cosine in rows turn and turn + 1."""
+    sine, cosine = get8(s, turn), get8(s, turn + 1)
+    for k in range(at, at + n):
+        x, y = get8(s, k + n), get8(s, k)
+        put8(s, k + n, sine * y + cosine * x)
+        put8(s, k, cosine * y - sine * x)
+
+
 @kernel("i8, out f8[:,:]")
 def ql(n, s):
     """Implicit QL with Wilkinson's shift on what `tridiagonal` left: the diagonal becomes the eigenvalues, unordered, the rows of Q' the
@@ -109,7 +119,7 @@ def ql(n, s):
     """
     zero, one, two, none = all8(0.0), all8(1.0), all8(2.0), all8(-1.0)
     diagonal = n * (n + 1) // 2
-    beside, z = diagonal + n, diagonal + 4 * n
+    beside, turned, z = diagonal + n, diagonal + 2 * n, diagonal + 4 * n
     stuck = 0
     for first in range(n - 1):
         going = 0
@@ -129,6 +139,8 @@ def ql(n, s):
             r = sqrt8(g * g + one)
             g = end - d + e / (g + pick8(g >= zero, r, -r))
             sine, cosine, back = one, one, zero
+            # A rotation is applied to Q' one step late: its long row of products then fills the time that the next square root takes.
+            waiting = -1
             for i in range(n - 2, first - 1, -1):
                 on = all8(float(i)) < last
                 if word8(on) == 0:
@@ -148,12 +160,13 @@ def ql(n, s):
                 put8(s, diagonal + i + 1, pick8(whole, level + sine * t, pick8(broken, level, below)))
                 back, g = pick8(whole, sine * t, back), pick8(whole, cosine * t - b, g)
                 last = pick8(broken, none, last)
-                turn_sine, turn_cosine = pick8(whole, sine, zero), pick8(whole, cosine, one)
-                at = z + i * n
-                for k in range(n):
-                    x, y = get8(s, at + n + k), get8(s, at + k)
-                    put8(s, at + n + k, turn_sine * y + turn_cosine * x)
-                    put8(s, at + k, turn_cosine * y - turn_sine * x)
+                if waiting >= 0:
+                    rotate_point(s, waiting, n, turned)
+                put8(s, turned, pick8(whole, sine, zero))
+                put8(s, turned + 1, pick8(whole, cosine, one))
+                waiting = z + i * n
+            if waiting >= 0:
+                rotate_point(s, waiting, n, turned)
             on = last >= zero
             put8(s, diagonal + first, pick8(on, get8(s, diagonal + first) - back, get8(s, diagonal + first)))
             put8(s, beside + first, pick8(on, g, get8(s, beside + first)))
