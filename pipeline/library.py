@@ -55,6 +55,11 @@ class LoadedModel(ABC):
 
     @property
     @abstractmethod
+    def n_outputs(self) -> int:
+        """Margins of a row; a set takes models of one."""
+
+    @property
+    @abstractmethod
     def link_name(self) -> str:
         """From margin to forecast: one of `forest.LINKS`, or what else the library does."""
 
@@ -102,6 +107,11 @@ class XgboostModel(LoadedModel):
     @property
     def n_features(self) -> int:
         return int(self.booster.num_features())
+
+    @property
+    def n_outputs(self) -> int:
+        shape = self._learner["learner_model_param"]
+        return max(1, int(shape["num_class"])) * int(shape["num_target"])
 
     @property
     def link_name(self) -> str:
@@ -167,6 +177,10 @@ class LightgbmModel(LoadedModel):
         return int(self._head["max_feature_idx"]) + 1
 
     @property
+    def n_outputs(self) -> int:
+        return int(self._head["num_tree_per_iteration"])
+
+    @property
     def averaged(self) -> bool:
         """Boosting `rf`: the library divides the sum for a forecast, but not for a raw score."""
         return "average_output" in self._head
@@ -220,6 +234,11 @@ class SklearnModel(LoadedModel):
     @property
     def n_features(self) -> int:
         return int(self.model.n_features_in_)
+
+    @property
+    def n_outputs(self) -> int:
+        classes = len(getattr(self.model, "classes_", ()))
+        return classes if classes > 2 else int(getattr(self.model, "n_outputs_", 1))
 
     @property
     def link_name(self) -> str:

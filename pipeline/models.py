@@ -156,6 +156,8 @@ def save_set(
     entries = []
     for given, (c, k) in zip(models, places):
         model, name = library.wrap(given), f"{configurations[c]}/h{k}"
+        if model.n_outputs != 1:
+            raise ModelError(f"model {name!r} has {model.n_outputs} outputs: expected one forecast. Train one model per target.")
         if model.link_name not in LINKS:
             raise ModelError(f"model {name!r} has the link {model.link_name!r}: expected one of {', '.join(LINKS)}. Train it with another objective.")
         if model.n_features != len(columns):

@@ -27,7 +27,16 @@ def data(missing=True, rows=500):
     return x, y
 
 
+def two_targets():
+    x, y = data()
+    return xgb.train({"nthread": 1}, xgb.DMatrix(x, np.stack([y, y], 1)), 2)
+
+
 def _target(y, kind):
+    if kind.endswith("classes"):
+        return np.arange(len(y)) % 3
+    if kind.endswith("targets"):
+        return np.stack([y, -y], 1)
     if any(k in kind for k in ("binary", "logistic", "Classifier", "cross", "steep")):
         return (y > 0).astype(float)
     return np.abs(y) + 0.1 if any(k in kind for k in ("poisson", "gamma", "tweedie", "sqrt")) else y
@@ -60,8 +69,8 @@ def of_lightgbm(kind="plain"):
     if kind == "categorical":
         x = np.where(np.arange(6) == 1, np.abs(np.nan_to_num(x)), x)
         y = y + 9.0 * (x[:, 1] == 1.0)
-    target = np.arange(len(y)) % 3 if kind == "classes" else _target(y, kind)
-    matrix = lgb.Dataset(x, target, categorical_feature=[1] if kind == "categorical" else [], params={"linear_tree": kind == "linear", "verbosity": -1})
+    categorical = [1] if kind == "categorical" else []
+    matrix = lgb.Dataset(x, _target(y, kind), categorical_feature=categorical, params={"linear_tree": kind == "linear", "verbosity": -1})
     return lgb.train(conf, matrix, 8)
 
 

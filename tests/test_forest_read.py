@@ -10,7 +10,7 @@ import treelite
 import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
-from library_models import LIGHTGBM, SKLEARN, XGBOOST, data, of_lightgbm, of_sklearn, of_xgboost
+from library_models import LIGHTGBM, SKLEARN, XGBOOST, data, of_lightgbm, of_sklearn, of_xgboost, two_targets
 from models_common import bits, booster
 
 from tickarrow.pipeline import certificate, forest_read, library
@@ -151,11 +151,6 @@ def categorical_xgboost():
     x[:, 1] = np.abs(x[:, 1])
     matrix = xgb.DMatrix(x, y, feature_types=["q", "c", "q", "q", "q", "q"], enable_categorical=True)
     return xgb.train({"nthread": 1, "tree_method": "hist"}, matrix, 2)
-
-
-def two_targets():
-    x, y = data()
-    return xgb.train({"nthread": 1}, xgb.DMatrix(x, np.stack([y, y], 1)), 2)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 import xgboost as xgb
-from library_models import LIGHTGBM, SKLEARN, XGBOOST, data, of_lightgbm, of_sklearn, of_xgboost
+from library_models import LIGHTGBM, SKLEARN, XGBOOST, data, of_lightgbm, of_sklearn, of_xgboost, two_targets
 from models_common import COLUMNS, DIGEST, HORIZONS, bits
 
 from tickarrow.pipeline import library, models
@@ -19,6 +19,13 @@ def test_margins_of_xgboost_are_those_of_the_booster(name):
     model = of_xgboost(name)
     x, _ = data()
     np.testing.assert_array_equal(bits(library.wrap(model).margins(x)), bits(model.predict(xgb.DMatrix(x), output_margin=True)))
+
+
+@pytest.mark.parametrize("make", [lambda: of_xgboost("dart"), lambda: of_xgboost("lossguide"), lambda: of_lightgbm("rf"), of_sklearn])
+def test_a_margin_does_not_depend_on_the_rows_beside_it(make):
+    model, (x, _) = library.wrap(make()), data()
+    alone = [model.margins(x[i : i + 1]) for i in range(0, 500, 9)]
+    np.testing.assert_array_equal(bits(np.concatenate(alone)), bits(model.margins(x)[::9]))
 
 
 @pytest.mark.parametrize("name", LIGHTGBM)
@@ -139,6 +146,7 @@ def test_one_set_holds_models_of_three_libraries_and_says_what_each_is(tmp_path)
         np.testing.assert_array_equal(bits(model.margins(x)), bits(library.wrap(raw).margins(x)))
 
 
+OUTPUTS = "model 'a/h0' has {} outputs: expected one forecast. Train one model per target."
 LINK = "model 'a/h0' has the link '{}': expected one of identity, logistic, exponential. Train it with another objective."
 
 
@@ -147,6 +155,10 @@ LINK = "model 'a/h0' has the link '{}': expected one of identity, logistic, expo
     [
         (lambda: of_xgboost("binary:hinge"), LINK.format("hinge")),
         (lambda: of_lightgbm("steep"), LINK.format("sigmoid:2")),
+        (two_targets, OUTPUTS.format(2)),
+        (lambda: of_lightgbm("classes"), OUTPUTS.format(3)),
+        (lambda: of_sklearn("RandomForestRegressor targets"), OUTPUTS.format(2)),
+        (lambda: of_sklearn("HistGradientBoostingClassifier classes"), OUTPUTS.format(3)),
         (lambda: of_lightgbm("sqrt"), LINK.format("signed square")),
         (lambda: of_xgboost("gblinear"), "an xgboost model is a 'gblinear' booster: expected trees ('gbtree' or 'dart'). Train it as such."),
         (lambda: of_xgboost("narrow"), "model 'a/h0' has 3 features, the set 6 columns. Train it on the columns of the set."),
