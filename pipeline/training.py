@@ -130,6 +130,7 @@ def train(
         "source": dict(source or {}), "config": dataclasses.asdict(conf), "config_digest": _digest(dataclasses.asdict(conf)),
         "data_digest": identity[0], "first_ns": int(rows.ts[0]), "last_ns": int(rows.ts[-1]),
         "rows": seen.stop - seen.start, "purged": tail.start - seen.stop, "tail_rows": tail.stop - tail.start,
+        "resumed": parts.found,
     }  # fmt: skip
     if splitter is not None:
         stable = stabilities(judged, len(columns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -72,13 +73,11 @@ def check_fold(fold: Fold, learn: Ints, stop: Ints, ts: Ints, end: Ints, name: s
             )
 
 
-def stretches(ts: Ints, end: Ints, rows: Ints, within: Ints) -> list[tuple[int, int]]:
-    """Times of the unbroken runs of some rows among others, from the first row to the end of the last label."""
+def stretches(ts: Ints, rows: Ints) -> list[tuple[int, int]]:
+    """Times of the first and the last row of each run of neighbours."""
     if not rows.size:
         return []
-    at = np.searchsorted(within, rows)
-    cut = np.flatnonzero(np.diff(at) > 1) + 1
-    return [(int(ts[run[0]]), int(ts[run[-1]])) for run in np.split(rows, cut)]
+    return [(int(ts[run[0]]), int(ts[run[-1]])) for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)]
 
 
 def run_folds(
@@ -97,28 +96,20 @@ def run_folds(
     if splitter is None:
         return out
     identity = rows.digest(), key_of(rows.labels.end, rows.unique), conf.weights
-    every = np.arange(ts.size)
     for k, fold in enumerate(splitter.folds()):
         learn, stop = stopping(fold.train, ts, end, conf.stop_share, round(conf.embargo_s * 1e9))
         check_fold(fold, learn, stop, ts, end, f"fold {k}")
         for what, some in (("learn", learn), ("stop", stop), ("purged", fold.purged), ("embargoed", fold.embargoed), ("test", fold.test)):
-            out.folds += [{"fold": k, "part": what, "rows": some.size, "first_ns": a, "last_ns": b} for a, b in stretches(ts, end, some, every)]
+            out.folds += [{"fold": k, "part": what, "rows": some.size, "first_ns": a, "last_ns": b} for a, b in stretches(ts, some)]
         used = learn + seen.start, stop + seen.start, fold.test + seen.start
-        bins: list[Bins] = []  # made by the first model that is not there yet
-
-        def binned(used: tuple[Ints, Ints, Ints] = used, bins: list[Bins] = bins) -> Bins:
-            if not bins:
-                bins.append(Bins(conf, rows.x, rows.ts, used[0], used[1], families))
-            return bins[0]
-
-        for c, configuration in enumerate(conf.configurations):
-            for h in range(rows.y.shape[1]):
-                tell(f"{names[c]}/h{h} on fold {k}")
-                said = [*identity, deciding(conf, configuration), h, *used]
-                arrays = parts.arrays(key_of(*said), lambda: _one(conf, configuration, rows, h, used, binned()))  # noqa: B023  called at once
-                _judge(out, conf, rows, (c, h, k), names[c], used, arrays)
-        for made in bins:
-            made.__exit__()
+        with ExitStack() as stack:
+            binned = functools.cache(lambda: stack.enter_context(Bins(conf, rows.x, rows.ts, used[0], used[1], families)))  # noqa: B023  of this fold
+            for c, configuration in enumerate(conf.configurations):
+                for h in range(rows.y.shape[1]):
+                    tell(f"{names[c]}/h{h} on fold {k}")
+                    said = [*identity, deciding(conf, configuration), h, *used]
+                    arrays = parts.arrays(key_of(*said), lambda: _one(conf, configuration, rows, h, used, binned()))  # noqa: B023  called at once
+                    _judge(out, conf, rows, (c, h, k), names[c], used, arrays)
     return out
 
 

@@ -23,7 +23,7 @@ class Parts:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.found = 0  # parts that were there
+        self.found = 0  # parts that an earlier training had left
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 

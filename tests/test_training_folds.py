@@ -133,6 +133,7 @@ def test_a_training_that_was_killed_goes_on_where_it_stopped(trained, tmp_path, 
     monkeypatch.setattr(training_folds, "_one", lambda *a: made.append(a) or one(*a))
     found = run(conf_of(), tmp_path / "set")
     assert len(made) == 18 - 9
+    assert found.manifest["training"]["resumed"] == 9
     assert found.digest == trained[0].digest
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
