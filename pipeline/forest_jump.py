@@ -50,7 +50,7 @@ class _Cut:
             inner = level[forest.inner[level]]
             size[inner] = 1 + size[forest.left[inner]] + np.where(never[inner], 0, size[self.right[inner]])
         top = size > code.PIECE_NODES
-        there = np.concatenate(levels)
+        there = np.concatenate(levels) if levels else forest.root
         self.pieces = there[~top[there] & ((above[there] < 0) | top[above[there]])]
         self.tree = tree
         self.left = np.where(top, forest.left, -1)  # of the tops
@@ -82,7 +82,7 @@ def _fill(nodes: Array, trees: int) -> _Filled:
 def _cost(filled: _Filled) -> int:
     """Bytes that are read of the tops; a place that stays empty costs like the line of a piece."""
     trees, row, *_ = filled
-    return (int(row[-1]) + 1) * (3 * code.LINE + 8 + trees * (4 + code.LINE))
+    return (int(row.max(initial=0)) + 1) * (3 * code.LINE + 8 + trees * (4 + code.LINE))
 
 
 def fits(forest: Forest) -> str:

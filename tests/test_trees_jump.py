@@ -113,6 +113,14 @@ def test_models_of_different_length_and_room_share_a_bank():
     same(jump(forests, x), naive_trees.bank(forests, x))
 
 
+def test_a_model_without_trees_is_its_base():
+    rng = np.random.default_rng(9)
+    forests = [made.random_forest(rng, n_trees=n) for n in (0, 3)]
+    x = made.rows(rng, forests[1:], 10)
+    same(jump(forests, x), naive_trees.bank(forests, x))
+    same(jump(forests[:1], x), naive_trees.bank(forests[:1], x))
+
+
 def test_what_does_not_fit_is_named():
     rng = np.random.default_rng(7)
     assert forest_jump.fits(chain(262, bool)) == "has a tree with 257 nodes above subtrees of 5: 256 at most"
