@@ -45,7 +45,8 @@ U = np.uint64
 # Words of a control block: numbers, then addresses.
 BUNDLES, WIDE, DOUBLE, RANKS, TABLE, BUNDLE, CHUNK, FIRST, BASE, DIVISOR, COLUMN, TABLES, RECORD, LEAF, SCRATCH = range(15)
 WORDS = 15
-# Columns of the bundle table; the record's place and size in bytes, `first` = tree whose first line stands at this place of the list of them.
+# Columns of the bundle table: the record's place and size, and the size of a model's list, in bytes; FIRST_AT = where the bundle begins in the
+# list of the lines with which trees begin.
 MODELS_IN, VECTORS, TREES, FIRST_CHUNK, CHUNKS, FIRST_AT, RECORD_AT, RECORD_STEP, LIST_STEP = range(9)
 BUNDLE_FIELDS = 9
 # Columns of the chunk table.
