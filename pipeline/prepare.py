@@ -82,7 +82,7 @@ def load(*overrides: str, simulate_fills: bool = False) -> Pipeline:
     model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
     pipeline = Pipeline(conf, Universe.from_conf(conf.universe), model_set, engine, simulate_fills=simulate_fills)
-    plan(pipeline, conf.models, 0)  # times in seconds are counted from 1970 here: there is no market yet that begins
+    plan(pipeline, conf.models, None)
     return pipeline
 
 

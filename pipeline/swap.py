@@ -165,12 +165,12 @@ def forecast_text(model_set: ModelSet) -> str:
     return "; ".join(dict.fromkeys(f"{e.target}, {e.unit}" for e in model_set.entries))
 
 
-def plan(pipeline: Pipeline, conf: ModelsConf, begin_ns: int, *, beside: bool = False) -> None:
+def plan(pipeline: Pipeline, conf: ModelsConf, begin_ns: int | None, *, beside: bool = False) -> None:
     """Load all other sets of a configuration: the canary decides for its symbols at once, a swap waits for its time, a shadow never decides.
 
     Parameters
     ----------
-    begin_ns : ns UTC, what times in seconds are counted from
+    begin_ns : ns UTC, what times in seconds are counted from; None = there is no market yet that begins
     beside : shadows have a thread of their own; the caller starts and stops it
     """
     pipeline.shadows += [_shadow(pipeline, name, conf, beside) for name in conf.shadow]
@@ -200,7 +200,7 @@ def _shadow(pipeline: Pipeline, name_or_path: str, conf: ModelsConf, beside: boo
     return Shadow(Served(model_set, open_engine(model_set, conf), pipeline.tables.predictions), pipeline.model_set, beside)
 
 
-def time_ns(text: str, begin_ns: int, where: str) -> int:
+def time_ns(text: str, begin_ns: int | None, where: str) -> int:
     """Seconds after `begin_ns`, or a date and time (UTC unless it says otherwise), as ns UTC."""
     try:
         seconds = float(text)
@@ -208,6 +208,8 @@ def time_ns(text: str, begin_ns: int, where: str) -> int:
         pass
     else:
         if math.isfinite(seconds):
+            if begin_ns is None:
+                raise ConfigError(f"{where} is {text!r} seconds, and your own loop has no begin to count from. Give a date and time (2026-01-05T15:30:00).")
             return begin_ns + round(seconds * 1e9)
     try:
         at = datetime.datetime.fromisoformat(text)

@@ -337,6 +337,12 @@ def test_what_is_no_time_is_named(text):
     assert str(e.value) == f"models.swaps[0].at is {text!r}. Give seconds after the begin (90) or a date and time (2026-01-05T15:30:00)."
 
 
+def test_a_loop_of_ones_own_has_no_begin():
+    assert swap.time_ns("1970-01-01T00:00:01", None, "at") == S
+    with pytest.raises(ConfigError, match=r"at is '90' seconds, and your own loop has no begin to count from\. Give a date and time"):
+        swap.time_ns("90", None, "at")
+
+
 def test_events_wait_for_their_time_and_an_offer_for_the_next_chunk():
     seen = []
     swaps = swap.Swaps(lambda event: seen.append(event.value))

@@ -47,7 +47,7 @@ def wait_for(true, child, what):
 
 def test_a_running_session_follows_promotions_refuses_what_does_not_fit_and_replays(home, tmp_path):
     session, registry = tmp_path / "session", Registry(home)
-    live = ["gateway.speed=10", "source.duration_s=1200", "source.max_rows=0", "models.follow_s=0.05", "models.follow=true"]
+    live = ["gateway.speed=4", "source.duration_s=1200", "source.max_rows=0", "models.follow_s=0.05", "models.follow=true"]
     args = ["run", *MARKET, *live, f"models.registry={home}", "model_set=promoted", "models.shadow=[b]", f"record.path={session}"]
     child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seen, sets = None, []
