@@ -135,7 +135,7 @@ CASES = (
 def recorded(features: str = "core") -> Any:
     """Feature rows of the default generated market; (n, columns) float32."""
     conf = compose("train", [f"features={features}"])
-    return training_data.collect(conf.source, conf.universe, conf.features, 200_000).x
+    return training_data.collect(conf.source, conf.universe, conf.features, conf.training).x
 
 
 def rows(of: Any, n_features: int, n: int, seed: int, own: bool = False) -> Any:
