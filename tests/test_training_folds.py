@@ -317,6 +317,26 @@ def test_labels_of_every_kind_fit_together():
     assert np.isnan(first.scale).all()
 
 
+@pytest.mark.parametrize("label", ["scaled_return", "barrier_return", "barrier_first"])
+def test_a_label_by_the_deviation_of_the_whole_day_is_a_leak_and_ours_is_not(label):
+    from tickarrow.pipeline.features_leaks import Rows, label_leaks
+
+    h = history()
+    seq = np.arange(h.ts.size, dtype=np.uint64)
+    ticks = {"seq": seq, "ts": h.ts, "symbol": h.symbol, "kind": np.zeros(seq.size, np.uint8), "bid": h.mid - 0.01, "ask": h.mid + 0.01}
+    conf = TrainingConf(horizons_s=[20.0], label=label, deviation_least=5.0)
+    ours = training_data.label_function(conf)
+
+    def leaky(*history):
+        y = training_data.label_function(TrainingConf(horizons_s=[20.0]))(*history)
+        return (y / np.nanstd(y)).astype(np.float32)
+
+    rows = Rows(seq, h.ts, h.symbol, h.x)
+    what = np.array([20 * SECOND]), 60 * SECOND, ["AAA"]
+    assert label_leaks(ticks, rows, *what, ours, past=True) == []
+    assert [leak.why for leak in label_leaks(ticks, rows, *what, leaky, past=True)] == ["it depends on quotes behind its horizon"]
+
+
 def test_barriers_and_memory_are_those_of_the_decision():
     from tickarrow.configs.ensemble import EnsembleConf
     from tickarrow.configs.risk import RiskConf
