@@ -37,9 +37,9 @@ def rows(rng, n):
 
 
 class MuxTrees:
-    """16 models x 100 trees; `one by one` is the leaf add without permutes. Separate grids: two digits."""
+    """16 models x 100 trees; `shuffles` is the leaf add without AVX-512. Separate grids: two digits."""
 
-    params = ([1, 100, 2_048], [4, 6, 8], ["shared", "separate"], ["one by one", "permutes"])
+    params = ([1, 100, 2_048], [4, 6, 8], ["shared", "separate"], ["shuffles", "permutes"])
     param_names = ("rows", "depth", "grids", "adds")
 
     def setup(self, n, depth, grids, adds):

@@ -19,6 +19,7 @@ permutes    permute_bytes(b, low, index, high) [VBMI] 128-byte table, bit 7 of a
             permute_floats_16(b, table, index), permute_doubles_8(b, table, index) [AVX512F]
 turns       turn_floats(b, rows) = 16 FLOATS as the columns of 16;
             turn_bits(b, x) [GFNI] in each 8 bytes of BYTES, bit k of byte j becomes bit 7 - j of byte k; funnel(b, x, y, n) = high half of (x:y) << n
+others too  call(b, name, result type, arguments) of any LLVM intrinsic
 flow        repeat(b, state, more, step), choose(b, number, {5: write, ..})
 others      gather_floats(b, address, index INTS or 8 x i32) [AVX512F / AVX2], count(b, x) = number of 1 bits,
             fetch(b, address, level=3) = prefetch; level 3 = into L1, 2 = into L2 only
@@ -158,7 +159,8 @@ def bits(b, integer):
     return b.bitcast(integer, vector(I1, integer.type.width))
 
 
-def _call(b, name: str, result, arguments):
+def call(b, name: str, result, arguments):
+    """An LLVM intrinsic by its name."""
     known = b.module.globals.get(name)
     function = known if known is not None else ir.Function(b.module, ir.FunctionType(result, [a.type for a in arguments]), name)
     return b.call(function, arguments)
@@ -166,32 +168,32 @@ def _call(b, name: str, result, arguments):
 
 def permute_bytes(b, low, index, high):
     """64 bytes of the 128 of low and high; bit 7 of an index is ignored. vpermi2b."""
-    return _call(b, "llvm.x86.avx512.vpermi2var.qi.512", BYTES, [low, index, high])
+    return call(b, "llvm.x86.avx512.vpermi2var.qi.512", BYTES, [low, index, high])
 
 
 def permute_bytes_64(b, table, index):
     """64 bytes of the 64 of the table; bits 6 and 7 of an index are ignored. vpermb."""
-    return _call(b, "llvm.x86.avx512.permvar.qi.512", BYTES, [table, index])
+    return call(b, "llvm.x86.avx512.permvar.qi.512", BYTES, [table, index])
 
 
 def permute_floats(b, low, index, high):
     """16 floats of the 32 of low and high; index: INTS, bits 5 and up are ignored. vpermi2ps."""
-    return _call(b, "llvm.x86.avx512.vpermi2var.ps.512", FLOATS, [low, index, high])
+    return call(b, "llvm.x86.avx512.vpermi2var.ps.512", FLOATS, [low, index, high])
 
 
 def permute_floats_16(b, table, index):
     """16 floats of the 16 of the table. vpermps."""
-    return _call(b, "llvm.x86.avx512.permvar.sf.512", FLOATS, [table, index])
+    return call(b, "llvm.x86.avx512.permvar.sf.512", FLOATS, [table, index])
 
 
 def permute_doubles(b, low, index, high):
     """8 doubles of the 16 of low and high; index: WORDS, bits 4 and up are ignored. vpermi2pd."""
-    return _call(b, "llvm.x86.avx512.vpermi2var.pd.512", DOUBLES, [low, index, high])
+    return call(b, "llvm.x86.avx512.vpermi2var.pd.512", DOUBLES, [low, index, high])
 
 
 def permute_doubles_8(b, table, index):
     """8 doubles of the 8 of the table. vpermpd."""
-    return _call(b, "llvm.x86.avx512.permvar.df.512", DOUBLES, [table, index])
+    return call(b, "llvm.x86.avx512.permvar.df.512", DOUBLES, [table, index])
 
 
 def turn_floats(b, rows):
@@ -206,13 +208,13 @@ def turn_floats(b, rows):
 def turn_bits(b, x):
     """8 x 8 bits of each 8 bytes turned: bit k of byte j becomes bit 7 - j of byte k. vgf2p8affineqb."""
     unit = lanes(BYTES, [1 << k % 8 for k in range(64)])
-    return _call(b, "llvm.x86.vgf2p8affineqb.512", BYTES, [unit, x, number(I8, 0)])
+    return call(b, "llvm.x86.vgf2p8affineqb.512", BYTES, [unit, x, number(I8, 0)])
 
 
 def funnel(b, x, y, n: int):
     """Lane by lane the high half of (x:y) << n: x << n with the highest n bits of y below. vpshld."""
     kind = x.type
-    return _call(b, f"llvm.fshl.v{kind.count}i{_bits(kind.element)}", kind, [x, y, fill(kind, n)])
+    return call(b, f"llvm.fshl.v{kind.count}i{_bits(kind.element)}", kind, [x, y, fill(kind, n)])
 
 
 def repeat(b, state, more, step):
@@ -251,8 +253,8 @@ def gather_floats(b, address, index):
     base = b.inttoptr(address, I8.as_pointer())
     if n == 8:
         every = b.bitcast(fill(vector(I32, 8), -1), kind)
-        return _call(b, "llvm.x86.avx2.gather.d.ps.256", kind, [fill(kind, 0.0), base, index, every, number(I8, 4)])
-    return _call(b, "llvm.x86.avx512.mask.gather.dps.512", kind, [fill(kind, 0.0), base, index, fill(vector(I1, 16), 1), number(I32, 4)])
+        return call(b, "llvm.x86.avx2.gather.d.ps.256", kind, [fill(kind, 0.0), base, index, every, number(I8, 4)])
+    return call(b, "llvm.x86.avx512.mask.gather.dps.512", kind, [fill(kind, 0.0), base, index, fill(vector(I1, 16), 1), number(I32, 4)])
 
 
 def count(b, x):
@@ -262,7 +264,7 @@ def count(b, x):
 
 def fetch(b, address, level: int = 3):
     """Ask for the 64-byte line at an address: level 3 = into L1, 2 = into L2."""
-    _call(b, "llvm.prefetch.p0", ir.VoidType(), [b.inttoptr(address, I8.as_pointer()), number(I32, 0), number(I32, level), number(I32, 1)])
+    call(b, "llvm.prefetch.p0", ir.VoidType(), [b.inttoptr(address, I8.as_pointer()), number(I32, 0), number(I32, level), number(I32, 1)])
 
 
 @emit("u8")

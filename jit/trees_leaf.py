@@ -7,15 +7,20 @@ tree are stored as four tables, their lowest bytes first; 64 leaves are one vect
 floats of the four looked-up vectors without shuffles, byte j is looked up with the row order of each 4 changed by xor j; then a blend and a
 funnel shift join two vectors. In the end lane i of vector g is row 4 * i + g of the 64: `place` says where the total of a row stands.
 
-Without: the bytes are stored and the leaves are added one by one."""
+With the byte shuffles of AVX2 (16 entries at a time): planes become bytes by exchanging halves of fields in three rounds, vector j of 8 holds rows
+8 * k + j. An entry is looked up in every 16 of a table; where it is not among them, a saturated sum has set bit 7, for which the shuffle gives 0.
+
+Without either: the bytes are stored and the leaves are added one by one."""
 
 import numpy as np
+from llvmlite import ir
 
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import cpu_has, kernel
 from tickarrow.jit.simd import BITS, BYTES, FLOATS, I8, I64, INTS, TURN_NEEDS, emit, fill, lanes, number
 
 MAX_DEPTH = 8
+ONE_BY_ONE, PERMUTES, SHUFFLES = range(3)  # ways to add leaves; the last two want byte tables
 LEAST = 64  # leaves of the tables, at least
 ORDER = 1024  # bytes of vpermb indices for one depth
 NOTHING = ORDER * (MAX_DEPTH + 1)  # place, behind them, of tables whose leaves are -0.0, ORDER bytes for each depth from 6 on; v + -0.0 is v
@@ -126,6 +131,67 @@ def pauses(words):
     return 11 * words
 
 
+def _bytes_of(b, planes):
+    """8 vectors of leaf numbers: byte k of vector j is that of row 8 * k + j."""
+    kind = planes[0].type
+    fields = [[p] for p in reversed(planes)] + [[None]] * (8 - len(planes))  # bit 0 first
+    for width, low in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
+        low, high, width = fill(kind, low), fill(kind, ~low), fill(kind, width)
+
+        def merged(x, y, upper, low=low, high=high, width=width):
+            """Lower or upper fields of two vectors, those of y above those of x."""
+            if x is None:
+                return None
+            x = b.and_(b.lshr(x, width) if upper else x, low)
+            if y is None:
+                return x
+            return b.or_(x, b.and_(y, high) if upper else b.shl(b.and_(y, low), width))
+
+        fields = [[merged(x, y, upper) for upper in (False, True) for x, y in zip(*fields[k : k + 2])] for k in range(0, len(fields), 2)]
+    return fields[0]
+
+
+def shuffling(b, planes, words, leaf, total, numbers):
+    """Add leaves by byte shuffles of AVX2; total: 64 * words floats in the order of `place`; numbers: scratch, 64 * words bytes."""
+    n, depth = 8 * words, len(planes)
+    kind, table_bytes = simd.vector(I8, n), max(LEAST, 1 << depth)
+    name = "llvm.x86.avx2.pshuf.b" if n == 32 else "llvm.x86.ssse3.pshuf.b.128"
+    for j, vector in enumerate(_bytes_of(b, planes)):
+        simd.store(b, vector, numbers, n * j, align=16)
+
+    def page(at):
+        sixteen = simd.load(b, leaf, simd.vector(I8, 16), at, align=1)
+        return sixteen if n == 16 else simd.join(b, sixteen, sixteen)
+
+    def beside(x, y, size):
+        """Fields of x and y in turn, of the lower and of the upper half of each 16 bytes."""
+        each = 16 // size
+        count = n // size
+        kind = simd.vector(ir.IntType(8 * size), count)
+        x, y = b.bitcast(x, kind), b.bitcast(y, kind)
+        for half in (0, each // 2):
+            yield simd.shuffle(b, x, y, [k + half + lane + of for lane in range(0, count, each) for k in range(each // 2) for of in (0, count)])
+
+    def step(state):
+        at, to = state
+        number_of, found = simd.load(b, at, kind, align=16), [None] * 4
+        pages = max(1, (1 << depth) // 16)
+        for k in range(pages):
+            entry = number_of if pages == 1 else b.sub(number_of, fill(kind, 16 * k - (256 if k > 7 else 0)))
+            entry = entry if pages == 1 else simd.call(b, f"llvm.uadd.sat.v{n}i8", kind, [entry, fill(kind, 0x70)])
+            for j in range(4):
+                value = simd.call(b, name, kind, [page(table_bytes * j + 16 * k), entry])
+                found[j] = value if k == 0 else b.or_(found[j], value)
+        low, high = beside(found[0], found[1], 1), beside(found[2], found[3], 1)
+        values = [v for x, y in zip(low, high) for v in beside(x, y, 2)]
+        floats = simd.vector(simd.F32, n // 4)
+        for k, value in enumerate(values):
+            simd.store(b, b.fadd(simd.load(b, to, floats, n * k, align=16), b.bitcast(value, floats)), to, n * k, align=16)
+        return b.add(at, number(I64, n)), b.add(to, number(I64, 4 * n))
+
+    simd.repeat(b, [numbers, total], lambda s: b.icmp_unsigned("<", s[0], b.add(numbers, number(I64, 8 * n))), step)
+
+
 def one_by_one(b, planes, words, leaf, total, numbers):
     """Add leaves row by row; total: 64 * words floats in the order of rows; numbers: scratch, 64 * words bytes."""
     depth = len(planes)
@@ -146,13 +212,9 @@ def one_by_one(b, planes, words, leaf, total, numbers):
     simd.repeat(b, [numbers, total], lambda s: b.icmp_unsigned("<", s[0], b.add(numbers, number(I64, 64 * words))), step)
 
 
-def can_permute() -> bool:
-    """Whether the processor has what `permuted` needs."""
-    return cpu_has(TURN_NEEDS)
-
-
-def _writer(permutes):
-    """An intrinsic: totals of 16 models as 16 neighbouring columns of y."""
+def _writer(offsets, following):
+    """An intrinsic: totals of 16 models as 16 neighbouring columns of y. Lane i of a vector is row `row + offsets[i]`, row = 0 and then
+    following(b, row)."""
 
     def body(b, total, pitch, end, y, stride, rows, nowhere):
         """total: of the first model; pitch: bytes to the next; end: of the first one's; y: address of the first column in row 0; rows: number of rows
@@ -161,28 +223,49 @@ def _writer(permutes):
         def sixteen(state):
             at, row = state
             found = [simd.load(b, b.add(at, b.mul(pitch, number(I64, m))), FLOATS) for m in range(16)]
-            for i, values in enumerate(simd.turn_floats(b, found)):
-                mine = b.add(row, number(I64, 4 * i if permutes else i))
+            for values, offset in zip(simd.turn_floats(b, found), offsets):
+                mine = b.add(row, number(I64, offset))
                 to = b.select(b.icmp_unsigned("<", mine, rows), b.add(y, b.mul(mine, stride)), nowhere)
                 simd.store(b, values, to, align=4)
-            if permutes:  # vectors of 64 rows begin with rows 0, 1, 2, 3
-                last = b.icmp_unsigned("==", b.and_(row, number(I64, 3)), number(I64, 3))
-                row = b.add(row, b.select(last, number(I64, 61), number(I64, 1)))
-            else:
-                row = b.add(row, number(I64, 16))
-            return b.add(at, number(I64, 64)), row
+            return b.add(at, number(I64, 64)), following(b, row)
 
         simd.repeat(b, [total, number(I64, 0)], lambda s: b.icmp_unsigned("<", s[0], end), sixteen)
 
     return emit("u8, u8, u8, u8, u8, u8, u8")(body)
 
 
-write_permuted, write = _writer(True), _writer(False)
+def _after(bits, last, jump, step):
+    """The next row: `jump` further where these bits of a row are `last`, else `step`."""
+
+    def following(b, row):
+        there = b.icmp_unsigned("==", b.and_(row, number(I64, bits)), number(I64, last))
+        return b.add(row, b.select(there, number(I64, jump), number(I64, step)))
+
+    return following
 
 
-@kernel("i8, ?", inline=True)
-def place(row, permutes):
+write_one_by_one = _writer(range(16), _after(0, 0, 16, 16))
+write_permuted = _writer(range(0, 64, 4), _after(3, 3, 61, 1))
+write_shuffled_2 = _writer(range(0, 128, 8), _after(0, 0, 1, 1))
+write_shuffled_4 = _writer([8 * (4 * (i >> 3) + (i & 3) + 16 * (i >> 2 & 1)) for i in range(16)], _after(64, 64, -63, 64))
+
+
+def can_permute() -> bool:
+    """Whether the processor has what `permuting` needs."""
+    return cpu_has(TURN_NEEDS)
+
+
+def otherwise() -> int:
+    """How leaves are added without permutes."""
+    return SHUFFLES if cpu_has("avx2") else ONE_BY_ONE
+
+
+@kernel("i8, i8, i8", inline=True)
+def place(row, adds, words):
     """Where the total of a row of a block stands."""
-    if permutes:
+    if adds == PERMUTES:
         return (row & ~63) + (row & 3) * 16 + ((row & 63) >> 2)
+    if adds == SHUFFLES:
+        byte, vector = row >> 3, row & 7
+        return (vector * 4 + (byte >> 2 & 3)) * 2 * words + (byte & 3) + 4 * (byte >> 4)
     return row

@@ -12,7 +12,10 @@ from tickarrow.jit import simd
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.memory import call_at
 from tickarrow.jit.simd import I32, I64, emit, number, vector
-from tickarrow.jit.trees_leaf import can_permute, gathers, nothing, one_by_one, pauses, permuting, place, write, write_permuted
+from tickarrow.jit.trees_leaf import (
+    LEAST, ONE_BY_ONE, PERMUTES, SHUFFLES, can_permute, gathers, nothing, one_by_one, otherwise, pauses, permuting, place, shuffling, write_one_by_one,
+    write_permuted, write_shuffled_2, write_shuffled_4,
+)
 from tickarrow.jit.trees_mask import masks
 
 DEPTHS = (4, 5, 6, 7, 8)  # a tree of less depth is filled up to 4
@@ -117,13 +120,13 @@ def _runs(words, two, permutes):
                     for _ in permuting(b, planes, words, leaf, total, gather):
                         pass
                 else:
-                    one_by_one(b, planes, words, leaf, total, scratch)
+                    (shuffling if otherwise() == SHUFFLES else one_by_one)(b, planes, words, leaf, total, scratch)
                 return b.add(node, number(I64, node_bytes << levels)), b.add(leaf, leaf_bytes(levels)), b.sub(left, number(I64, 1))
 
             simd.repeat(b, [nodes, leaves, trees], lambda s: b.icmp_unsigned("!=", s[2], number(I64, 0)), tree)
 
         def leaf_bytes(levels):
-            return number(I64, 4 << (max(levels, 6) if permutes else levels))
+            return number(I64, 4 << levels if not permutes and otherwise() == ONE_BY_ONE else 4 * max(LEAST, 1 << levels))
 
         def case(levels):
             return lambda: overlapped(levels) if permutes and (levels <= STACKED or not two) else one_after_the_other(levels)
@@ -182,11 +185,11 @@ def permuted_two_4(depth, trees, table, nodes, leaves, total, order, scratch):
 
 
 @kernel(
-    "f4[:,:], i8, i8, i8, i8, ?, i8[:,:], i8[:,:], f4[:], u1[:], i8[:,:], f4[:], i8[:,:], u4[:], u1[:], u1[:], out u1[:], out u8[:], out u1[:], out f4[:], "
+    "f4[:,:], i8, i8, i8, i8, i8, i8[:,:], i8[:,:], f4[:], u1[:], i8[:,:], f4[:], i8[:,:], u4[:], u1[:], u1[:], out u1[:], out u8[:], out u1[:], out f4[:], "
     "out f4[:,:]"
 )
 def mux(
-    x, lo, hi, words, runs, permutes, feature, column, cuts, code, model, base, run, node, leaf, order, mask_scratch, table, scratch, total, y
+    x, lo, hi, words, runs, adds, feature, column, cuts, code, model, base, run, node, leaf, order, mask_scratch, table, scratch, total, y
 ):  # fmt: skip
     """Margins of all models for rows of features.
 
@@ -196,13 +199,13 @@ def mux(
     lo, hi : int, rows [lo, hi) of `x`
     words : int, 2 or 4: rows are done 64 * words at a time
     runs : int, address of the kernel for a run: `one` or `two` digits (mask rows h, l mean row[h + 1] | (row[h] & row[l])), so many words
-    permutes : bool, leaves are tables for permutes, else plain floats
+    adds : int, how `runs` adds leaves: ONE_BY_ONE, PERMUTES or SHUFFLES of trees_leaf.py
     feature, column, cuts, code : of the mask table, see trees_mask.masks
     model : (n, 4) int64, column of y, first and end of its runs, divisor
     base : (n,) float32
     run : (n, 4) int64, depth, trees, first word of `node`, first byte of `leaf`
     node : (n,) uint32, 8 * mask row for each slot (two words with two digits)
-    leaf : (n,) uint8, aligned to 64 bytes: of each tree 2^depth floats, or for permutes their four byte tables of at least 64
+    leaf : (n,) uint8, aligned to 64 bytes: of each tree 2^depth floats, or unless ONE_BY_ONE their four byte tables of at least 64
     order : of trees_leaf.orders(words)
     mask_scratch, table : of trees_mask.masks
     scratch : (NUMBERS + PLANES,) uint8; total : (16 * 64 * words,) float32; both aligned to 64 bytes
@@ -232,12 +235,17 @@ def mux(
                         total[at + r] /= np.float32(model[m, DIVISOR])
             out, pitch = U(y.ctypes.data) + U(4) * U((begin - lo) * y.shape[1] + model[together, COLUMN]), U(4 * rows)
             first = U(total.ctypes.data)
-            if neighbours and permutes:
-                write_permuted(first, pitch, first + pitch, out, U(4 * y.shape[1]), U(n), numbers)
+            stride = U(4 * y.shape[1])
+            if neighbours and adds == PERMUTES:
+                write_permuted(first, pitch, first + pitch, out, stride, U(n), numbers)
+            elif neighbours and adds == ONE_BY_ONE:
+                write_one_by_one(first, pitch, first + pitch, out, stride, U(n), numbers)
+            elif neighbours and words == 2:
+                write_shuffled_2(first, pitch, first + pitch, out, stride, U(n), numbers)
             elif neighbours:
-                write(first, pitch, first + pitch, out, U(4 * y.shape[1]), U(n), numbers)
+                write_shuffled_4(first, pitch, first + pitch, out, stride, U(n), numbers)
             else:
                 for m in range(together, together + models):
                     at = (m - together) * rows
                     for r in range(n):
-                        y[begin - lo + r, model[m, COLUMN]] = total[at + place(r, permutes)]
+                        y[begin - lo + r, model[m, COLUMN]] = total[at + place(r, adds, words)]

@@ -46,9 +46,10 @@ def pack(forests: Sequence[Forest], models: Sequence[int], permutes: bool = True
 
     Parameters
     ----------
-    permutes : leaves as byte tables for AVX-512 permutes, else as floats that are added one by one
+    permutes : leaves for the permutes of AVX-512, else for what this processor has
     """
     dictionary = forest_mask.dictionary(forests)
+    adds = trees_leaf.PERMUTES if permutes else trees_leaf.otherwise()
     model: list[list[int]] = []
     runs: list[list[int]] = []
     packed: tuple[list[Array], list[Array]] = ([], [])
@@ -59,18 +60,18 @@ def pack(forests: Sequence[Forest], models: Sequence[int], permutes: bool = True
         model.append([column, len(runs), len(runs) + begin.size, forest.divisor])
         for first, end in zip(begin, np.r_[begin[1:], depth.size]):
             runs.append([depth[first], end - first, *at])
-            parts = _trees(forest, rows, forest.root[first:end], int(depth[first]), permutes)
+            parts = _trees(forest, rows, forest.root[first:end], int(depth[first]), adds != trees_leaf.ONE_BY_ONE)
             for k, part in enumerate(parts):
                 packed[k].append(part)
                 at[k] += part.size
     return dictionary.arrays | {
         "mux_model": np.array(model, np.int64).reshape(-1, 4), "mux_base": np.array([f.base for f in forests], np.float32),
         "mux_run": np.array(runs, np.int64).reshape(-1, 4), "mux_node": np.concatenate([np.zeros(0, np.uint32), *packed[0]]),
-        "mux_leaf": np.concatenate([np.zeros(0, np.uint8), *packed[1]]), "mux_kind": np.array([dictionary.digits, permutes], np.int64),
+        "mux_leaf": np.concatenate([np.zeros(0, np.uint8), *packed[1]]), "mux_kind": np.array([dictionary.digits, adds], np.int64),
     }  # fmt: skip
 
 
-def _trees(forest: Forest, rows: Array, root: Array, depth: int, permutes: bool) -> tuple[Array, Array]:
+def _trees(forest: Forest, rows: Array, root: Array, depth: int, tables: bool) -> tuple[Array, Array]:
     """Some trees of one stored depth: words of `node` and bytes of `leaf`, see trees_mux.mux."""
     n, digits = root.size, 1 if rows.ndim == 1 else rows.shape[1]
     found = np.zeros((n, 1 << depth, digits), np.int64)  # below a leaf and in slot 0: the test NEVER
@@ -81,7 +82,7 @@ def _trees(forest: Forest, rows: Array, root: Array, depth: int, permutes: bool)
         children = np.where(inner, forest.left[level], level), np.where(inner, forest.right[level], level)
         level = np.stack(children, axis=2).reshape(n, -1)
     leaf = forest.leaf[level]
-    if permutes:
+    if tables:
         leaf = np.tile(leaf, max(1, trees_leaf.LEAST >> depth))
         return (found * 8).astype(np.uint32).reshape(-1), leaf.astype("<f4").view(np.uint8).reshape(n, -1, 4).transpose(0, 2, 1).reshape(-1)
     return (found * 8).astype(np.uint32).reshape(-1), leaf.astype("<f4").reshape(-1).view(np.uint8)
@@ -91,11 +92,13 @@ class Mux:
     """Complete trees, many rows at once."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
-        digits, permutes = arrays["mux_kind"].tolist()
-        if permutes and not trees_leaf.can_permute():
+        digits, adds = arrays["mux_kind"].tolist()
+        if adds == trees_leaf.PERMUTES and not trees_leaf.can_permute():
             raise ModelError("the layout is made for a processor with AVX-512 VBMI and GFNI, this one has them not. Use models=portable.")
-        self._name = f"{'permuted_' if permutes else ''}{'one' if digits == 1 else 'two'}"
-        self._given = (bool(permutes), *forest_mask.inputs(arrays), *(arrays[f"mux_{k}"] for k in ("model", "base", "run", "node", "leaf")))
+        if adds not in (trees_leaf.PERMUTES, trees_leaf.otherwise()):
+            raise ModelError("the layout is made for a processor with AVX2 or for one without, unlike this. It is made again from the models.")
+        self._name = f"{'permuted_' if adds == trees_leaf.PERMUTES else ''}{'one' if digits == 1 else 'two'}"
+        self._given = (adds, *forest_mask.inputs(arrays), *(arrays[f"mux_{k}"] for k in ("model", "base", "run", "node", "leaf")))
         self._runs: dict[int, int] = {}
         self._order = {words: trees_leaf.orders(words) for words in (2, 4)}
         mask_scratch, table = forest_mask.room(arrays, 4)

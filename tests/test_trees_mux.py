@@ -148,6 +148,14 @@ def test_a_layout_for_another_processor_is_refused(monkeypatch):
         forest_mux.Mux(arrays)
 
 
+def test_a_layout_of_floats_is_refused_where_bytes_are_shuffled(monkeypatch):
+    monkeypatch.setattr(trees_leaf, "otherwise", lambda: trees_leaf.ONE_BY_ONE)
+    arrays = forest_mux.pack([forests.random_forest(np.random.default_rng(1))], [0], permutes=False)
+    monkeypatch.setattr(trees_leaf, "otherwise", lambda: trees_leaf.SHUFFLES)
+    with pytest.raises(ModelError, match="made for a processor with AVX2 or for one without"):
+        forest_mux.Mux(arrays)
+
+
 def test_nodes_are_counted_as_stored():
     rng = np.random.default_rng(2)
     assert forest_mux.nodes(forests.random_forest(rng, n_trees=3, shape="complete", depth=6)) == 3 * 63
