@@ -1,9 +1,9 @@
-"""Trees of any shape on any processor: sixteen walks at a time, each down a tree of its own, in lock step.
+"""Trees of any shape on any processor: eight walks at a time, each down a tree of its own, in lock step.
 
-A node is eight bytes: its cut, and in one word the column it tests (12 bits) and where its children begin, counted from the root
-(20 bits). They stand side by side, the one for a failed test first, so a step is: next = root + children + (value >= cut). No branch, and
-sixteen chains of loads are under way at once. A leaf has itself as its child and a cut that nothing reaches, so a walk that has arrived
-stays; sixteen walks are over when none of them moves.
+A node is eight bytes: its cut, and in one word the column it tests and where its children begin, counted from the begin of its chunk of eight
+trees; a layout says how many bits the column has. Children stand side by side, the one for a failed test first, so a step is: next =
+children + (value >= cut). No branch, and eight chains of loads are under way at once. A leaf has itself as its child and a cut that nothing
+reaches, so a walk that has arrived stays; eight walks are over when none of them moves.
 
 A row is written twice, as it is and negated. A missing value fails every test in both, so a node where it goes right tests the negated
 row with its children exchanged: `x >= c` fails exactly if `-x >= nextafter(-c, inf)`. That is exact for every cut, also -inf and NaN."""
@@ -12,10 +12,8 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel
 
-LANES = 16  # walks in lock step
+LANES = 8  # walks in lock step
 BLOCK = 16  # rows that share one pass over the trees
-COLUMN_BITS = 12
-COLUMN = np.uint32((1 << COLUMN_BITS) - 1)
 
 U = np.uint64
 
@@ -37,41 +35,53 @@ def mirror(x, lo, hi, wide):
             wide[i - lo, n + f] = -x[i, f]
 
 
-@kernel("f4[:,:], i8, u8[:], u8[:], i4[:], i4[:], out u8[:], out u4[:,:]")
-def descend(wide, rows, node, root, depth, place, slot, found):
+@kernel("f4[:], f4[:], u4[:], u8, u4, u4, u8", inline=True)
+def _step(row, cut, word, begin, shift, column, slot):
+    """The node after a node; both are counted from `begin`."""
+    w = word[U(2) * (begin + slot) + U(1)]
+    return U(w >> shift) + U(row[w & column] >= cut[U(2) * (begin + slot)])
+
+
+@kernel("f4[:,:], i8, u4, u8[:], u8[:], u4[:], i4[:], i4[:], out u4[:,:]")
+def descend(wide, rows, shift, node, begin, root, depth, place, found):
     """The leaf that each row reaches in each tree.
 
     Parameters
     ----------
     wide : (>= rows, 2 * n_features) float32, from `mirror`
-    rows : int
-    node : (nodes,) uint64, low word = float32 cut, high word = children << 12 | column
-    root : (chunks * 16,) uint64, node of each tree's root; trees of like depth stand together
+    rows, shift : int
+    node : (nodes,) uint64, low word = float32 cut, high word = children << shift | column
+    begin : (chunks,) uint64, first node of a chunk of eight trees, from which children count
+    root : (chunks * 8,) uint32, roots, counted likewise; trees of like depth stand together
     depth : (chunks,) int32, steps of a chunk's deepest tree
-    place : (chunks * 16,) int32, column of `found`
-    slot : (16,) uint64, scratch
+    place : (chunks * 8,) int32, column of `found`
     found : (>= rows, trees + 1) uint32, out, node of the leaf; the last column takes the walks that only pad
     """
     cut = node.view(np.float32)
     word = node.view(np.uint32)
+    column = np.uint32((np.uint32(1) << shift) - np.uint32(1))
     for c in range(depth.shape[0]):
-        first = c * LANES
+        k = c * LANES
+        b = begin[c]
         for r in range(rows):
             row = wide[r]
-            for j in range(LANES):
-                slot[j] = root[first + j]
+            s0, s1, s2, s3 = U(root[k]), U(root[k + 1]), U(root[k + 2]), U(root[k + 3])
+            s4, s5, s6, s7 = U(root[k + 4]), U(root[k + 5]), U(root[k + 6]), U(root[k + 7])
             for _ in range(depth[c]):
-                moved = U(0)
-                for j in range(LANES):
-                    s = slot[j]
-                    w = word[U(2) * s + U(1)]
-                    to = root[first + j] + U(w >> np.uint32(COLUMN_BITS)) + U(row[w & COLUMN] >= cut[U(2) * s])
-                    moved |= to ^ s
-                    slot[j] = to
+                t0 = _step(row, cut, word, b, shift, column, s0)
+                t1 = _step(row, cut, word, b, shift, column, s1)
+                t2 = _step(row, cut, word, b, shift, column, s2)
+                t3 = _step(row, cut, word, b, shift, column, s3)
+                t4 = _step(row, cut, word, b, shift, column, s4)
+                t5 = _step(row, cut, word, b, shift, column, s5)
+                t6 = _step(row, cut, word, b, shift, column, s6)
+                t7 = _step(row, cut, word, b, shift, column, s7)
+                moved = (s0 ^ t0) | (s1 ^ t1) | (s2 ^ t2) | (s3 ^ t3) | (s4 ^ t4) | (s5 ^ t5) | (s6 ^ t6) | (s7 ^ t7)
+                s0, s1, s2, s3, s4, s5, s6, s7 = t0, t1, t2, t3, t4, t5, t6, t7
                 if moved == U(0):
                     break
-            for j in range(LANES):
-                found[r, place[first + j]] = slot[j]
+            for j, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7)):
+                found[r, place[k + j]] = b + s
 
 
 def _sums(found, rows, leaf, first, base, divisor, model, at, y):
@@ -100,34 +110,34 @@ def _sums(found, rows, leaf, first, base, divisor, model, at, y):
 sums_f4 = kernel("u4[:,:], i8, f4[:], i8[:], f4[:], f4[:], i4[:], i8, out f4[:,:]")(_sums)
 sums_f8 = kernel("u4[:,:], i8, f8[:], i8[:], f8[:], f8[:], i4[:], i8, out f4[:,:]")(_sums)
 
-BANK = "f4[:,:], i8, i8, u8[:], u8[:], i4[:], i4[:], {0}[:], i8[:], {0}[:], {0}[:], i4[:], out f4[:,:], out u8[:], out u4[:,:], out f4[:,:]"
+BANK = "f4[:,:], i8, i8, i8, u8[:], u8[:], u4[:], i4[:], i4[:], {0}[:], i8[:], {0}[:], {0}[:], i4[:], out f4[:,:], out u4[:,:], out f4[:,:]"
 
 
 @kernel(BANK.format("f4"))
-def walk_f4(x, lo, hi, node, root, depth, place, leaf, first, base, divisor, model, wide, slot, found, y):
+def walk_f4(x, lo, hi, shift, node, begin, root, depth, place, leaf, first, base, divisor, model, wide, found, y):
     """Margins of all models for rows of features, leaves added in float32.
 
     Parameters
     ----------
     x : (capacity, n_features) float32, row-major, NaN = missing
     lo, hi : int, rows [lo, hi) of `x`
-    node, root, depth, place : as `descend`
+    shift, node, begin, root, depth, place : as `descend`
     leaf, first, base, divisor, model : as `_sums`
-    wide, slot, found : (16, 2 * n_features) float32, (16,) uint64, (16, trees + 1) uint32, scratch
+    wide, found : (16, 2 * n_features) float32, (16, trees + 1) uint32, scratch
     y : (>= hi - lo, n_models) float32, out; row 0 belongs to row `lo`
     """
-    for begin in range(lo, hi, BLOCK):
-        rows = min(BLOCK, hi - begin)
-        mirror(x, begin, begin + rows, wide)
-        descend(wide, rows, node, root, depth, place, slot, found)
-        sums_f4(found, rows, leaf, first, base, divisor, model, begin - lo, y)
+    for at in range(lo, hi, BLOCK):
+        rows = min(BLOCK, hi - at)
+        mirror(x, at, at + rows, wide)
+        descend(wide, rows, np.uint32(shift), node, begin, root, depth, place, found)
+        sums_f4(found, rows, leaf, first, base, divisor, model, at - lo, y)
 
 
 @kernel(BANK.format("f8"))
-def walk_f8(x, lo, hi, node, root, depth, place, leaf, first, base, divisor, model, wide, slot, found, y):
+def walk_f8(x, lo, hi, shift, node, begin, root, depth, place, leaf, first, base, divisor, model, wide, found, y):
     """The same, leaves added in float64."""
-    for begin in range(lo, hi, BLOCK):
-        rows = min(BLOCK, hi - begin)
-        mirror(x, begin, begin + rows, wide)
-        descend(wide, rows, node, root, depth, place, slot, found)
-        sums_f8(found, rows, leaf, first, base, divisor, model, begin - lo, y)
+    for at in range(lo, hi, BLOCK):
+        rows = min(BLOCK, hi - at)
+        mirror(x, at, at + rows, wide)
+        descend(wide, rows, np.uint32(shift), node, begin, root, depth, place, found)
+        sums_f8(found, rows, leaf, first, base, divisor, model, at - lo, y)

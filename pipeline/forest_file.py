@@ -10,6 +10,7 @@ import hashlib
 import json
 import mmap
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -62,7 +63,7 @@ def write(path: Path, code: str, made_from: Mapping[str, Any], parts: Parts) -> 
     head = json.dumps({"version": VERSION, "code": code, "made_from": dict(made_from), "parts": table, "bytes": at}).encode()
     head += b" " * (-(START + len(head) + 1) % ALIGN) + b"\n"
     digest = hashlib.blake2b(head, digest_size=16)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
     with temporary.open("wb") as f:
         f.write(MAGIC + b"0" * 32 + b"\n" + head)
         for body in bodies:

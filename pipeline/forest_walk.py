@@ -9,18 +9,18 @@ import numpy as np
 from tickarrow.jit import trees_walk
 from tickarrow.pipeline.forest import Array, Float32, Forest
 
-MAX_NODES = 1 << 32 - trees_walk.COLUMN_BITS
-MAX_FEATURES = 1 << trees_walk.COLUMN_BITS - 1
-
 
 def fits(forest: Forest) -> str:
     """Empty, or why the walk cannot run this model."""
-    if forest.n_features > MAX_FEATURES:
-        return f"has {forest.n_features} features: {MAX_FEATURES} at most"
-    most = int(2 * forest.leaves.max(initial=1) - 1)
-    if most > MAX_NODES:
-        return f"has a tree of {most} nodes: {MAX_NODES} at most"
+    most = (1 << 32 - _column_bits(forest)) // trees_walk.LANES
+    leaves = int(forest.leaves.max(initial=1))
+    if 2 * leaves > most:  # a chunk of such trees, and the leaf of walks that only pad
+        return f"has {leaves} leaves in a tree: {most // 2} at most with {forest.n_features} features"
     return ""
+
+
+def _column_bits(forest: Forest) -> int:
+    return int(2 * forest.n_features - 1).bit_length()
 
 
 def mirrored(cut: Float32) -> Float32:
@@ -68,7 +68,10 @@ def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
     order = np.argsort(depth, kind="stable")  # trees of like depth end their walks together
     start = np.zeros(n_trees, np.int64)
     start[order] = np.cumsum(size[order]) - size[order]
-    nodes = int(size.sum())
+    rank = np.empty(n_trees, np.int64)
+    rank[order] = np.arange(n_trees)
+    begins = start[order[:: trees_walk.LANES]]  # first node of each chunk
+    nodes, shift = int(size.sum()), _column_bits(forests[0])
     cut, word = np.full(nodes + 1, np.nan, np.float32), np.zeros(nodes + 1, np.uint32)  # the last node is a lone leaf for walks that only pad
     leaf = np.zeros(nodes + 1, width)
     for forest, (number, tree, _), begin in zip(forests, numbered, first):
@@ -78,31 +81,33 @@ def pack(forests: Sequence[Forest], models: Sequence[int]) -> dict[str, Array]:
         cut[at] = np.where(inner, np.where(default_left, forest.cut[there], mirrored(forest.cut[there])), np.float32(np.nan))
         children = np.where(inner, np.minimum(number[forest.left[there]], number[forest.right[there]]), number[there])
         column = np.where(inner, forest.feature[there] + np.where(default_left, 0, n_features), 0)
-        word[at] = children << trees_walk.COLUMN_BITS | column
+        chunk = begins[rank[begin + tree[there]] // trees_walk.LANES]
+        word[at] = children + start[begin + tree[there]] - chunk << shift | column
         leaf[at] = forest.leaf[there]
     chunks = -(-n_trees // trees_walk.LANES)
-    root, place = np.full(chunks * trees_walk.LANES, nodes, np.uint64), np.full(chunks * trees_walk.LANES, n_trees, np.int32)
+    root, place = np.full(chunks * trees_walk.LANES, nodes, np.int64), np.full(chunks * trees_walk.LANES, n_trees, np.int32)
     root[:n_trees], place[:n_trees] = start[order], order
+    root -= np.repeat(begins, trees_walk.LANES)
+    word[nodes] = nodes - (begins[-1] if chunks else 0) << shift
     steps = np.zeros(chunks * trees_walk.LANES, np.int32)
     steps[:n_trees] = depth[order]
     return {
-        "node": np.stack([cut.view(np.uint32), word], axis=1).reshape(-1).view(np.uint64), "root": root,
-        "depth": steps.reshape(chunks, trees_walk.LANES).max(axis=1, initial=0), "place": place, "leaf": leaf, "first": first,
+        "node": np.stack([cut.view(np.uint32), word], axis=1).reshape(-1).view(np.uint64), "begin": begins.astype(np.uint64),
+        "root": root.astype(np.uint32), "depth": steps.reshape(chunks, trees_walk.LANES).max(axis=1, initial=0), "place": place, "leaf": leaf, "first": first,
         "base": np.array([f.base for f in forests], width), "divisor": np.array([f.divisor for f in forests], width),
-        "model": np.array(models, np.int32), "n_features": np.array([n_features], np.int64),
+        "model": np.array(models, np.int32), "shape": np.array([n_features, shift], np.int64),
     }  # fmt: skip
 
 
 class Walk:
-    """Sixteen walks at a time, any shape, any processor."""
+    """Eight walks at a time, any shape, any processor."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
-        n_features, n_trees = int(arrays["n_features"][0]), int(arrays["first"][-1])
+        (n_features, shift), n_trees = arrays["shape"].tolist(), int(arrays["first"][-1])
         self.kernel = trees_walk.walk_f4 if arrays["leaf"].dtype == np.float32 else trees_walk.walk_f8
-        self.arrays = tuple(arrays[k] for k in ("node", "root", "depth", "place", "leaf", "first", "base", "divisor", "model"))
+        self.arrays = (shift, *(arrays[k] for k in ("node", "begin", "root", "depth", "place", "leaf", "first", "base", "divisor", "model")))
         self.scratch = (
             np.zeros((trees_walk.BLOCK, 2 * n_features), np.float32),
-            np.zeros(trees_walk.LANES, np.uint64),
             np.zeros((trees_walk.BLOCK, n_trees + 1), np.uint32),
         )
 

@@ -150,8 +150,9 @@ def test_models_of_other_width_do_not_share_a_set():
 
 
 def test_a_model_that_fits_no_kernel_is_refused_with_all_reasons():
-    forest = random_forest(np.random.default_rng(1), n_features=3_000, shape="complete", depth=9, n_trees=3)
-    with pytest.raises(ModelError, match=r"^model 'a' fits no kernel \(lock: is 9 levels deep: 8 at most; walk: has 3000 features: 2048 at most\).$"):
+    forest = random_forest(np.random.default_rng(1), n_features=1_000_000, shape="complete", depth=9, n_trees=3)
+    walk = "walk: has 512 leaves in a tree: 128 at most with 1000000 features"
+    with pytest.raises(ModelError, match=rf"^model 'a' fits no kernel \(lock: is 9 levels deep: 8 at most; {walk}\).$"):
         lay_out("portable", [forest], ["a"])
 
 

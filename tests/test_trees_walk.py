@@ -1,5 +1,7 @@
 """The walk over trees of any shape against its slow twin and by hand; mirrored tests."""
 
+from dataclasses import replace
+
 import naive_trees
 import numpy as np
 import pytest
@@ -85,11 +87,17 @@ def test_mirror_writes_rows_twice():
 def test_what_the_walk_cannot_run_is_said():
     rng = np.random.default_rng(6)
     assert forest_walk.fits(random_forest(rng, shape="mixed", divisor=3, dtype=np.float64)) == ""
-    assert forest_walk.fits(random_forest(rng, n_features=3_000)) == "has 3000 features: 2048 at most"
-    node = np.arange(1_200_000, dtype=np.int64)
-    left = np.where(node < 599_999, 2 * node + 1, -1)
-    big = Forest(
-        n_features=1, base=0.0, root=np.zeros(1, np.int64), left=left, right=np.where(left < 0, -1, left + 1), feature=node * 0,
-        cut=np.zeros(node.size, np.float32), default_left=node < 0, leaf=np.zeros(node.size, np.float32),
-    )  # fmt: skip
-    assert forest_walk.fits(big) == "has a tree of 1199999 nodes: 1048576 at most"
+    assert forest_walk.fits(random_forest(rng, n_features=100_000, shape="leafwise", leaves=1_000)) == ""
+    # 21 bits for a column and its mirror leave 11 for the nodes of eight trees
+    many = random_forest(rng, n_features=1_000_000, shape="leafwise", leaves=129)
+    assert forest_walk.fits(many) == "has 129 leaves in a tree: 128 at most with 1000000 features"
+
+
+def test_the_last_column_and_the_last_child_of_a_layout_without_a_bit_to_spare():
+    rng = np.random.default_rng(7)
+    forest = random_forest(rng, n_features=1 << 17, shape="leafwise", leaves=900, n_trees=8, missing=0.0)  # 18 bits, and 14 for 14,392 nodes
+    last = (1 << 17) - 1
+    forest = replace(forest, feature=np.where(forest.inner, np.where(rng.random(forest.feature.size) < 0.5, last, forest.feature), 0))
+    x = rows(rng, [forest], 2)
+    x[:, last] = rng.normal(size=len(x))
+    np.testing.assert_array_equal(bits(run([forest], x)), bits(naive_trees.bank([forest], x)))
