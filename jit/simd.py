@@ -15,15 +15,14 @@ lanes       splat(b, value, n), shuffle(b, x, y, [..]), join(b, x, y), part(b, x
 logic       b.and_ b.or_ b.xor b.not_ b.select as they are; mux(b, s, zero, one): each bit is that of `one` where s is 1 (one vpternlog)
 compares    b.icmp_unsigned(">=", x, y), b.fcmp_ordered(">=", x, y) give lanes of i1; word(b, those) -> integer of as many bits; bits(b, integer) -> lanes of i1
 permutes    permute_bytes(b, low, index, high) [VBMI] 128-byte table, bit 7 of an index is ignored; permute_bytes_64(b, table, index) [VBMI];
-            permute_floats(b, low, index, high) [AVX512F] 32 floats by INTS; permute_doubles(b, low, index, high) [AVX512F] 16 doubles by WORDS;
-            permute_floats_16(b, table, index), permute_doubles_8(b, table, index) [AVX512F]
+            permute_floats(b, low, index, high) [AVX512F] 32 floats by INTS
 turns       turn_floats(b, rows) = 16 FLOATS as the columns of 16;
             turn_bits(b, x) [GFNI] in each 8 bytes of BYTES, bit k of byte j becomes bit 7 - j of byte k; funnel(b, x, y, n) = high half of (x:y) << n
 others too  call(b, name, result type, arguments) of any LLVM intrinsic
 flow        repeat(b, state, more, step), choose(b, number, {5: write, ..})
 others      gather_floats(b, address, index INTS or 8 x i32) [AVX512F / AVX2], count(b, x) = number of 1 bits,
             fetch(b, address, level=3) = prefetch; level 3 = into L1, 2 = into L2 only
-In kernels  prefetch(address), prefetch_far(address) into L2 only
+In kernels  prefetch(address)
 
 `NEEDS` is what kernels with permutes ask of the CPU: `@kernel(signature, needs=NEEDS)`."""
 
@@ -181,21 +180,6 @@ def permute_floats(b, low, index, high):
     return call(b, "llvm.x86.avx512.vpermi2var.ps.512", FLOATS, [low, index, high])
 
 
-def permute_floats_16(b, table, index):
-    """16 floats of the 16 of the table. vpermps."""
-    return call(b, "llvm.x86.avx512.permvar.sf.512", FLOATS, [table, index])
-
-
-def permute_doubles(b, low, index, high):
-    """8 doubles of the 16 of low and high; index: WORDS, bits 4 and up are ignored. vpermi2pd."""
-    return call(b, "llvm.x86.avx512.vpermi2var.pd.512", DOUBLES, [low, index, high])
-
-
-def permute_doubles_8(b, table, index):
-    """8 doubles of the 8 of the table. vpermpd."""
-    return call(b, "llvm.x86.avx512.permvar.df.512", DOUBLES, [table, index])
-
-
 def turn_floats(b, rows):
     """16 vectors of 16 floats turned: lane i of vector k is lane k of vector i."""
     low = [k for i in range(8) for k in (i, 16 + i)]
@@ -271,9 +255,3 @@ def fetch(b, address, level: int = 3):
 def prefetch(b, address):
     """Ask for the line at an address."""
     fetch(b, address)
-
-
-@emit("u8")
-def prefetch_far(b, address):
-    """Ask for the line at an address, no nearer than L2."""
-    fetch(b, address, 2)

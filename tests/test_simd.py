@@ -41,7 +41,6 @@ def muxed(s, zero, one, out):
 @kernel("f4, f4[:], out u8[:]")
 def ranked(x, cuts, out):
     simd.prefetch(np.uint64(cuts.ctypes.data))
-    simd.prefetch_far(np.uint64(cuts.ctypes.data))
     out[0] = _rank(x, np.uint64(cuts.ctypes.data))
 
 
@@ -92,18 +91,9 @@ def _floats(b, table, index, out):
     low, high = (simd.load(b, table, simd.FLOATS, o, align=1) for o in (0, 64))
     i = b.zext(simd.load(b, index, simd.vector(simd.I8, 16), align=1), simd.INTS)
     simd.store(b, simd.permute_floats(b, low, i, high), out, align=1)
-    simd.store(b, simd.permute_floats_16(b, low, i), out, 64, align=1)
     few = b.and_(i, simd.fill(simd.INTS, 31))
-    simd.store(b, simd.gather_floats(b, table, few), out, 128, align=1)
-    simd.store(b, simd.gather_floats(b, table, simd.part(b, few, 0, 8)), out, 192, align=1)
-
-
-@simd.emit("u8, u8, u8")
-def _doubles(b, table, index, out):
-    low, high = (simd.load(b, table, simd.DOUBLES, o, align=1) for o in (0, 64))
-    i = b.zext(simd.load(b, index, simd.vector(simd.I8, 8), align=1), simd.WORDS)
-    simd.store(b, simd.permute_doubles(b, low, i, high), out, align=1)
-    simd.store(b, simd.permute_doubles_8(b, low, i), out, 64, align=1)
+    simd.store(b, simd.gather_floats(b, table, few), out, 64, align=1)
+    simd.store(b, simd.gather_floats(b, table, simd.part(b, few, 0, 8)), out, 128, align=1)
 
 
 @kernel("u1[:], u1[:], out u1[:]", needs=simd.NEEDS)
@@ -116,11 +106,6 @@ def permuted_floats(table, index, out):
     _floats(np.uint64(table.ctypes.data), np.uint64(index.ctypes.data), np.uint64(out.ctypes.data))
 
 
-@kernel("f8[:], u1[:], out f8[:]", needs=simd.NEEDS)
-def permuted_doubles(table, index, out):
-    _doubles(np.uint64(table.ctypes.data), np.uint64(index.ctypes.data), np.uint64(out.ctypes.data))
-
-
 @permutes
 def test_permutes_look_up_tables():
     index = RNG.integers(0, 256, 64, np.uint8)
@@ -128,11 +113,7 @@ def test_permutes_look_up_tables():
     permuted_bytes(table, index, out)
     np.testing.assert_array_equal(out, np.concatenate([table[index & 127], table[index & 63]]))
 
-    floats, out_f = RNG.normal(size=32).astype(np.float32), np.zeros(56, np.float32)
+    floats, out_f = RNG.normal(size=32).astype(np.float32), np.zeros(40, np.float32)
     permuted_floats(floats, index, out_f)
     i = index[:16]
-    np.testing.assert_array_equal(out_f, np.concatenate([floats[i & 31], floats[i & 15], floats[i & 31], floats[i[:8] & 31]]))
-
-    doubles, out_d = RNG.normal(size=16), np.zeros(16)
-    permuted_doubles(doubles, index, out_d)
-    np.testing.assert_array_equal(out_d, np.concatenate([doubles[index[:8] & 15], doubles[index[:8] & 7]]))
+    np.testing.assert_array_equal(out_f, np.concatenate([floats[i & 31], floats[i & 31], floats[i[:8] & 31]]))
