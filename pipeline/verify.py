@@ -24,9 +24,10 @@ from tickarrow.jit import _kernel
 from tickarrow.pipeline import certificate
 from tickarrow.pipeline.errors import ConfigError, DataError, ModelError, listed
 from tickarrow.pipeline.forest import Float32
-from tickarrow.pipeline.models import ModelSet, check_files, read_set, resolve
+from tickarrow.pipeline.models import ModelSet, check_files, read_set
 from tickarrow.pipeline.predict_engines import FOLLOWING, open_alone
 from tickarrow.pipeline.prepare import progress_columns
+from tickarrow.pipeline.registry import Registry
 
 LIBRARY = "xgboost"  # the engine that is the library itself
 
@@ -34,7 +35,7 @@ LIBRARY = "xgboost"  # the engine that is the library itself
 def main(conf: VerifyConf) -> None:
     """Verify, tell, write; ModelError if an engine differs, or if the one that was asked for does not serve."""
     console, said = Console(), Console(stderr=True)
-    model_set = read_set(resolve(conf.model_set))
+    model_set = read_set(Registry(conf.models.registry).find(conf.model_set))
     check_files(model_set)
     names = chosen(model_set, conf.engine)
     recorded = recorded_rows(Path(conf.rows), model_set.columns) if conf.rows is not None else None

@@ -113,6 +113,12 @@ def test_a_stored_certificate_does_not_stand_for_the_check(mixed, monkeypatch):
     assert asked == [read_set(mixed).manifest["certificates"]["portable"]["rows"]]
 
 
+def test_a_set_is_found_by_its_name_in_a_registry(mixed, capsys):
+    assert command("model_set=mixed", f"models.registry={mixed.parent}", "engine=portable") == 0
+    assert command("model_set=other", f"models.registry={mixed.parent}") == 1
+    assert f"model set 'other' is neither a folder with a manifest.json nor a set in {mixed.parent} (there: mixed)" in capsys.readouterr().err
+
+
 def test_an_engine_that_does_not_serve_is_an_error_only_if_it_was_asked_for(mixed, capsys):
     assert command(f"model_set={mixed}", "engine=treelite_c", "models.compiler=no-such-cc") == 1
     text = "no C compiler: 'no-such-cc' is not on the PATH. Install gcc or clang, or name one (models.compiler=NAME)."
