@@ -13,7 +13,7 @@ from tickarrow.jit.eight import ALL, LANES, abs8, all8, get8, pick8, put8, sqrt8
 TRACKED = 4
 EPSILON = 2.220446049250313e-16
 LEAST = 1e-290  # squared length of a Householder vector that is none
-TURNS = 60  # of QL for one eigenvalue: two or three are usual
+TURNS = 30  # of QL an eigenvalue: two are usual
 
 
 def scratch_rows(n):
@@ -107,7 +107,7 @@ def rotate_point(s, at, n, turn):
 @kernel("i8, out f8[:,:]")
 def ql(n, s):
     """Implicit QL with Wilkinson's shift on what `tridiagonal` left: the diagonal becomes the eigenvalues, unordered, the rows of Q' the
-    eigenvectors. A lane that is done waits for the others without changing.
+    eigenvectors. Each lane turns a block of its own, the first that has not come apart; a lane that is done waits without changing.
 
     Returns
     -------
@@ -120,58 +120,63 @@ def ql(n, s):
     zero, one, two, none = all8(0.0), all8(1.0), all8(2.0), all8(-1.0)
     diagonal = n * (n + 1) // 2
     beside, turned, z = diagonal + n, diagonal + 2 * n, diagonal + 4 * n
-    stuck = 0
-    for first in range(n - 1):
-        going = 0
-        for turn in range(TURNS + 1):
-            last, end = all8(float(n - 1)), get8(s, diagonal + n - 1)
-            for i in range(n - 2, first - 1, -1):
-                d = get8(s, diagonal + i)
-                small = abs8(get8(s, beside + i)) <= all8(EPSILON) * (abs8(d) + abs8(get8(s, diagonal + i + 1)))
-                last, end = pick8(small, all8(float(i)), last), pick8(small, d, end)
-            live = last > all8(float(first))
-            going = word8(live)
-            if going == 0 or turn == TURNS:
-                break
-            last = pick8(live, last, none)
-            d, e = get8(s, diagonal + first), pick8(live, get8(s, beside + first), one)
-            g = (get8(s, diagonal + first + 1) - d) / (two * e)
-            r = sqrt8(g * g + one)
-            g = end - d + e / (g + pick8(g >= zero, r, -r))
-            sine, cosine, back = one, one, zero
-            # A rotation is applied to Q' one step late: its long row of products then fills the time that the next square root takes.
-            waiting = -1
-            for i in range(n - 2, first - 1, -1):
-                on = all8(float(i)) < last
-                if word8(on) == 0:
-                    continue
-                e, below, d = get8(s, beside + i), get8(s, diagonal + i + 1), get8(s, diagonal + i)
-                f, b = sine * e, cosine * e
-                square = f * f + g * g
-                whole = on & (square > zero)
-                broken = on & (square <= zero)
-                root = sqrt8(pick8(whole, square, one))
-                inv = one / root
-                # The off-diagonal at the end of the block was negligible and becomes 0.
-                put8(s, beside + i + 1, pick8(on, pick8(whole & (all8(float(i + 1)) < last), root, zero), get8(s, beside + i + 1)))
-                sine, cosine = pick8(whole, f * inv, sine), pick8(whole, g * inv, cosine)
-                level = below - back
-                t = (d - level) * sine + two * cosine * b
-                put8(s, diagonal + i + 1, pick8(whole, level + sine * t, pick8(broken, level, below)))
-                back, g = pick8(whole, sine * t, back), pick8(whole, cosine * t - b, g)
-                last = pick8(broken, none, last)
-                if waiting >= 0:
-                    rotate_point(s, waiting, n, turned)
-                put8(s, turned, pick8(whole, sine, zero))
-                put8(s, turned + 1, pick8(whole, cosine, one))
-                waiting = z + i * n
+    low, done = 0, zero  # rows below `done` are eigenvalues; the least of these
+    for turn in range(TURNS * n + 1):
+        # The block of each lane: rows first to last of T. Between last and last + 1 T is 0, or last is the end.
+        first, last = none, none
+        split, end = all8(float(n - 1)), get8(s, diagonal + n - 1)
+        top, next_, e, bottom = zero, zero, one, zero
+        least = -1
+        below = end
+        for i in range(n - 2, low - 1, -1):
+            d, x = get8(s, diagonal + i), get8(s, beside + i)
+            at, size, negligible = all8(float(i)), abs8(x), all8(EPSILON) * (abs8(d) + abs8(below))
+            apart, joined = size <= negligible, (size > negligible) & (at >= done)
+            first, last = pick8(joined, at, first), pick8(joined, split, last)
+            top, next_, e, bottom = pick8(joined, d, top), pick8(joined, below, next_), pick8(joined, x, e), pick8(joined, end, bottom)
+            split, end = pick8(apart, at, split), pick8(apart, d, end)
+            if word8(joined) != 0:
+                least = i
+            below = d
+        if least < 0 or turn == TURNS * n:
+            break
+        low, done = least, pick8(first >= zero, first, all8(float(n)))
+        g = (next_ - top) / (two * e)
+        r = sqrt8(g * g + one)
+        g = bottom - top + e / (g + pick8(g >= zero, r, -r))
+        sine, cosine, back = one, one, zero
+        # A rotation is applied to Q' one step late: its long row of products then fills the time that the next square root takes.
+        waiting = -1
+        for i in range(n - 2, low - 1, -1):
+            at = all8(float(i))
+            on = (at < last) & (at >= first)
+            if word8(on) == 0:
+                continue
+            e, below, d = get8(s, beside + i), get8(s, diagonal + i + 1), get8(s, diagonal + i)
+            f, b = sine * e, cosine * e
+            square = f * f + g * g
+            whole, broken = on & (square > zero), on & (square <= zero)
+            root = sqrt8(pick8(whole, square, one))
+            inv = one / root
+            # The off-diagonal at the end of the block was negligible and becomes 0.
+            put8(s, beside + i + 1, pick8(on, pick8(whole & (all8(float(i + 1)) < last), root, zero), get8(s, beside + i + 1)))
+            sine, cosine = pick8(whole, f * inv, sine), pick8(whole, g * inv, cosine)
+            level = below - back
+            t = (d - level) * sine + two * cosine * b
+            put8(s, diagonal + i + 1, pick8(whole, level + sine * t, pick8(broken, level, below)))
+            back, g = pick8(whole, sine * t, back), pick8(whole, cosine * t - b, g)
+            last = pick8(broken, none, last)
+            final = whole & (at == first)
+            put8(s, diagonal + i, pick8(final, d - back, d))
+            put8(s, beside + i, pick8(final, g, e))
             if waiting >= 0:
                 rotate_point(s, waiting, n, turned)
-            on = last >= zero
-            put8(s, diagonal + first, pick8(on, get8(s, diagonal + first) - back, get8(s, diagonal + first)))
-            put8(s, beside + first, pick8(on, g, get8(s, beside + first)))
-        stuck |= going
-    return ALL ^ stuck
+            put8(s, turned, pick8(whole, sine, zero))
+            put8(s, turned + 1, pick8(whole, cosine, one))
+            waiting = z + i * n
+        if waiting >= 0:
+            rotate_point(s, waiting, n, turned)
+    return ALL ^ word8(first >= zero)
 
 
 @kernel("f8[:,:], out f8[:,:], out f8[:,:], out f8[:,:]")
