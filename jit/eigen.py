@@ -2,8 +2,8 @@
 before. A matrix is packed: entry (i, j), j <= i, is row i (i + 1) / 2 + j of a (n (n + 1) / 2, 8) array. Every sum runs in ascending
 order of its index, so the bits of a lane depend neither on the other lanes nor on the CPU. Entries from 1e-140 to 1e140.
 
-Left out: the exact update of all pairs for one more observation (secular equation). Where eigenvalues nearly coincide it needs deflation by
-two tolerances, lane by lane; four tracked pairs with a bound on their error and a full solve where it fails do without."""
+Left out (docs/decisions/0022): the exact update of all pairs for one more observation (secular equation). Where eigenvalues nearly coincide it
+needs deflation, lane by lane; four tracked pairs with a bound on their error and a full solve where it fails do without."""
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tickarrow.jit.eight import ALL, LANES, abs8, all8, get8, pick8, put8, sqrt8
 TRACKED = 4
 EPSILON = 2.220446049250313e-16
 LEAST = 1e-290  # squared length of a Householder vector that is none
+MOST_ROWS = 0xFFFF
 TURNS = 30  # of QL an eigenvalue: two are usual
 
 
@@ -60,9 +61,12 @@ def tridiagonal(c, n, s):
         for j in range(i):
             at = j * (j + 1) // 2
             total = zero
-            for k in range(i):
+            for k in range(j):
+                total = total + get8(s, at + k) * get8(s, row + k)
+            at += j
+            for k in range(j, i):
                 total = total + get8(s, at) * get8(s, row + k)
-                at += 1 if k < j else k + 1
+                at += k + 1
             total = total * inv
             put8(s, p + j, total)
             along = along + total * get8(s, row + j)
@@ -84,14 +88,17 @@ def tridiagonal(c, n, s):
     for i in range(2, n):
         row = i * (i + 1) // 2
         inv = get8(s, inverse + i)
-        for j in range(i):
-            at = z + j * n
-            total = zero
+        for j in range(0, i, 2):  # two rows of Q' at a time; the second one past the block is 0 there and stays so
+            at, at1 = z + j * n, z + j * n + n
+            total, total1 = zero, zero
             for k in range(i):
-                total = total + get8(s, row + k) * get8(s, at + k)
-            total = total * inv
+                u = get8(s, row + k)
+                total, total1 = total + u * get8(s, at + k), total1 + u * get8(s, at1 + k)
+            total, total1 = total * inv, total1 * inv
             for k in range(i):
-                put8(s, at + k, get8(s, at + k) - total * get8(s, row + k))
+                u = get8(s, row + k)
+                put8(s, at + k, get8(s, at + k) - total * u)
+                put8(s, at1 + k, get8(s, at1 + k) - total1 * u)
 
 
 @kernel("out f8[:,:], i8, i8, i8", inline=True)
@@ -155,8 +162,8 @@ def ql(n, s):
             e, below, d = get8(s, beside + i), get8(s, diagonal + i + 1), get8(s, diagonal + i)
             f, b = sine * e, cosine * e
             square = f * f + g * g
-            whole, broken = on & (square > zero), on & (square <= zero)
-            root = sqrt8(pick8(whole, square, one))
+            root = sqrt8(square)
+            whole, broken = on & (square > all8(LEAST)), on & (square <= all8(LEAST))
             inv = one / root
             # The off-diagonal at the end of the block was negligible and becomes 0.
             put8(s, beside + i + 1, pick8(on, pick8(whole & (all8(float(i + 1)) < last), root, zero), get8(s, beside + i + 1)))
@@ -225,11 +232,13 @@ def full(c, values, vectors, scratch):
         for j in range(n):
             put8(scratch, at + j, sign * get8(scratch, at + j))
     for i in range(n):
+        at = (z + i * n) & MOST_ROWS  # changes nothing but LLVM's view: no index is negative, none is wrapped
         for lane in range(LANES):
             k = np.int64(scratch[rank + i, lane])
             values[k, lane] = scratch[diagonal + i, lane]
+            to = (k * n) & MOST_ROWS
             for j in range(n):
-                vectors[k * n + j, lane] = scratch[z + i * n + j, lane]
+                vectors[to + j, lane] = scratch[at + j, lane]
     return good & word8(finite)
 
 

@@ -1,5 +1,5 @@
-"""Eight doubles side by side: the same arithmetic on eight matrices at once, each in its own lane. LLVM finds this in no loop over lanes
-(measured: loops of eight are unrolled into single numbers), so it is a type of its own: `+ - * /`, unary minus, `< <= > >= ==`, and on
+"""Eight doubles side by side: the same arithmetic on eight matrices at once, each in its own lane. LLVM unrolls a loop
+over eight lanes into single numbers (docs/decisions/0022), so it is a type of its own: `+ - * /`, unary minus, `< <= > >= ==`, and on
 the results of compares `& |`.
 
 One lane never sees another, nothing is contracted or reordered: the bits of a lane are those of the same steps on plain numbers, on every
