@@ -42,7 +42,7 @@ BLOCK = 4096  # rows that are compared at a time
 ALONE = 64  # of them one by one
 CODE = (
     (JIT_FOLDER, ("trees*.py", "simd.py", "native.py", "memory.py")),
-    (Path(__file__).resolve().parent, ("forest*.py", "compiler*.py", "predict_engines*.py")),
+    (Path(__file__).resolve().parent, ("forest*.py", "library.py", "compiler*.py", "predict_engines*.py")),
 )  # fmt: skip
 
 
