@@ -58,18 +58,22 @@ def tridiagonal(c, n, s):
         put8(s, row + i - 1, f - g)
         put8(s, inverse + i, inv)
         along = zero
-        for j in range(i):
-            at = j * (j + 1) // 2
-            total = zero
-            for k in range(j):
-                total = total + get8(s, at + k) * get8(s, row + k)
-            at += j
-            for k in range(j, i):
-                total = total + get8(s, at) * get8(s, row + k)
-                at += k + 1
-            total = total * inv
+        for j in range(0, i, 2):  # two rows of the block at a time; the second one past it is not used
+            at, at1 = j * (j + 1) // 2, (j + 1) * (j + 2) // 2
+            total, total1 = zero, zero
+            for k in range(j + 1):
+                u = get8(s, row + k)
+                total, total1 = total + get8(s, at + k) * u, total1 + get8(s, at1 + k) * u
+            for k in range(j + 1, i):
+                u = get8(s, row + k)
+                total, total1 = total + get8(s, at1 + j) * u, total1 + get8(s, at1 + j + 1) * u
+                at1 += k + 1
+            total, total1 = total * inv, total1 * inv
             put8(s, p + j, total)
             along = along + total * get8(s, row + j)
+            if j + 1 < i:
+                put8(s, p + j + 1, total1)
+                along = along + total1 * get8(s, row + j + 1)
         along = along * all8(0.5) * inv
         for j in range(i):
             u = get8(s, row + j)
@@ -124,7 +128,7 @@ def ql(n, s):
     ----------
     EISPACK tql2 (Bowdler, Martin, Reinsch and Wilkinson 1968); Parlett (1980), The symmetric eigenvalue problem, ch. 8.
     """
-    zero, one, two, none = all8(0.0), all8(1.0), all8(2.0), all8(-1.0)
+    zero, half, one, two, none = all8(0.0), all8(0.5), all8(1.0), all8(2.0), all8(-1.0)
     diagonal = n * (n + 1) // 2
     beside, turned, z = diagonal + n, diagonal + 2 * n, diagonal + 4 * n
     low, done = 0, zero  # rows below `done` are eigenvalues; the least of these
@@ -133,7 +137,6 @@ def ql(n, s):
         first, last = none, none
         split, end = all8(float(n - 1)), get8(s, diagonal + n - 1)
         top, next_, e, bottom = zero, zero, one, zero
-        least = -1
         below = end
         for i in range(n - 2, low - 1, -1):
             d, x = get8(s, diagonal + i), get8(s, beside + i)
@@ -142,15 +145,16 @@ def ql(n, s):
             first, last = pick8(joined, at, first), pick8(joined, split, last)
             top, next_, e, bottom = pick8(joined, d, top), pick8(joined, below, next_), pick8(joined, x, e), pick8(joined, end, bottom)
             split, end = pick8(apart, at, split), pick8(apart, d, end)
-            if word8(joined) != 0:
-                least = i
             below = d
-        if least < 0 or turn == TURNS * n:
+        if word8(first >= zero) == 0 or turn == TURNS * n:
             break
-        low, done = least, pick8(first >= zero, first, all8(float(n)))
-        g = (next_ - top) / (two * e)
-        r = sqrt8(g * g + one)
-        g = bottom - top + e / (g + pick8(g >= zero, r, -r))
+        while word8(first == all8(float(low))) == 0:
+            low += 1
+        done = pick8(first >= zero, first, all8(float(n)))
+        g = half * (next_ - top)
+        r = sqrt8(g * g + e * e)
+        g = g + pick8(g >= zero, r, -r)
+        g = bottom - top + e * (e / pick8(r > zero, g, one))
         sine, cosine, back = one, one, zero
         # A rotation is applied to Q' one step late: its long row of products then fills the time that the next square root takes.
         waiting = -1
@@ -210,7 +214,7 @@ def full(c, values, vectors, scratch):
     tridiagonal(c, n, scratch)
     good = ql(n, scratch)
     diagonal = n * (n + 1) // 2
-    rank, z = diagonal + n, diagonal + 4 * n
+    rank, sign, z = diagonal + n, diagonal + 2 * n, diagonal + 4 * n
     zero, one = all8(0.0), all8(1.0)
     total = zero
     for k in range(diagonal, diagonal + n):
@@ -228,17 +232,15 @@ def full(c, values, vectors, scratch):
         for j in range(1, n):
             y = get8(scratch, at + j)
             most = pick8(abs8(y) > abs8(most), y, most)
-        sign = pick8(most < zero, -one, one)
-        for j in range(n):
-            put8(scratch, at + j, sign * get8(scratch, at + j))
+        put8(scratch, sign + i, pick8(most < zero, -one, one))
     for i in range(n):
         at = (z + i * n) & MOST_ROWS  # changes nothing but LLVM's view: no index is negative, none is wrapped
         for lane in range(LANES):
-            k = np.int64(scratch[rank + i, lane])
+            k, side = np.int64(scratch[rank + i, lane]), scratch[sign + i, lane]
             values[k, lane] = scratch[diagonal + i, lane]
             to = (k * n) & MOST_ROWS
             for j in range(n):
-                vectors[to + j, lane] = scratch[at + j, lane]
+                vectors[to + j, lane] = side * scratch[at + j, lane]
     return good & word8(finite)
 
 
