@@ -243,6 +243,23 @@ def pending() -> int:
     return len(_registry) - _warmed
 
 
+def not_compiled() -> list[str]:
+    """Names of the registered kernels that no process has compiled into the cache yet."""
+    out: list[str] = []
+    files: dict[str, list[str]] = {}
+    for name, compiled, _ in _registry[_warmed:]:
+        folder = getattr(getattr(compiled, "stats", None), "cache_path", None)
+        if folder is None:  # a ufunc: numba does not say
+            continue
+        if folder not in files:
+            files[folder] = os.listdir(folder) if os.path.isdir(folder) else []
+        function = compiled.py_func
+        key = f"{function.__qualname__}-{function.__code__.co_firstlineno}."
+        if not any(key in file and file.endswith(".nbi") for file in files[folder]):
+            out.append(name)
+    return out
+
+
 def _compile(compiled: Any, arguments: tuple[Any, ...]) -> None:
     if hasattr(compiled, "ufunc"):
         compiled.add(arguments)

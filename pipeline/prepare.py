@@ -94,25 +94,9 @@ def warm_kernels(console: Console | None = None, features: FeaturesConf | None =
         if module.name == "points_ufunc":  # for notebooks only, see points.py
             continue
         import_module(f"tickarrow.jit.{module.name}")
-    if console is not None and not_compiled():
+    if console is not None and _kernel.not_compiled():
         _compile_in_child(console)
     return _kernel.warm()
-
-
-def not_compiled() -> list[str]:
-    """Names of the kernels that no process has compiled into the cache yet."""
-    out, files = [], {}
-    for name, compiled, _ in _kernel._registry[_kernel._warmed :]:
-        folder = getattr(getattr(compiled, "stats", None), "cache_path", None)
-        if folder is None:  # a ufunc: numba does not say
-            continue
-        if folder not in files:
-            files[folder] = os.listdir(folder) if os.path.isdir(folder) else []
-        function = compiled.py_func
-        key = f"{function.__qualname__}-{function.__code__.co_firstlineno}."
-        if not any(key in file and file.endswith(".nbi") for file in files[folder]):
-            out.append(name)
-    return out
 
 
 def _compile_in_child(console: Console) -> None:
