@@ -240,8 +240,11 @@ def window(x, centred, covariance):
     for j in range(n):
         at = j * blocks
         put8(centred, at + blocks - 1, zero)
-        for t in range(times):
-            centred[at + t // LANES, t % LANES] = x[t, j]
+        for k in range(times // LANES):
+            for lane in range(LANES):
+                centred[at + k, lane] = x[LANES * k + lane, j]
+        for t in range(times // LANES * LANES, times):
+            centred[at + blocks - 1, t % LANES] = x[t, j]
         total = zero
         for k in range(at, at + blocks):
             total = total + get8(centred, k)
@@ -259,15 +262,22 @@ def window(x, centred, covariance):
         fourth = fourth + length * length
     trace = square = 0.0
     for i in range(n):
-        for j in range(i + 1):
-            total = zero
+        for j in range(0, i + 1, 4):  # four sums at a time, the last of them more than once
+            j1, j2, j3 = min(j + 1, i), min(j + 2, i), min(j + 3, i)
+            s0, s1, s2, s3 = zero, zero, zero, zero
             for k in range(blocks):
-                total = total + get8(centred, i * blocks + k) * get8(centred, j * blocks + k)
-            s = sum8(total) / times
-            covariance[i, j] = s
+                v = get8(centred, i * blocks + k)
+                s0, s1 = s0 + v * get8(centred, j * blocks + k), s1 + v * get8(centred, j1 * blocks + k)
+                s2, s3 = s2 + v * get8(centred, j2 * blocks + k), s3 + v * get8(centred, j3 * blocks + k)
+            covariance[i, j], covariance[i, j1] = sum8(s0) / times, sum8(s1) / times
+            covariance[i, j2], covariance[i, j3] = sum8(s2) / times, sum8(s3) / times
+        for j in range(i):
+            s = covariance[i, j]
             covariance[j, i] = s
-            square += s * s if i == j else 2.0 * s * s
-        trace += covariance[i, i]
+            square += 2.0 * s * s
+        s = covariance[i, i]
+        square += s * s
+        trace += s
     mean = trace / n
     apart = square - mean * mean * n
     noise = min((sum8(fourth) / times - square) / times, apart)
