@@ -1,9 +1,7 @@
-"""Eigenpairs of eight matrices at once: against NumPy, by hand, where matrices are degenerate, and bit by bit over lanes and CPUs."""
+"""Eigenpairs of eight matrices at once: against NumPy, by hand, where matrices are degenerate, and bit by bit over lanes."""
 
 import hashlib
 import os
-import subprocess
-import sys
 
 import naive_corr as naive
 import numpy as np
@@ -219,17 +217,8 @@ def test_what_cannot_be_tracked_is_reported_lane_by_lane():
     assert not Tracker(3).step(naive.pack([np.eye(3)] * 8))  # fewer than four vectors
 
 
-DIGEST = """
-import hashlib, os, sys
-sys.path.insert(0, sys.argv[1])
-import numpy as np, test_eigen
-from tickarrow.jit import _kernel
-_kernel.warm()
-print(test_eigen.digest())
-"""
-
-
 def digest():
+    """Of the bits of many pairs; test_corr.py compares it over CPUs."""
     rng = np.random.default_rng(14)
     h = hashlib.blake2b()
     for n in (2, 7, 16):
@@ -243,17 +232,3 @@ def digest():
                 tracker.step(naive.pack(correlations(n, rng, 64)))
                 h.update(tracker.top.tobytes() + tracker.leading.tobytes())
     return h.hexdigest()
-
-
-TARGETS = [
-    {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+popcnt,+lzcnt,+sse4.2"},
-    {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""},
-    {"NUMBA_DISABLE_JIT": "1"},
-]
-
-
-@pytest.mark.skipif(JIT_OFF, reason="the other targets are compared with the compiled kernels")
-@pytest.mark.parametrize("target", TARGETS, ids=["haswell", "x86-64", "no JIT"])
-def test_bits_are_those_of_other_targets(target):
-    made = subprocess.run([sys.executable, "-c", DIGEST, os.path.dirname(__file__)], env=os.environ | target, capture_output=True, text=True, check=True)
-    assert made.stdout.split()[-1] == digest()
