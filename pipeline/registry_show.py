@@ -36,7 +36,7 @@ def show_list(conf: ModelsListConf) -> None:
     names, now = registry.names(), registry.promoted()
     if not names:
         raise ModelError(f"there is no model set in {registry.folder}. Train one (tickarrow train name=NAME) or name another folder (models.registry=DIR).")
-    grid = Grid(title=f"{len(names)} model sets in {registry.folder}", title_justify="left")
+    grid = Grid(title=f"{len(names)} model set{'s' if len(names) > 1 else ''} in {registry.folder}", title_justify="left")
     grid.add_column("", no_wrap=True)
     grid.add_column("name", overflow="fold", min_width=20)
     for name in ("digest", "features", "horizons", "models", "mean IC", "certified", "trained on"):
