@@ -1,5 +1,6 @@
 """One row through trees of any shape: the bits of the definition and of the libraries, whatever the shape, width, grid and number of models."""
 
+import forests as made
 import lightgbm
 import numpy as np
 import pytest
@@ -7,7 +8,6 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import forests as made
 from tests import naive_trees
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import cpu_has
