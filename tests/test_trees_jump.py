@@ -2,13 +2,13 @@
 
 import forests as made
 import lightgbm
+import naive_trees
 import numpy as np
 import pytest
 import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import naive_trees
 from tickarrow.jit import simd
 from tickarrow.jit._kernel import cpu_has
 from tickarrow.pipeline import forest_jump, library
