@@ -39,9 +39,9 @@ def why_not(peer: str, work: Work) -> str:
         return f"not measured: {type(e).__name__}: {' '.join(str(e).split())} ({INSTALL[peer]})"
     if peer == "tl2cgen" and shutil.which("cc") is None:
         return "not measured: no C compiler"
-    if peer == "ydf" and work.name != "80x100x6":
-        return "not measured: one bank is enough for a model of its own"
-    if peer in ("onnxruntime", "oneDAL", "tl2cgen") and work.library != "xgboost":
+    if peer in ("ydf", "tl2cgen") and work.name != "80x100x6":
+        return "not measured: for the first bank only, it takes minutes to make"
+    if work.library != "xgboost":
         return "not measured: lightgbm models are compared with lightgbm"
     return ""
 
