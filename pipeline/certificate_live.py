@@ -33,7 +33,6 @@ HEAD = 64  # bytes
 SLOTS = 512  # rows that may wait
 KEPT = 1000  # rows that differ and are kept
 WAIT_S = 0.02  # between two looks at the ring
-NICE = 10
 REAL = 1000  # one row in so many, with a real gateway
 FILE = "live-mismatches.jsonl"
 
@@ -212,7 +211,6 @@ def main(arguments: list[str]) -> int:
     """Entry of the other process; 1 and a last line on standard output if the libraries cannot be asked."""
     descriptor, folder, digest, out = arguments
     parent = os.getppid()
-    os.nice(NICE)
     try:
         model_set = read_set(Path(folder))
         if model_set.digest != digest:
@@ -228,4 +226,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # the session goes first
     sys.exit(main(sys.argv[1:]))

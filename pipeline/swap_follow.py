@@ -122,7 +122,6 @@ def main(arguments: Sequence[str], show: Callable[[str], None] = print) -> int:
     from tickarrow.pipeline.predict_engines import open_engine
     from tickarrow.pipeline.prepare import warm_kernels
 
-    os.nice(10)  # the loop goes first
     types: dict[str, Any] = {"models": ModelsConf, "features": FeaturesConf}
     given = json.loads(arguments[1])
     confs: dict[str, Any] = {k: OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(t), given[k])) for k, t in types.items()}
@@ -139,4 +138,5 @@ def main(arguments: Sequence[str], show: Callable[[str], None] = print) -> int:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # the loop goes first
     sys.exit(main(sys.argv[1:]))
