@@ -17,8 +17,9 @@ DATA = Path(os.environ.get("TICKARROW_DATA", Path(__file__).resolve().parents[2]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Compile the kernels of all collected modules."""
-    _kernel.warm()
+    """Compile the kernels of all collected modules, unless they are only listed."""
+    if not session.config.option.collectonly:
+        _kernel.warm()
 
 
 @pytest.fixture(scope="session")
