@@ -28,9 +28,9 @@ pkgutil.iter_modules = lambda path: []
 prepare._kernel._registry[:] = [k for k in prepare._kernel._registry if k[0].startswith("journal.")]
 import_module("tickarrow.jit.journal")
 made = prepare._kernel._registry
-print(len(made), len(prepare.not_compiled()), end=" ")
+print(len(made), len(prepare._kernel.not_compiled()), end=" ")
 prepare.warm_kernels(Console(stderr=True))
-print(len(prepare.not_compiled()), sum(sum(k[1].stats.cache_misses.values()) for k in made))
+print(len(prepare._kernel.not_compiled()), sum(sum(k[1].stats.cache_misses.values()) for k in made))
 """
 
 
