@@ -1,8 +1,8 @@
 """Forest inference beside its peers: 80 models, one core, one thread. Not an asv module: peers are imported in `run`.
 
 A call is all 80 models for a block of rows, another block each time. Each round calls every engine, so that a slow minute of the machine hits
-all; the figures are medians over all calls, and p99 where there are enough of them (work `...,p99`). One row is wall time, because the clock of
-a thread costs as much as the call; blocks are CPU time. Peers whose whole bank takes seconds a call are measured with every tenth model and
+all; the figures are medians over all calls, and p99 where there are enough of them (work `...,p99`), CPU time of the calling thread, whose
+clock costs half a microsecond. Peers whose whole bank takes seconds a call are measured with every tenth model and
 scaled: their memory stays warmer so, which flatters them."""
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def measure(engine: Any, peers: dict[str, Peer], x: Any, n: int, n_models: int) 
     blocks = [np.ascontiguousarray(x[i : i + n]) for i in range(0, len(x) - n + 1, n)]
     calls: dict[str, tuple[Call, int]] = {name: (peer.call, peer.part) for name, peer in peers.items()}
     calls["ours"] = (lambda block: engine.predict(block, 0, n, y), 1)
-    clock = time.perf_counter_ns if n == 1 else time.thread_time_ns
+    clock = time.thread_time_ns  # what other work takes of the core hits a call of 20 ms and not one of 10 us
     times: dict[str, list[int]] = {name: [] for name in calls}
     share = {}
     for name, (call, _) in calls.items():  # a first call, and how many a round has room for

@@ -21,6 +21,10 @@ if config.DISABLE_JIT:  # the same in plain Python
         """Array of shape (rows, columns) over memory at an address."""
         return array_at(address, rows * columns, dtype).reshape(rows, columns)
 
+    def call_at(address, arguments):
+        """There is no machine code to call."""
+        raise RuntimeError("a kernel is called by its address in compiled code only: the JIT is off")
+
 else:
 
     def _view(address, shape, dtype):
