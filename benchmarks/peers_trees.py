@@ -65,17 +65,16 @@ def run(works: Sequence[Work] = WORKS, rows: Sequence[int] = ROWS, bank: Callabl
                 yield line(name, f"{work.name},rows={n}", of.median / n, ours.median / n)
                 if not np.isnan(of.p99 + ours.p99):
                     yield line(name, f"{work.name},rows={n},p99", of.p99 / n, ours.p99 / n)
-        yield from alone(work, model_set, x)
+        if work == WORKS[0]:
+            yield from alone(work, model_set, engine, peers["xgboost-inplace"], x)
 
 
-def alone(work: Work, model_set: Any, x: Any) -> Iterator[str]:
+def alone(work: Work, model_set: Any, engine: Any, xgboost: Peer, x: Any) -> Iterator[str]:
     """Ours under other conditions, beside itself or xgboost: cold caches, two threads, the portable engine."""
     from tickarrow.configs.models import ModelsConf
     from tickarrow.pipeline.predict_engines import open_engine
 
-    if work != WORKS[0]:
-        return
-    engine, n = bench_trees.engine(model_set, "auto"), model_set.n_models
+    n = model_set.n_models
     junk, y = np.ones(FLUSHED // 8), np.zeros((len(x), n), np.float32)
     with common.pinned():
         warm = [timed(lambda i=i: engine.predict(x, i % 2_000, i % 2_000 + 1, y)) for i in range(1_000)]
@@ -84,13 +83,13 @@ def alone(work: Work, model_set: Any, x: Any) -> Iterator[str]:
             junk.sum()
             cold.append(timed(lambda i=i: engine.predict(x, i % 2_000, i % 2_000 + 1, y)))
         yield line("cold-caches", f"{work.name},rows=1", float(np.median(cold)), float(np.median(warm)))
-        for name, rows_ in (("portable", 1), ("portable", 100)):
-            portable = bench_trees.engine(model_set, name)
-            xgboost = subjects(work, model_set)["xgboost-inplace"]
-            times = measure(portable, {"xgboost-inplace": xgboost}, x, rows_, n)
-            yield line("xgboost-inplace", f"{work.name},rows={rows_},engine={name}", times["xgboost-inplace"].median / rows_, times["ours"].median / rows_)
-    two, one = open_engine(model_set, ModelsConf(engine=engine.name, threads=2)), []
-    both = []
+        portable = bench_trees.engine(model_set, "portable")
+        for rows in (1, 100):
+            times = measure(portable, {"xgboost-inplace": xgboost}, x, rows, n)
+            yield line("xgboost-inplace", f"{work.name},rows={rows},engine=portable", times["xgboost-inplace"].median / rows, times["ours"].median / rows)
+    two = open_engine(model_set, ModelsConf(engine=engine.name, threads=2))
+    one: list[float] = []
+    both: list[float] = []
     for _ in range(7):
         one.append(timed(lambda: engine.predict(x, 0, len(x), y)))
         both.append(timed(lambda: two.predict(x, 0, len(x), y)))

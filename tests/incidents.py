@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
-import time
 import warnings
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,12 +38,8 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout=None):
         self.now += 1e-6  # ib_async waits until more than a second has passed, by the clock
         ready = super().select(0)
-        for _ in range(20 if not ready and timeout != 0 else 0):
-            begin = time.perf_counter()
-            if ready := super().select(0.0005):  # what is on its way through loopback
-                break
-            if time.perf_counter() - begin < 0.003:  # else the machine was elsewhere, and so may be what is on its way
-                break
+        if not ready and timeout != 0:
+            ready = super().select(0.0005)  # what is on its way through loopback
         if not ready and timeout is None:
             ready = super().select(1.0)
         elif not ready:
