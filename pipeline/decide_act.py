@@ -161,6 +161,8 @@ class Act:
             self._pay(event)
         elif event.kind == ControlKind.ORDER_STATE:
             self._order_state(event)
+        elif event.kind == ControlKind.KEYS:
+            self.book["next_key"] = event.key
         elif event.kind == ControlKind.KILL:
             self._kill(event)
         elif event.kind == ControlKind.LIMIT:
@@ -218,6 +220,11 @@ class Act:
             self._orders, symbol=event.symbol, ts=event.ts, key=event.key, side=side, quantity=quantity, limit=limit, perm_id=event.perm_id,
             state=event.state,
         )  # fmt: skip
+        if not known and not s.working and event.state == OrderState.SUBMITTED:
+            # Of an earlier run, or it came back: the router cancels it, nothing is sent before it is over.
+            s.key, s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.key, side, quantity, quantity, limit, event.ts, 0
+            s.working, s.cancelling, s.done = 1, 1, 0
+            return
         if not (known and s.working):
             return
         if event.state in (OrderState.CANCELLED, OrderState.REJECTED):
@@ -317,10 +324,13 @@ def pnl(fills: Table, mids: npt.NDArray[np.float64]) -> Profit:
 def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
     """ConfigError names the first setting that is out of range."""
     groups = {"risk": risk, "costs": costs, "orders": orders}
-    positive = ("risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "orders.ttl_s")
+    positive = (
+        "risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "orders.ttl_s",
+        "orders.wait_s", "orders.acknowledge_s", "orders.compare_s",
+    )  # fmt: skip
     least_zero = (
         "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "costs.per_share", "costs.minimum", "costs.max_share",
-        "orders.limit_offset_ticks",
+        "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
     )  # fmt: skip
     for setting in (*positive, *least_zero):
         group, name = setting.split(".")
@@ -328,5 +338,10 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
         if not (value > 0 if setting in positive else value >= 0):
             expected = "a positive number" if setting in positive else "zero or more"
             raise ConfigError(f"{setting} is {value}: expected {expected}. Correct it in conf/{group} or on the command line.")
+    if 0 < orders.requests <= orders.reserved:
+        raise ConfigError(
+            f"orders.reserved is {orders.reserved} of {orders.requests} orders.requests: expected less, or no order would go out. "
+            "Correct it in conf/orders or on the command line."
+        )
     if risk.pool_share > 1:
         raise ConfigError(f"risk.pool_share is {risk.pool_share}: expected 0 (each horizon alone) to 1 (only the pooled drift).")

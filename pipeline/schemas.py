@@ -91,7 +91,7 @@ class OrderState(IntEnum):
 class ControlKind(IntEnum):
     """Inputs that are not market data (design contract 7)."""
 
-    EXECUTION = 0
+    EXECUTION = 0  # exec_id 0, key 0: a position of earlier runs or of somebody else is taken over
     COMMISSION = 1
     ORDER_STATE = 2
     KILL = 3
@@ -105,6 +105,7 @@ class ControlKind(IntEnum):
     UNSUBSCRIBE = 11  # later frames of reqId `key` are late and dropped
     SERVER_VERSION = 12  # the gateway speaks version `value` from now on: another one after its restart, or other than the manifest says
     MODEL_REFUSED = 13  # a set that was promoted does not fit and is not used; value = index into the manifest's notes
+    KEYS = 14  # own order keys begin at `key`: earlier runs have used those below
 
 
 class Health(IntEnum):

@@ -126,6 +126,23 @@ def test_a_late_execution_of_a_cancelled_order_still_counts():
     assert go() == "AT_TARGET"
 
 
+def test_an_order_of_an_earlier_run_is_waited_for_and_its_position_is_taken_over():
+    stage = make()
+    go = Driver(stage)
+    go.apply(ControlKind.KEYS, key=8)
+    go.apply(ControlKind.EXECUTION, symbol=0, side=-1, quantity=3.0, price=100.0)
+    go.apply(ControlKind.ORDER_STATE, symbol=0, key=5, side=1, quantity=4.0, price=99.0, state=OrderState.SUBMITTED, perm_id=77)
+    assert stage.state["position"].tolist() == [-3.0, 0.0]
+    assert stage.state["cash"].tolist() == [300.0, 0.0]
+    assert go() == "ORDER_WORKING"
+    assert go(after=5.0) == "ORDER_WORKING"  # who reported it cancels it
+    go.apply(ControlKind.EXECUTION, symbol=0, key=5, side=1, quantity=1.0, price=99.0, exec_id=9)
+    go.apply(ControlKind.ORDER_STATE, symbol=0, key=5, side=1, quantity=4.0, price=99.0, state=OrderState.CANCELLED, perm_id=77)
+    assert stage.state["position"][0] == -2.0
+    go()
+    assert states(stage) == [(5, "SUBMITTED"), (5, "CANCELLED"), (8, "INTENT")]
+
+
 def test_a_commission_may_come_before_its_execution():
     go = Driver(make())
     go()
@@ -298,6 +315,8 @@ def test_no_fills_no_profit():
     ({"risk": RiskConf(gross_cap=-1.0)}, "risk.gross_cap is -1.0: expected zero or more. " + FIX.format("risk")),
     ({"costs": CostsConf(-0.1, 1.0, 0.01)}, "costs.per_share is -0.1: expected zero or more. " + FIX.format("costs")),
     ({"orders": OrdersConf(ttl_s=NAN)}, "orders.ttl_s is nan: expected a positive number. " + FIX.format("orders")),
+    ({"orders": OrdersConf(requests=5, reserved=5)}, "orders.reserved is 5 of 5 orders.requests: expected less, or no order would go out. "
+     + FIX.format("orders")),
     ({"risk": RiskConf(pool_share=2.0)}, "risk.pool_share is 2.0: expected 0 (each horizon alone) to 1 (only the pooled drift)."),
 ])  # fmt: skip
 def test_a_setting_out_of_range_is_named(settings_, text):

@@ -1,0 +1,70 @@
+"""What passes between the router and a gateway, in plain data: a session of ib_async or a model of one stands behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tickarrow.pipeline.router_ledger import OwnOrder
+from tickarrow.pipeline.schemas import OrderState
+
+
+@dataclass(slots=True)
+class Intent:
+    """An order that is wanted."""
+
+    key: int  # own key, new
+    row: int  # of the universe
+    side: int  # Side
+    quantity: float  # shares
+    limit: float  # currency
+
+
+@dataclass(slots=True)
+class Said:
+    """What the gateway says of one of our orders."""
+
+    key: int
+    con_id: int
+    state: OrderState | None  # None = nothing that matters
+    side: int
+    quantity: float
+    limit: float
+    filled: float = 0.0
+    order_id: int = 0
+    perm_id: int = 0
+
+
+@dataclass(slots=True)
+class Execution:
+    """An execution of one of our orders, as the gateway says."""
+
+    exec_id: str
+    key: int
+    con_id: int
+    side: int
+    quantity: float
+    price: float
+    perm_id: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """All that a gateway says when it is asked, positions last."""
+
+    open: list[Said] = field(default_factory=list)
+    completed: list[Said] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+    positions: dict[int, tuple[float, float]] = field(default_factory=dict)  # conId -> shares, average cost
+
+
+class Channel(Protocol):
+    """A session with a gateway."""
+
+    def next_id(self) -> int:
+        """The next order id; the router takes a higher one if it has used it."""
+        ...
+
+    def place(self, order: OwnOrder) -> None: ...
+
+    def cancel(self, order: OwnOrder) -> None: ...

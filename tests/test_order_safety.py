@@ -1,0 +1,51 @@
+"""The first hundred seeds of the order-safety simulation, and that it notices a router that breaks its promises."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import order_safety
+import pytest
+
+from tickarrow.pipeline.router import Router
+from tickarrow.pipeline.router_ledger import Ledger
+
+
+def test_no_order_is_lost_doubled_or_unknown_whatever_goes_wrong():
+    total = Counter()
+    for seed in range(100):
+        world = order_safety.World(seed)
+        world.run()
+        total += world.count
+    assert min(total[k] for k in ("cut", "kill", "power", "restart", "manual", "corrections", "mute", "cancel lost")) >= 10
+    assert {w.split(" at ")[1] for w in total if " at " in w} == set(order_safety.STEPS)
+    assert total["orders"] > 1000
+    assert total["compared"] > 1000
+
+
+def broken(monkeypatch, of, name, made):
+    monkeypatch.setattr(of, name, made)
+    for seed in range(60):
+        try:
+            order_safety.World(seed).run()
+        except order_safety.Broken as e:
+            return str(e)
+    return "nothing"
+
+
+def test_a_seed_is_one_history():
+    a, b = order_safety.World(3), order_safety.World(3)
+    a.run()
+    b.run()
+    assert (a.count, a.disk.data, a.held) == (b.count, b.disk.data, b.held)
+
+
+@pytest.mark.parametrize(("of", "name", "made", "said"), [
+    (Ledger, "sync", lambda self: None, "sent and not on disk"),
+    (Router, "_ask", lambda self, at: setattr(self, "settled", True), "before orders and positions were compared|position|order|settled"),
+    (Router, "executed", lambda self, e: None, "filled|position"),
+    (Router, "_move", lambda self, con_id, shares: None, "position|told"),
+])  # fmt: skip
+def test_a_router_without_one_of_its_rules_is_found_out(monkeypatch, of, name, made, said):
+    assert re.search(said, broken(monkeypatch, of, name, made))
