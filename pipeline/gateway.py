@@ -15,14 +15,16 @@ from typing import Any, Protocol, TypeVar
 import ib_async
 
 from tickarrow.configs.gateway import GatewayConf
+from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch, Chunk
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.gateway_watch import PERIOD_S, SHORTEST_S, Status, Watch
 from tickarrow.pipeline.link import LinkState
-from tickarrow.pipeline.orders import Orders
 from tickarrow.pipeline.recorder import Journal
+from tickarrow.pipeline.router_ib import Orders
+from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.schemas import ControlKind
 from tickarrow.pipeline.subscriptions import Subscriptions
 from tickarrow.pipeline.tap import Tap
@@ -30,9 +32,7 @@ from tickarrow.pipeline.universe import Universe
 
 ACKNOWLEDGE = 9002
 CANCELLED = 202  # an error code that says what was asked for
-RETRIED_S = 2.0  # an order that a new session does not know is looked for once more after this
 NOTES = {1101, 1102, 2110}  # codes of the link that the user is told
-NEEDED = ib_async.StartupFetch.POSITIONS | ib_async.StartupFetch.ORDERS_OPEN | ib_async.StartupFetch.ORDERS_COMPLETE | ib_async.StartupFetch.EXECUTIONS
 T = TypeVar("T")
 
 
@@ -70,14 +70,16 @@ class Gateway:
     pipeline : decides on every chunk
     journal : takes every chunk first; None = not recorded
     lock_step : ask for clock frames (our accelerated simulator only)
-    tag : first part of each order's `orderRef`
+    ledger : opens what is known of the orders of an account; None = none are sent
+    orders : how they are sent
     """
 
     def __init__(
-        self, conf: GatewayConf, universe: Universe, pipeline: Consumer, journal: Journal | None, *, lock_step: bool, simulated: bool, tag: str
-    ) -> None:
-        self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self.tag = conf, universe, pipeline, journal, lock_step, tag
-        self.ib = ib_async.IB()
+        self, conf: GatewayConf, universe: Universe, pipeline: Consumer, journal: Journal | None, *, lock_step: bool, simulated: bool,
+        ledger: Callable[[str], Ledger] | None, orders: OrdersConf | None = None,
+    ) -> None:  # fmt: skip
+        self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self._ledger = conf, universe, pipeline, journal, lock_step, ledger
+        self.ib, self._orders_conf = ib_async.IB(), orders or OrdersConf()
         self.watch = Watch(self, Subscriptions(conf, universe))
         client = self.ib.client
         client.conn = self.tap = Tap(
@@ -177,7 +179,13 @@ class Gateway:
             if not found:
                 raise GatewayError(f"{self.where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
             contract.conId = found[0].contract.conId
-        self.orders = Orders(self.ib, self.contracts, self.tag, self._controls.append, self.seconds)
+        if self._ledger is not None:
+            ledger, tag = self._ledger(self.conf.account or self.ib.client.getAccounts()[0]), f"ta{self.conf.client_id}"
+            self.ib.client.updateReqId(ledger.next_id)
+            reports = self._controls.append, self.tell, self.seconds
+            self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step)
+            await self.orders.settle(self.conf.timeout_s or None, self._market_speed)
+            self._apply_controls()
         if left_out := self.watch.table.degraded:
             self.tell(f"tick-by-tick data of {', '.join(left_out)}: the account has {self.conf.tick_by_tick} streams, L1 is asked for in their place.")
         if self.conf.market_data_type != 1:
@@ -248,11 +256,11 @@ class Gateway:
         self._refusal = ""
         try:
             await self.ib.connectAsync(
-                self._host, self._port, self.conf.client_id, timeout=timeout, account=self.conf.account, raiseSyncErrors=True, fetchFields=NEEDED
+                self._host, self._port, self.conf.client_id, timeout=timeout, account=self.conf.account, fetchFields=ib_async.StartupFetch(0)
             )
             self._check_accounts()
-            assert self.orders is not None
-            await self._settle_orders(self.orders, timeout)
+            if self.orders is not None:
+                await self.orders.settle(timeout, self._market_speed)
         except GatewayError as e:
             self.fail(e)
         except (TimeoutError, OSError, ConnectionError, asyncio.CancelledError) as e:
@@ -264,36 +272,22 @@ class Gateway:
             self.fail(e)
         else:
             self._apply_controls()
-            for said in self.orders.differences():
-                self.tell(said)
             self.tell(f"{self.where}: connected again after {self.seconds() - self.watch.link.lost_at:.1f} s")
             self.watch.up(self.seconds())
 
-    async def _settle_orders(self, orders: Orders, timeout: float) -> None:
-        """Compare the orders with what the gateway has just said of them; ask once more for those that it does not know."""
-        if not orders.read_again():
-            return
-        await asyncio.sleep(RETRIED_S / self._market_speed)
-        await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
-        await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
-        for key in orders.read_again(last=True):
-            self.tell(f"order {self.tag}-{key} is not known to the gateway: taken as cancelled. Look at it in TWS.")
-
-    def ask_for_orders(self, now: float) -> None:
-        """Ask what became of orders that were never acknowledged."""
-        if self.orders is not None and self.orders.unacknowledged(now) and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.ensure_future(self._ask_for_orders(self.orders))
+    def look_at_orders(self) -> None:
+        """What time brings to orders, and the question for them where one is due."""
+        if self.orders is not None:
+            self.orders.router.look()
+            if self.orders.router.due():
+                self._asking = asyncio.ensure_future(self._ask_for_orders(self.orders))
 
     async def _ask_for_orders(self, orders: Orders) -> None:
-        timeout = self.conf.timeout_s or GatewayConf.timeout_s
         try:
-            await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
-            await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
-            await self._settle_orders(orders, timeout)
-        except (TimeoutError, ConnectionError):
-            pass  # asked again, or read after the reconnect
+            await orders.ask(self.conf.timeout_s or GatewayConf.timeout_s)
         except Exception as e:
-            self.fail(e)
+            if not isinstance(e, TimeoutError | ConnectionError):  # else it is asked again, or read after the reconnect
+                self.fail(e)
 
     def _abort(self) -> None:
         """Close the socket without waiting for the other side: it may be gone."""
@@ -363,6 +357,8 @@ class Gateway:
     def _on_error(self, request: int, code: int, text: str, contract: Any) -> None:
         """An error of IBKR. Those of orders reach `orders`; without a word of the others a run waits for ticks that never come."""
         ours = self.watch.error(request, code, text, self.seconds())
+        if self.orders is not None and request >= 0 and not ours:
+            self.orders.router.error(request, code, text)
         if request >= 0:
             if not ours and self._ready and code not in self._told and code != CANCELLED:
                 self._told.add(code)  # once: a refused order may be decided again and again
@@ -376,6 +372,8 @@ class Gateway:
     def _on_disconnected(self, *_: Any) -> None:
         if self._done.is_set():
             return
+        if self.orders is not None:
+            self.orders.router.lost()
         if not self._connected:
             self.fail(self._refused("no answer in time, or it closed the connection"))
         elif self.lock_step or not self._ready:
@@ -398,3 +396,5 @@ class Gateway:
                 task.cancel()
         with contextlib.suppress(ConnectionError):  # the socket may be half gone
             self.ib.disconnect()
+        if self.orders is not None:
+            self.orders.router.ledger.close()

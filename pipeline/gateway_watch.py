@@ -133,7 +133,7 @@ class Watch:
             self.gateway.tell(said)
         if up:
             self.ask(now)
-            self.gateway.ask_for_orders(now)
+            self.gateway.look_at_orders()
         self.report()
 
     def act(self, action: Action, now: float) -> None:
@@ -175,7 +175,9 @@ class Watch:
 
     def report(self) -> None:
         """Tell the pipeline what has changed."""
-        link = Health.LIVE if self.link.state == LinkState.UP else Health.LOST
+        orders = self.gateway.orders
+        settled = orders is None or orders.router.settled
+        link = Health.LIVE if self.link.state == LinkState.UP and settled else Health.LOST
         if link != self._link_health:
             self._link_health = link
             self.gateway.apply(Control(kind=ControlKind.HEALTH, symbol=-1, value=link))

@@ -154,7 +154,7 @@ async def _stream(
     lock_step = simulated and conf.gateway.speed == 0
     journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
-    gateway = Gateway(answers, universe, recording, journal, lock_step=lock_step, simulated=simulated, tag=f"ta{conf.gateway.client_id}")
+    gateway = Gateway(answers, universe, recording, journal, lock_step=lock_step, simulated=simulated, ledger=None)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

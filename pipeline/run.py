@@ -32,6 +32,8 @@ from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
+from tickarrow.pipeline.router_ib import open_ledger
+from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.session import Session, config_digest
 from tickarrow.pipeline.source import open_source
 from tickarrow.pipeline.swap import listed_sets, plan
@@ -124,10 +126,13 @@ async def _stream(
     simulated = span is not None
     lock_step = simulated and conf.gateway.speed == 0
     journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
-    tag = f"ta{conf.gateway.client_id}" if simulated else f"ta{time.time_ns() // 1_000_000_000}"
     # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, simulator_child says so.
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
-    gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, tag=tag)
+
+    def ledger(account: str) -> Ledger:
+        return open_ledger(conf.orders, account, conf.gateway.client_id, session.directory if simulated else None)
+
+    gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders)
     ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port

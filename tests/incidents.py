@@ -21,6 +21,7 @@ from tickarrow.pipeline.batch import Chunk, Table
 from tickarrow.pipeline.decide import Act, forecasts_schema
 from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.gateway import Gateway
+from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.schemas import ControlKind, Feed, Flag, Health, Kind, OrderState, Reason
 from tickarrow.pipeline.simulator import Simulator
 
@@ -60,6 +61,28 @@ def run(main):
     """The result of a coroutine in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+class Disk:
+    """What outlives a process."""
+
+    def __init__(self, data=b""):
+        self.data = data
+
+    def read(self):
+        return self.data
+
+    def replace(self, data):
+        self.data = data
+
+    def write(self, data):
+        self.data += data
+
+    def sync(self):
+        pass
+
+    def close(self):
+        pass
 
 
 class Desk:
@@ -187,7 +210,7 @@ def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, halts=(), during
         simulator.open(source)
         loop = asyncio.get_running_loop()
         desk = Desk(symbols)
-        gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, tag="t")
+        gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, ledger=lambda account: Ledger(Disk()))
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             desk.now = lambda: loop.time() - (simulator.feed._anchor or loop.time())
@@ -213,4 +236,4 @@ def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, halts=(), during
     return run(main())
 
 
-__all__ = ["ORDERED", "Desk", "Feed", "Flag", "Health", "Incident", "OrderState", "Reason", "fault", "incident", "market"]
+__all__ = ["ORDERED", "Desk", "Disk", "Feed", "Flag", "Health", "Incident", "OrderState", "Reason", "fault", "incident", "market"]

@@ -1,0 +1,197 @@
+"""The router's session through ib_async: what it sends, and what IBKR says in the router's words.
+
+ib_async marks an order as cancelled on many errors, also when it lives on: such a mark is not believed, the error itself goes to the router."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ib_async
+
+from tickarrow.configs.orders import OrdersConf
+from tickarrow.pipeline.batch import Batch
+from tickarrow.pipeline.decide_act import Control
+from tickarrow.pipeline.router import Router
+from tickarrow.pipeline.router_channel import Answer, Execution, Said
+from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
+from tickarrow.pipeline.schemas import OrderState, Side
+
+STATES = {
+    "PreSubmitted": OrderState.SUBMITTED,
+    "Submitted": OrderState.SUBMITTED,
+    "Filled": OrderState.FILLED,
+    "Cancelled": OrderState.CANCELLED,
+    "ApiCancelled": OrderState.CANCELLED,
+    "Inactive": OrderState.REJECTED,
+}
+UNSET = 1e300  # an amount above this is IBKR's 1.79e308: not known
+
+
+def open_ledger(conf: OrdersConf, account: str, client_id: int, session: Path | None) -> Ledger:
+    """The ledger of a client of an account, to be closed at the end.
+
+    Parameters
+    ----------
+    conf : where ledgers are, if not in their usual place
+    account, client_id : one ledger each
+    session : folder of the session of a simulated market, which ends with its run; None = a real gateway
+    """
+    usual = session or Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tickarrow"
+    folder = usual if conf.ledger is None else Path(conf.ledger)
+    return Ledger(FileStorage(folder / f"sent-orders-{account}-{client_id}.log", synced=session is None))
+
+
+class Orders:
+    """A router on an ib_async session.
+
+    Parameters
+    ----------
+    ib : connected session
+    contracts : contract of each row of the universe
+    tag : first part of `orderRef`, the same in every run of a client
+    ledger : what is known of orders and positions
+    conf : pacing and patience
+    report : called with each control event
+    tell : called with each line for the user
+    seconds : market seconds
+    paced : whether requests are counted
+    """
+
+    def __init__(
+        self, ib: ib_async.IB, contracts: list[Any], tag: str, ledger: Ledger, conf: OrdersConf, report: Callable[[Control], None],
+        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool,
+    ) -> None:  # fmt: skip
+        self.ib, self.tag = ib, tag
+        self._contracts = {c.conId: c for c in contracts}
+        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, paced)
+        ib.openOrderEvent += self._on_status
+        ib.orderStatusEvent += self._on_status
+        ib.execDetailsEvent += self._on_execution
+        ib.commissionReportEvent += self._on_commission
+        ib.positionEvent += self._on_position
+
+    # --- what goes out
+
+    def send(self, intents: Batch) -> None:
+        """Give the new rows of ORDERS to the router."""
+        self.router.send(intents)
+
+    def next_id(self) -> int:
+        return int(self.ib.client.getReqId())
+
+    def place(self, order: OwnOrder) -> None:
+        action = "BUY" if order.side == Side.BUY else "SELL"
+        made = ib_async.LimitOrder(action, order.quantity, order.limit, orderId=order.order_id, orderRef=f"{self.tag}-{order.key}", tif="DAY")
+        self.ib.placeOrder(self._contracts[order.con_id], made)
+
+    def cancel(self, order: OwnOrder) -> None:
+        """A cancel goes before everything that ib_async holds back."""
+        if not order.order_id or not self.ib.client.isReady():
+            return
+        waiting = self.ib.client._msgQ
+        held = len(waiting)
+        self.ib.client.cancelOrder(order.order_id, "")
+        if len(waiting) > held:
+            waiting.appendleft(waiting.pop())
+
+    @property
+    def working(self) -> int:
+        """Orders that the gateway may still fill."""
+        return len(self.router.working)
+
+    # --- questions
+
+    async def ask(self, timeout: float | None) -> None:
+        """One question for everything; an answer that does not come is asked for again."""
+        client = self.ib.client
+        try:
+            opened = await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
+            completed = await asyncio.wait_for(self.ib.reqCompletedOrdersAsync(False), timeout)
+            fills = await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
+            positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), timeout)
+        except (TimeoutError, ConnectionError):
+            self.router.unanswered()
+            raise
+        if not client.isReady():
+            raise ConnectionError("the socket broke while orders and positions were read")
+        answer = Answer()
+        answer.open = [said for t in opened if (said := self._said(t)) is not None]
+        answer.completed = [said for t in completed if (said := self._said(t)) is not None]
+        answer.executions = [e for f in fills if (e := self._execution(f)) is not None]
+        for p in positions:
+            shares, cost = answer.positions.get(p.contract.conId, (0.0, 0.0))
+            answer.positions[p.contract.conId] = (shares + float(p.position), float(p.avgCost) or cost)
+        self.router.answered(answer)
+        for f in fills:
+            self._paid(f, f.commissionReport)
+
+    async def settle(self, timeout: float | None, speed: float) -> None:
+        """Ask until orders and positions are compared; ConnectionError or TimeoutError where no answer comes."""
+        self.router.up()
+        while not self.router.settled:
+            if self.router.due():
+                await self.ask(timeout)
+            else:
+                await asyncio.sleep(0.05 / speed)
+
+    # --- what comes in
+
+    def _key(self, reference: str) -> int:
+        """Own key; 0 = not ours."""
+        tag, _, key = reference.rpartition("-")
+        return int(key) if tag == self.tag and key.isdigit() else 0
+
+    def _said(self, trade: Any) -> Said | None:
+        order, status = trade.order, trade.orderStatus
+        key = self._key(order.orderRef)
+        if not key:
+            return None
+        side = Side.BUY if order.action == "BUY" else Side.SELL
+        filled = max(float(status.filled or 0.0), _amount(order.filledQuantity))
+        quantity = _amount(order.totalQuantity) or filled
+        return Said(key, trade.contract.conId, STATES.get(status.status), side, quantity, _amount(order.lmtPrice), filled, order.orderId,
+                    order.permId or status.permId)  # fmt: skip
+
+    def _on_status(self, trade: Any) -> None:
+        if trade.log and trade.log[-1].errorCode:
+            return  # ib_async's own conclusion from an error
+        if not (trade.order.permId or trade.orderStatus.permId):
+            return  # what we have sent, not what the gateway says
+        said = self._said(trade)
+        if said is not None:
+            self.router.said(said)
+
+    def _execution(self, fill: Any) -> Execution | None:
+        e = fill.execution
+        key = self._key(e.orderRef)
+        if not key:
+            return None
+        side = Side.BUY if e.side == "BOT" else Side.SELL
+        return Execution(e.execId, key, fill.contract.conId, side, float(e.shares), float(e.price), e.permId)
+
+    def _on_execution(self, trade: Any, fill: Any) -> None:
+        e = self._execution(fill)
+        if e is not None:
+            self.router.executed(e)
+
+    def _on_commission(self, trade: Any, fill: Any, report: Any) -> None:
+        self._paid(fill, report)
+
+    def _paid(self, fill: Any, report: Any) -> None:
+        e = self._execution(fill)
+        if e is not None and report.execId and abs(report.commission) < UNSET:
+            self.router.paid(report.execId, e.key, e.con_id, float(report.commission))
+
+    def _on_position(self, position: Any) -> None:
+        if self.router.settled:
+            self.router.position(position.contract.conId, float(position.position))
+
+
+def _amount(value: Any) -> float:
+    """A number of IBKR; its 1.79e308 stands for none."""
+    number = float(value)
+    return number if abs(number) < UNSET else 0.0

@@ -1,0 +1,304 @@
+"""The router: what is written ahead, refused, paced, and how what ib_async says of an order becomes the right control events. Whole lives
+with faults are in test_order_safety.py, sessions over sockets in test_incidents.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import ib_async
+import pytest
+from incidents import Disk
+
+from tickarrow.configs.orders import OrdersConf
+from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline.errors import SessionError
+from tickarrow.pipeline.router import UNSETTLED, Router
+from tickarrow.pipeline.router_channel import Answer, Execution, Intent, Said
+from tickarrow.pipeline.router_ib import Orders, open_ledger
+from tickarrow.pipeline.router_ledger import FileStorage, Ledger
+from tickarrow.pipeline.schemas import ORDERS, ControlKind, OrderState
+
+ORDER_ID, PERM_ID = 5, 99
+
+
+def router(disk=None, conf=None, ready=True):
+    """A router of one symbol on a channel that only notes, with its clock in `at`."""
+    made = SimpleNamespace(sent=[], said=[], told=[], at=100.0, disk=disk or Disk())
+    made.next_id = lambda: 1
+    made.place = lambda order: made.sent.append(("place", order.key, order.order_id))
+    made.cancel = lambda order: made.sent.append(("cancel", order.key, order.order_id))
+    made.ledger = Ledger(made.disk, lambda: made.at)
+    made.router = Router(made, made.ledger, [7], ["AAA"], conf or OrdersConf(), made.said.append, made.told.append, lambda: made.at)
+    made.router.up()
+    if ready:
+        made.router.answered(Answer())
+    return made
+
+
+def order(key, quantity=10.0):
+    return Intent(key, 0, 1, quantity, 9.99)
+
+
+def states(made):
+    return [(e.key, e.state) for e in made.said if e.kind == ControlKind.ORDER_STATE]
+
+
+def test_an_order_is_on_disk_before_it_is_sent():
+    made = router()
+    seen = []
+    made.place = lambda o: seen.append(b'["intent", 1, 7, 1, 10.0, 9.99, 1]' in made.disk.data)
+    assert made.router.submit(order(1)) == ""
+    assert seen == []
+    made.router.pump()
+    assert seen == [True]
+
+
+def test_no_order_goes_out_before_the_comparison_and_a_cancel_does():
+    made = router()
+    made.router.submit(order(1))
+    made.router.pump()
+    made.router.lost()
+    made.router.up()
+    assert made.router.submit(order(2)) == UNSETTLED
+    made.router.cancel(1)
+    assert made.sent == [("place", 1, 1), ("cancel", 1, 1)]
+    assert states(made) == [(2, OrderState.REJECTED)]
+
+
+def test_ids_and_keys_go_on_where_the_last_run_ended():
+    first = router()
+    first.router.submit(order(1))
+    first.router.pump()
+    again = router(first.disk)
+    again.at += 10.0
+    again.router.answered(Answer(completed=[Said(1, 7, OrderState.CANCELLED, 1, 10.0, 9.99, 0.0, 1, 50)]))
+    assert [e.key for e in again.said if e.kind == ControlKind.KEYS] == [2]
+    assert again.router.submit(order(1)) == "key 1 is used"
+    assert again.router.submit(order(2)) == ""
+    again.router.pump()
+    assert again.sent == [("place", 2, 2)]
+
+
+def test_an_order_of_an_earlier_run_is_cancelled_and_its_executions_count_once():
+    first = router()
+    first.router.submit(order(1))
+    first.router.pump()
+    first.router.executed(Execution("e.1.01", 1, 7, 1, 4.0, 9.98))
+    again = router(first.disk, ready=False)
+    answer = Answer(
+        open=[Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.99, 6.0, 1, 50)],
+        executions=[Execution("e.1.01", 1, 7, 1, 4.0, 9.98), Execution("e.2.01", 1, 7, 1, 2.0, 9.98)],
+        positions={7: (6.0, 9.98)},
+    )
+    again.router.answered(answer)
+    assert again.router.settled
+    assert again.sent == [("cancel", 1, 1)]
+    assert states(again) == [(1, OrderState.SUBMITTED)]
+    held = [(e.key, e.side, e.quantity, e.price) for e in again.said if e.kind == ControlKind.EXECUTION]
+    assert held == [(0, 1, 6.0, 9.98)]
+    assert again.router.submit(order(2)) == "an order of an earlier run still works"
+    again.router.said(Said(1, 7, OrderState.CANCELLED, 1, 10.0, 9.99, 6.0, 1, 50))
+    assert again.router.submit(order(3)) == ""
+
+
+def test_what_the_gateway_does_not_know_is_lost_after_a_second_answer_only():
+    made = router()
+    made.router.submit(order(1))
+    made.router.pump()
+    made.router.lost()
+    made.router.up()
+    made.at += 6.0
+    made.router.answered(Answer())
+    assert not made.router.settled
+    made.at += 2.0
+    made.router.answered(Answer())
+    assert made.router.settled
+    assert states(made) == [(1, OrderState.CANCELLED)]
+    assert made.told == ["order 1 is not known to the gateway: taken as cancelled. Look at it in TWS."]
+    made.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.99, 0.0, 1, 50))  # it lives after all
+    assert states(made)[-1] == (1, OrderState.SUBMITTED)
+    assert made.sent[-1] == ("cancel", 1, 1)
+
+
+def test_cancels_go_before_orders_and_have_a_share_of_their_own():
+    made = router(conf=OrdersConf(requests=5, reserved=3))
+    for key in range(1, 7):
+        made.router.submit(order(key))
+    made.router.pump()
+    assert [what for what, _, _ in made.sent] == ["place"] * 2
+    made.router.cancel(1)
+    made.router.cancel(2)
+    assert [what for what, _, _ in made.sent] == ["place"] * 2 + ["cancel"] * 2
+    made.router.cancel(6)  # it has not been sent
+    made.at += 0.4
+    made.router.look()
+    assert made.sent[4:] == []
+    made.at += 0.4
+    made.router.look()
+    assert made.sent[4:] == [("place", 3, 3), ("place", 4, 4)]
+    made.at += 1.3
+    made.router.look()
+    assert states(made) == [(6, OrderState.CANCELLED), (5, OrderState.REJECTED)]  # it has waited for more than wait_s
+
+
+def test_a_check_refuses_an_order_and_never_a_cancel():
+    made = router()
+    made.router.checks.append(lambda intent: "too large" if intent.quantity > 10 else "")
+    assert made.router.submit(order(1)) == ""
+    made.router.pump()
+    assert made.router.submit(order(2, 11.0)) == "too large"
+    made.router.checks.append(lambda intent: "never")
+    made.router.cancel(1)
+    made.router.pump()
+    assert made.sent == [("place", 1, 1), ("cancel", 1, 1)]
+    assert states(made) == [(2, OrderState.REJECTED)]
+
+
+def test_a_position_that_somebody_else_has_moved_is_taken_over_when_it_stays():
+    made = router()
+    made.router.position(7, 30.0)
+    made.at += 11.0
+    made.router.look()
+    assert made.router.due()
+    for _ in range(2):
+        assert not made.router.settled
+        made.router.answered(Answer(positions={7: (30.0, 10.0)}))
+        made.at += 2.0
+    assert made.router.settled
+    assert [(e.side, e.quantity, e.price) for e in made.said if e.kind == ControlKind.EXECUTION] == [(1, 30.0, 10.0)]
+    text = "position of AAA: +30 shares are not of our executions, and are taken over. Somebody else trades it: look at it in TWS."
+    assert made.told == [text]
+
+
+def test_a_correction_takes_the_place_of_its_execution():
+    made = router()
+    made.router.submit(order(1))
+    made.router.pump()
+    for e in (("a.01", 4.0), ("a.02", 3.0), ("a.01", 4.0), ("a.02", 3.0)):
+        made.router.executed(Execution(e[0], 1, 7, 1, e[1], 9.98))
+    counted = [(e.side, e.quantity) for e in made.said if e.kind == ControlKind.EXECUTION]
+    assert counted == [(1, 4.0), (-1, 4.0), (1, 3.0)]
+    assert made.ledger.positions == {7: 3.0}
+    assert made.ledger.orders[1].executed == 3.0
+
+
+def test_a_torn_record_is_cut_and_damage_before_the_end_is_told():
+    made = router()
+    made.router.submit(order(1))
+    made.router.submit(order(2))
+    whole = made.disk.data
+    for cut in range(len(whole) - 30, len(whole)):
+        assert sorted(Ledger(Disk(whole[:cut]), lambda: 0.0).orders) == [1]
+    with pytest.raises(SessionError, match="the ledger of orders is damaged at line 2: what was sent is not known"):
+        Ledger(Disk(whole.replace(b'["intent", 1', b'["intent", 3')), lambda: 0.0)
+
+
+def test_a_ledger_that_is_opened_again_knows_the_same():
+    made = router()
+    made.router.submit(order(1))
+    made.router.pump()
+    made.router.executed(Execution("e.1.01", 1, 7, 1, 4.0, 9.98))
+    made.ledger.moved(8, -5.0)
+    for days in (0, 3, 6):  # the execution is left out after two days, what it did is not
+        again = Ledger(made.disk, lambda days=days: made.at + days * 86_400)
+        assert again.positions == {7: 4.0, 8: -5.0}
+        assert again.orders[1].executed == 4.0
+        assert (again.next_id, again.next_key) == (2, 2)
+        assert len(again.executions) == (days == 0)
+
+
+def test_one_process_has_the_ledger_and_a_kill_leaves_what_was_written(tmp_path):
+    path = tmp_path / "sent-orders-DU1-1.log"
+    code = (
+        "import os, sys; from pathlib import Path; from tickarrow.pipeline.router_ledger import *\n"
+        "ledger = Ledger(FileStorage(Path(sys.argv[1]), True)); ledger.intent(OwnOrder(1, 7, 1, 10.0, 9.99, 3)); ledger.sync()\n"
+        "print('written', flush=True); sys.stdin.read(); os._exit(1)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
+    assert child.stdout.readline() == b"written\n"
+    with pytest.raises(SessionError, match=r"sent-orders-DU1-1\.log are in the hands of another run"):
+        FileStorage(path, True)
+    child.kill()
+    child.communicate()
+    ledger = open_ledger(OrdersConf(ledger=str(tmp_path)), "DU1", 1, None)
+    assert ledger.orders[1].order_id == 3
+    assert ledger.next_id == 4
+    ledger.close()
+
+
+@pytest.fixture
+def desk(monkeypatch):
+    """Orders on an ib_async client without a socket; what it sent, what it reported."""
+    ib = ib_async.IB()
+    ib.wrapper.clientId = 1
+    sent, said, table = [], [], Table(ORDERS, keep=True)
+    monkeypatch.setattr(ib.client, "getReqId", lambda: ORDER_ID)
+    monkeypatch.setattr(ib.client, "isReady", lambda: True)
+    monkeypatch.setattr(ib.client, "placeOrder", lambda *a: sent.append("place"))
+    monkeypatch.setattr(ib.client, "cancelOrder", lambda *a: sent.append("cancel"))
+    ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
+    contract = ib_async.Stock("AAA", "SMART", "USD", conId=7)
+    orders = Orders(ib, [contract], "t", Ledger(Disk()), OrdersConf(), said.append, lambda text: None, lambda: 0.0, True)
+    orders.router.up()
+    orders.router.answered(Answer())
+    ib.errorEvent += lambda request, code, text, contract: orders.router.error(request, code, text)
+
+    def decide(state):
+        i = table.reserve(1)
+        table.symbol[i], table.key[i], table.side[i], table.quantity[i], table.limit[i], table.state[i] = 0, 1, 1, 10.0, 9.99, state
+        orders.send(table.commit(1))
+
+    def opened():
+        """The gateway's first words on the order: ib_async learns its permId."""
+        order = ib_async.Order(orderId=ORDER_ID, permId=PERM_ID, clientId=1, orderRef="t-1", action="BUY", totalQuantity=10.0, lmtPrice=9.99)
+        ib.wrapper.openOrder(ORDER_ID, contract, order, ib_async.OrderState(status="Submitted"))
+        ib.wrapper.orderStatus(ORDER_ID, "Submitted", 0, 10, 0, PERM_ID, 0, 0, 1, "")
+
+    return SimpleNamespace(ib=ib, orders=orders, contract=contract, sent=sent, said=said, decide=decide, opened=opened)
+
+
+def test_a_warning_does_not_end_an_order_that_lives_on(desk):
+    desk.decide(OrderState.INTENT)
+    desk.ib.wrapper.error(ORDER_ID, 399, "Your order will not be placed at the exchange until 09:30", "")
+    assert desk.said == []
+    desk.opened()
+    assert [e.state for e in desk.said] == [OrderState.SUBMITTED]
+    desk.decide(OrderState.CANCEL_INTENT)
+    assert desk.sent == ["place", "cancel"]
+
+
+def test_a_refused_order_is_reported_as_rejected(desk):
+    desk.decide(OrderState.INTENT)
+    desk.ib.wrapper.error(ORDER_ID, 201, "Order rejected - reason: margin", "")
+    assert [e.state for e in desk.said] == [OrderState.REJECTED]
+    assert desk.orders.working == 0
+
+
+def test_an_error_on_an_order_that_works_is_asked_for_and_not_believed(desk):
+    desk.decide(OrderState.INTENT)
+    desk.opened()
+    desk.ib.wrapper.error(ORDER_ID, 10999, "something", "")
+    assert [e.state for e in desk.said] == [OrderState.SUBMITTED]
+    assert desk.orders.working == 1
+    assert not desk.orders.router.settled
+
+
+def test_a_cancel_is_sent_once(desk):
+    desk.decide(OrderState.INTENT)
+    desk.decide(OrderState.CANCEL_INTENT)
+    desk.decide(OrderState.CANCEL_INTENT)
+    assert desk.sent == ["place", "cancel"]
+    assert desk.orders.working == 1  # until the gateway confirms
+
+
+@pytest.mark.parametrize(("commission", "known"), [(1.0, True), (1.7976931348623157e308, False), (float("nan"), False)])
+def test_a_commission_that_is_not_known_is_not_reported(desk, commission, known):
+    desk.decide(OrderState.INTENT)
+    desk.opened()
+    execution = ib_async.Execution(execId="e1", side="BOT", shares=4.0, price=9.98, permId=PERM_ID, clientId=1, orderId=ORDER_ID, orderRef="t-1")
+    desk.ib.wrapper.execDetails(-1, desk.contract, execution)
+    desk.ib.wrapper.commissionReport(ib_async.CommissionReport(execId="e1", commission=commission))
+    assert [e.kind for e in desk.said[1:]] == [ControlKind.EXECUTION, ControlKind.COMMISSION][: 1 + known]
