@@ -98,7 +98,7 @@ class World:
         self.plan = {(r.choice(STEPS), r.randrange(1, 12)): r.choice(kinds) for _ in range(r.choice((0, 1, 2, 4, 6)))}
         self.rates = {k: r.choice((0.0, 0.0, p)) for k, p in (
             ("mute", 0.1), ("refuse", 0.15), ("twice", 0.5), ("late", 0.3), ("status_first", 0.5), ("correct", 0.2), ("manual", 0.5), ("no_status", 0.2),
-            ("cancel_lost", 0.2), ("survives", 0.6), ("unanswered", 0.2))}  # fmt: skip
+            ("cancel_lost", 0.2), ("survives", 0.6), ("wrongly", 0.1), ("unanswered", 0.2))}  # fmt: skip
         for _ in range(r.choice((0, 1, 3))):
             self.at(r.uniform(1, END_S), self.fault, r.choice(("cut", "restart", "kill", "power")))
         self.at(0.0, self.start)
@@ -256,8 +256,16 @@ class World:
 
     def reach(self, session, what, args):
         self.in_flight -= 1
-        if session == self.session or self.chance("survives"):
+        if session == self.session:
             what(*args)
+        elif self.chance("survives"):  # it is read from a socket that is gone, at once or much later
+            self.in_flight += 1
+            self.at(self.random.choice((0.0, 3.0, 12.0)) * self.random.random(), self.survive, what, args)
+
+    def survive(self, what, args):
+        self.in_flight -= 1
+        self.count["survived"] += 1
+        what(*args)
 
     def down(self, what, *args, after=0.0):
         """A message to the client: in order, if not held back by a fault."""
@@ -302,6 +310,9 @@ class World:
         if self.chance("refuse"):
             self.down("error", o.order_id, 201, "Order rejected")
             return
+        if self.chance("wrongly"):
+            self.count["wrongly refused"] += 1
+            self.down("error", o.order_id, 10999, "something, and the order lives on")
         self.perm += 1
         o.perm_id = self.perm
         self.orders[o.key] = o
@@ -390,6 +401,8 @@ class World:
             self.down("error", order_id, 10147, "not found")
         elif o.over:
             self.down("error", order_id, 10148, f"state: {o.status}")
+        elif o.status == "PendingSubmit" and self.random.random() < 0.5:
+            self.at(0.1, self.cancelled, order_id)  # it is not yet where it can be cancelled
         else:
             o.status = "Cancelled"
             self.say(o)

@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from itertools import pairwise
 
 import ib_async
 import numpy as np
 import pytest
-from incidents import ORDERED, SYMBOLS, fault, incident, market
-from test_simulator import MS, START
+from incidents import ORDERED, SYMBOLS, Desk, Disk, fault, incident, market, run
+from test_simulator import MS, START, MemorySource
 
+from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline import simulator_session
+from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.link import LinkState
+from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.schemas import DECISIONS, TICKS, ControlKind, Feed, Flag, Health, Reason
+from tickarrow.pipeline.simulator import Simulator
 
 AT = 20.0  # market seconds at which things go wrong
 LOOK = 0.3  # a fault and what is done about it are seen one look later
@@ -364,6 +370,51 @@ def test_executions_of_an_outage_are_found_after_it__lean_ib_249():
     i = incident(*(fault("cut", 4.6 + 5 * k) for k in range(6)), seconds=60, latency_ms=2000.0)
     assert i.socket_lost >= 5
     check_positions(i)
+
+
+def test_a_run_that_begins_again_takes_over_what_the_last_one_left__nautilus_4564__lean_ib_242():
+    disk, market_over = Disk(), 200.0
+    made = GatewayConf(speed=1.0, settle_ms=30.0, once=False, pacing=0, latency_ms=200.0, timeout_s=5.0)
+
+    async def main():
+        simulator = Simulator(made)
+        port = await simulator.start()
+        simulator.open(MemorySource(market(market_over), SYMBOLS))
+        loop, desks = asyncio.get_running_loop(), []
+        for _ in range(3):
+            desk = Desk(now=loop.time)
+            desks.append(desk)
+            gateway = Gateway(
+                replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, ledger=lambda account: Ledger(disk)
+            )
+            await gateway.connect("127.0.0.1", port)
+            keys = simulator.feed.matching.placed
+            while simulator.feed.matching.placed < keys + 4:
+                await asyncio.sleep(0.05)
+            if len(desks) < 3:  # killed: nothing is said to anybody, orders are on their way
+                gateway._done.set()
+                gateway._abort()
+                gateway.disconnect()
+                await asyncio.sleep(3.0)
+        desk.apply(Control(kind=ControlKind.KILL))
+        gateway.orders.send(desk.intents)
+        await asyncio.sleep(5.0)
+        gateway._apply_controls()
+        held = [float(simulator.feed.matching.positions.get(row, (0.0,))[0]) for row in ALL]
+        assert desk.act.state["position"].tolist() == held
+        assert gateway.orders.working == 0
+        placed = list(simulator.feed.matching.orders.values())
+        assert all(o.done for o in placed)
+        gateway._done.set()
+        gateway.disconnect()
+        await asyncio.sleep(0.05)
+        await simulator.close()
+        return [d.orders.column("key").tolist() for d in desks], [o.order_id for o in placed]
+
+    keys, ids = run(main())
+    decided = [{k for k in keys_of_run if k not in before} for keys_of_run, before in zip(keys, [set(), set(keys[0]), {*keys[0], *keys[1]}])]
+    assert all(min(b) > max(a) for a, b in pairwise(decided))
+    assert len(set(ids)) == len(ids)
 
 
 # --- everything at once

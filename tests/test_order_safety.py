@@ -24,6 +24,18 @@ def test_no_order_is_lost_doubled_or_unknown_whatever_goes_wrong():
     assert total["compared"] > 1000
 
 
+@pytest.mark.parametrize("kind", ["cut", "kill", "power", "restart"])
+@pytest.mark.parametrize("step", order_safety.STEPS)
+def test_a_fault_at_each_step_of_an_orders_life_alone(step, kind):
+    hit = 0
+    for nth in (1, 2, 5):
+        world = order_safety.World(1000 + nth)
+        world.plan = {(step, nth): kind}
+        world.run()
+        hit += world.count[f"{kind} at {step}"]
+    assert hit >= (1 if step in ("asked", "answered") else 3)  # where a session is calm it asks only once
+
+
 def broken(monkeypatch, of, name, made):
     monkeypatch.setattr(of, name, made)
     for seed in range(60):
@@ -45,6 +57,8 @@ def test_a_seed_is_one_history():
     (Ledger, "sync", lambda self: None, "sent and not on disk"),
     (Router, "_ask", lambda self, at: setattr(self, "settled", True), "before orders and positions were compared|position|order|settled"),
     (Router, "executed", lambda self, e: None, "filled|position"),
+    (Router, "_come_back", lambda self, o: None, "does not know it|position|filled"),
+    (Ledger, "_intent", lambda self, order: self.orders.__setitem__(order.key, order), "is used twice|position"),
     (Router, "_move", lambda self, con_id, shares: None, "position|told"),
 ])  # fmt: skip
 def test_a_router_without_one_of_its_rules_is_found_out(monkeypatch, of, name, made, said):

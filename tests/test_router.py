@@ -277,6 +277,15 @@ def test_a_refused_order_is_reported_as_rejected(desk):
     assert desk.orders.working == 0
 
 
+def test_a_cancel_passes_what_waits_for_its_turn(desk, monkeypatch):
+    desk.decide(OrderState.INTENT)
+    waiting = desk.ib.client._msgQ
+    waiting.extend(["data 1", "data 2"])
+    monkeypatch.setattr(desk.ib.client, "cancelOrder", lambda order_id, when: waiting.append(f"cancel {order_id}"))
+    desk.decide(OrderState.CANCEL_INTENT)
+    assert list(waiting) == [f"cancel {ORDER_ID}", "data 1", "data 2"]
+
+
 def test_an_error_on_an_order_that_works_is_asked_for_and_not_believed(desk):
     desk.decide(OrderState.INTENT)
     desk.opened()
