@@ -220,9 +220,9 @@ class Act:
             self._orders, symbol=event.symbol, ts=event.ts, key=event.key, side=side, quantity=quantity, limit=limit, perm_id=event.perm_id,
             state=event.state,
         )  # fmt: skip
-        if not known and not s.working and event.state == OrderState.SUBMITTED:
+        if not s.working and event.state == OrderState.SUBMITTED:
             # Of an earlier run, or it came back: the router cancels it, nothing is sent before it is over.
-            s.key, s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.key, side, quantity, quantity, limit, event.ts, 0
+            s.key, s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.key, side, quantity, event.quantity, limit, event.ts, 0
             s.working, s.cancelling, s.done = 1, 1, 0
             return
         if not (known and s.working):

@@ -191,7 +191,10 @@ class Watch:
     def error(self, request: int, code: int, text: str, now: float) -> bool:
         """An error of IBKR; whether it is one of data or of the link."""
         if request < 0:
+            lost = self.link.state == LinkState.LOST
             self.act(self.link.code(code, text, now), now)
+            if lost and self.link.state == LinkState.UP and self.gateway.orders is not None:
+                self.gateway.orders.router.doubt()  # what became of them behind TWS is not known
             return True
         s = self.table.of(request)
         if s is not None and code == 317:

@@ -59,13 +59,13 @@ class Router:
         self._taken_over = False  # positions of earlier runs are reported
         self._queue: deque[OwnOrder] = deque()  # written ahead, wait for their turn
         self._cancels: deque[OwnOrder] = deque()
+        self._live = dict(ledger.orders)  # own key -> orders that may be filled, or whose executions are not all here
         self._by_id = {o.order_id: o for o in ledger.orders.values()}
         self._paid = {e.exec_id for e in ledger.executions.values()}  # execIds whose commission is reported, or of no interest
         self._told: dict[int, tuple[float, float]] = {}  # conId -> shares the gateway said, since when; where ours differ
         self._moved: dict[int, float] = {}  # conId -> when somebody else has moved its position
         self._costs: dict[int, float] = {}
-        self._ask_at, self._asks, self._compared_at = 0.0, 0, 0.0
-        self._asking = False
+        self._ask_at, self._asks, self._asking, self._compared_at = 0.0, 0, False, 0.0
         self._open: tuple[set[int], dict[int, float]] = (set(), {})  # what the last answer left open
         self._tokens, self._counted_at = float(conf.requests), seconds()
 
@@ -82,18 +82,15 @@ class Router:
 
     def submit(self, intent: Intent) -> str:
         """The one way of an order: checked, written ahead, and sent by `pump` when it is its turn; why not, or ""."""
-        why = self._refusal(intent)
-        if not why:
-            why = next((said for check in self.checks if (said := check(intent))), "")
+        why = self._refusal(intent) or next((said for check in self.checks if (said := check(intent))), "")
         if why:
             self.ledger.used(key=intent.key)
-            event = Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit)
-            self.report(event)
+            self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit))
             return why
         order_id = max(self.channel.next_id(), self.ledger.next_id)
         order = OwnOrder(intent.key, self.con_ids[intent.row], intent.side, intent.quantity, intent.limit, order_id, since=self.seconds())
         self.ledger.intent(order)
-        self._by_id[order_id] = order
+        self._live[order.key] = self._by_id[order_id] = order
         self._queue.append(order)
         return ""
 
@@ -102,7 +99,7 @@ class Router:
             return UNSETTLED
         if intent.key < self.ledger.next_key:
             return f"key {intent.key} is used"
-        if any(o.stray and not o.over and o.con_id == self.con_ids[intent.row] for o in self.ledger.orders.values()):
+        if any(o.stray and o.con_id == self.con_ids[intent.row] for o in self.working):
             return "an order of an earlier run still works"
         return ""
 
@@ -137,13 +134,14 @@ class Router:
                 order.cancelled_at = now
                 self._tokens -= 1.0
                 self.channel.cancel(order)
+        if self.connected and self.settled and self._queue:
+            self.ledger.sync()  # all that waits was written when it came
         while self.connected and self.settled and self._queue and (free or self._tokens >= 1.0 + self.conf.reserved):
             order = self._queue[0]
             if now - order.since > self.conf.wait_s:
                 self._queue.popleft()
                 self._over(order, OrderState.REJECTED)
                 continue
-            self.ledger.sync()
             self._queue.popleft()
             self._tokens -= 1.0
             order.state, order.since, order.sent_at = OrderState.SENT, now, now
@@ -154,7 +152,7 @@ class Router:
     @property
     def working(self) -> list[OwnOrder]:
         """Orders that the gateway may still fill."""
-        return [o for o in self.ledger.orders.values() if not o.over]
+        return [o for o in self._live.values() if not o.over]
 
     # --- sessions
 
@@ -164,7 +162,7 @@ class Router:
         for order in self.working:
             order.cancelled_at = -1.0
         self._ask_at = self.seconds()
-        self._ask(self._ask_at)
+        self.doubt()
 
     def lost(self) -> None:
         """The session is over: what was sent is unknown, what was not is refused."""
@@ -175,8 +173,9 @@ class Router:
             self._over(order, OrderState.REJECTED)
         self._queue.clear()
 
-    def _ask(self, at: float) -> None:
-        """Compare everything with the gateway, and send no new order before."""
+    def doubt(self, after: float = 0.0) -> None:
+        """Compare everything with the gateway in so many seconds, and send no new order before."""
+        at = self.seconds() + after
         self._ask_at = at if self.settled else min(at, self._ask_at)
         self.settled, self._asks, self._open = False, 0, (set(), {})
 
@@ -206,7 +205,7 @@ class Router:
             if order.cancel and order.key in named:
                 self.cancel(order.key)
         missing = {o.key for o in self.working if o.key not in named and o not in self._queue}
-        late = any(o.filled > o.executed + DUST for o in self.ledger.orders.values())
+        late = any(o.filled > o.executed + DUST for o in self._live.values())
         held = self.ledger.positions
         apart = {c: answer.positions.get(c, (0.0, 0.0))[0] - held.get(c, 0.0) for c in answer.positions.keys() | held.keys()}
         apart = {c: shares for c, shares in apart.items() if abs(shares) > DUST}
@@ -216,7 +215,7 @@ class Router:
         unclear = missing or apart or late
         if self.settled:
             if unclear:
-                self._ask(now + RETRY_S)
+                self.doubt(RETRY_S)
             return
         if unclear and (self._asks < 2 or before != self._open or young or (late and self._asks < LATE_ASKS)):
             self._ask_at = now + RETRY_S
@@ -224,8 +223,9 @@ class Router:
         for key in missing:
             self.tell(f"order {key} is not known to the gateway: taken as cancelled. Look at it in TWS.")
             self._over(self.ledger.orders[key], OrderState.CANCELLED, assumed=True)
-        for o in self.ledger.orders.values():
+        for o in list(self._live.values()):
             o.filled = min(o.filled, o.executed)  # asked often enough
+            self._leave(o)
         for con_id, (_, cost) in answer.positions.items():
             self._costs[con_id] = cost
         for con_id, shares in apart.items():
@@ -281,6 +281,7 @@ class Router:
                 self.ledger.state(o)
         if said.filled > o.filled:
             o.filled, o.since = said.filled, self.seconds()
+            self._live[o.key] = o
         if said.state is None or said.state == o.state:
             return
         if o.over and said.state == OrderState.SUBMITTED:
@@ -298,7 +299,7 @@ class Router:
         o = OwnOrder(said.key, said.con_id, said.side, said.quantity, said.limit, said.order_id, said.perm_id, stray=True, cancel=True)
         o.executed = sum(e.shares for e in self.ledger.executions.values() if e.key == o.key) * o.side
         self.ledger.intent(o)
-        self._by_id[o.order_id] = o
+        self._live[o.key] = self._by_id[o.order_id] = o
         self.tell(f"order {o.key} of an earlier run is open at the gateway: it is cancelled.")
         return o
 
@@ -306,6 +307,7 @@ class Router:
         """What was taken as over lives: end it."""
         self.tell(f"order {o.key} was taken as over and is open at the gateway: it is cancelled.")
         o.state, o.stray, o.assumed, o.cancelled_at, o.since = OrderState.SUBMITTED, True, False, -1.0, self.seconds()
+        self._live[o.key] = o
         self.ledger.state(o)
         self._report(o)
         self.cancel(o.key)
@@ -322,7 +324,7 @@ class Router:
         elif code not in NOT_CANCELLED and o.state == OrderState.SENT:
             self._over(o, OrderState.REJECTED, assumed=True)
         else:
-            self._ask(self.seconds())
+            self.doubt()
 
     def executed(self, e: Execution) -> None:
         """An execution, counted once. The last part of an execId numbers corrections: a new one takes the place of the old."""
@@ -347,8 +349,10 @@ class Router:
                                 exec_id=exec_number(e.exec_id)))  # fmt: skip
         if o is not None and not o.over and o.executed >= o.quantity - DUST:
             self._over(o, OrderState.FILLED)
+        if o is not None:
+            self._leave(o)
         if e.con_id in self._moved and (o is None or o.sent_at <= self._moved[e.con_id]):
-            self._ask(self.seconds())  # it may be what has moved the position
+            self.doubt()  # it may be what has moved the position
 
     def paid(self, exec_id: str, key: int, con_id: int, commission: float) -> None:
         """The commission of an execution is known; of one that was taken over it is no concern of this run."""
@@ -368,20 +372,26 @@ class Router:
         now = self.seconds()
         if self.connected and self.settled:
             doubtful = any(now - at > self.conf.acknowledge_s for _, at in self._told.values())
-            for o in self.ledger.orders.values():
+            for o in self._live.values():
                 waits = o.state == OrderState.SENT or o.filled > o.executed + DUST
                 doubtful |= waits and now - o.since > self.conf.acknowledge_s
                 doubtful |= not o.over and o.cancelled_at >= 0 and now - o.cancelled_at > self.conf.acknowledge_s
             if doubtful:
                 for o in self.working:
                     o.cancelled_at = -1.0
-                self._ask(now)
+                self.doubt()
         self.pump()
 
     def _over(self, o: OwnOrder, state: OrderState, assumed: bool = False) -> None:
         o.state, o.assumed, o.since = state, assumed, self.seconds()
         self.ledger.state(o)
         self._report(o)
+        self._leave(o)
+
+    def _leave(self, o: OwnOrder) -> None:
+        """Nothing more is expected of an order that is over and whose executions are here."""
+        if o.over and o.filled <= o.executed + DUST:
+            self._live.pop(o.key, None)
 
     def _report(self, o: OwnOrder) -> None:
         row = self.rows.get(o.con_id, -1)

@@ -66,6 +66,7 @@ class Orders:
         tell: Callable[[str], None], seconds: Callable[[], float], paced: bool,
     ) -> None:  # fmt: skip
         self.ib, self.tag = ib, tag
+        self._session = 0  # number of the present one: an answer of an earlier one is no answer
         self._contracts = {c.conId: c for c in contracts}
         self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, paced)
         ib.openOrderEvent += self._on_status
@@ -107,16 +108,17 @@ class Orders:
 
     async def ask(self, timeout: float | None) -> None:
         """One question for everything; an answer that does not come is asked for again."""
-        client = self.ib.client
+        session = self._session
         try:
             opened = await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
             completed = await asyncio.wait_for(self.ib.reqCompletedOrdersAsync(False), timeout)
             fills = await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
             positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), timeout)
         except (TimeoutError, ConnectionError):
-            self.router.unanswered()
+            if session == self._session:
+                self.router.unanswered()
             raise
-        if not client.isReady():
+        if session != self._session or not self.ib.client.isReady():
             raise ConnectionError("the socket broke while orders and positions were read")
         answer = Answer()
         answer.open = [said for t in opened if (said := self._said(t)) is not None]
@@ -131,6 +133,7 @@ class Orders:
 
     async def settle(self, timeout: float | None, speed: float) -> None:
         """Ask until orders and positions are compared; ConnectionError or TimeoutError where no answer comes."""
+        self._session += 1
         self.router.up()
         while not self.router.settled:
             if self.router.due():

@@ -22,7 +22,7 @@ OVER = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
 KEPT_S = 2 * 86_400  # a gateway repeats the executions of the day; older ones need not be known
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OwnOrder:
     """One of our orders, as far as we know."""
 

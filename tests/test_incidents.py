@@ -384,9 +384,7 @@ def test_a_run_that_begins_again_takes_over_what_the_last_one_left__nautilus_456
         for _ in range(3):
             desk = Desk(now=loop.time)
             desks.append(desk)
-            gateway = Gateway(
-                replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, ledger=lambda account: Ledger(disk)
-            )
+            gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, ledger=lambda account: Ledger(disk))
             await gateway.connect("127.0.0.1", port)
             keys = simulator.feed.matching.placed
             while simulator.feed.matching.placed < keys + 4:

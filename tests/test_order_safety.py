@@ -55,7 +55,7 @@ def test_a_seed_is_one_history():
 
 @pytest.mark.parametrize(("of", "name", "made", "said"), [
     (Ledger, "sync", lambda self: None, "sent and not on disk"),
-    (Router, "_ask", lambda self, at: setattr(self, "settled", True), "before orders and positions were compared|position|order|settled"),
+    (Router, "doubt", lambda self, after=0.0: setattr(self, "settled", True), "before orders and positions were compared|position|order|settled"),
     (Router, "executed", lambda self, e: None, "filled|position"),
     (Router, "_come_back", lambda self, o: None, "does not know it|position|filled"),
     (Ledger, "_intent", lambda self, order: self.orders.__setitem__(order.key, order), "is used twice|position"),
