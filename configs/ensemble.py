@@ -14,5 +14,11 @@ class EnsembleConf:
     prior_strength: float = 2000.0  # weight of the validation IC, effective independent observations
     clip: float = 5.0  # largest |z|, standard deviations
     settle_every_ns: int = 1_000_000_000  # at most one outcome per symbol and horizon in this time, ns
-    refresh_ns: int = 250_000_000  # weights of a symbol are recomputed at most this often, ns of market time
+    refresh_ns: int = 250_000_000  # weights of a symbol are recomputed once in each interval of this length, ns of market time
+    correlation_tau_s: float = 1800.0  # memory of the correlation of the predictions, seconds
+    shrinkage: str = "oas"  # of the correlation towards the identity: oas | none
+    positive: bool = True  # no negative weights
+    equal_share: float = 0.5  # share of the forecast that is the mean of the models with a positive IC, 0 to 1
+    audit_ns: int = 15_000_000_000  # all eigenpairs are solved once in each interval of this length, else four are tracked; 0 = always
+    pooled: bool = False  # all symbols share their ICs and correlations; else each symbol has its own
     max_pending: int = 1024  # outcomes waiting per symbol and horizon; the oldest is dropped and counted beyond

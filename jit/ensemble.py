@@ -1,112 +1,63 @@
 """Predictions of a bank of models -> one forecast per horizon: standardised predictions, information coefficients (IC) from outcomes
-that mature later, weights by shrunk IC, Grinold's forecast. Predictions and outcomes are basis points; NaN predictions are skipped,
-not zero-filled. All memory decays by market time, so a busy symbol does not forget faster. Reads market data only."""
+that mature later, decorrelated weights (ensemble_weights.py), forecast. Predictions and outcomes are basis points; NaN predictions are
+skipped, not zero-filled. All memory decays by market time, so a busy symbol does not forget faster. Reads market data only."""
 
 import math
 
 import numpy as np
 
-from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.math import exp_point
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.eight import all8, get8, pick8, put8, sqrt8
+from tickarrow.jit.ensemble_state import (
+    ENSEMBLE_PARAMS, ENSEMBLE_STATE, FOREVER, GROUP_STATE, HORIZON_STATE, MEAN, NO_VARIANCE, PENDING, SQUARES, T_MEAN_Y, T_MEAN_Z,
+    T_OBSERVATIONS, T_WEIGHT, T_YY, T_ZY, T_ZZ, W, decay_point, interval_point,
+)  # fmt: skip
+from tickarrow.jit.ensemble_weights import refresh
 
 QUOTE = 0  # Kind.QUOTE of the schemas
-NEVER = -(2**62)  # ns; before every time
-FOREVER = 2**62
-# A variance below this (bp^2, or of z) is rounding: after a long gap or in a quiet symbol the values are all equal.
-NO_VARIANCE = 1e-12
-
-# One row per symbol.
-ENSEMBLE_STATE = record([("mid", "f8"), ("moments_ts", "i8"), ("refreshed", "i8"), ("next_due", "i8")])
-# One row per symbol and horizon: the ring of pending outcomes, and decayed sums over settled ones.
-HORIZON_STATE = record(
-    [
-        ("head", "i8"), ("count", "i8"), ("dropped", "i8"), ("entered", "i8"), ("settled", "i8"), ("weight", "f8"), ("squares", "f8"),
-        ("sigma", "f8"),
-    ]
-)  # fmt: skip
-# One row per place of a ring.
-PENDING = record([("due", "i8"), ("mid", "f8")])
-# Times in ns, the rest as in configs/ensemble.py.
-ENSEMBLE_PARAMS = record(
-    [
-        ("moments_tau", "f8"), ("ic_tau", "f8"), ("min_rows", "f8"), ("min_outcomes", "f8"), ("prior_strength", "f8"), ("z_limit", "f8"),
-        ("settle_every", "i8"), ("refresh", "i8"),
-    ]
-)  # fmt: skip
-
-# Rows of `moments[symbol]`: decayed weight, mean, sum of squared deviations.
-W, MEAN, SQUARES = 0, 1, 2
-# Rows of `tracks[symbol, horizon]`: decayed weight, independent observations, means and centred sums of z and y.
-T_WEIGHT, T_OBSERVATIONS, T_MEAN_Z, T_MEAN_Y, T_ZZ, T_YY, T_ZY = 0, 1, 2, 3, 4, 5, 6
-TRACKS = 7
 
 
-@kernel("i8, f8", inline=True)
-def decay_point(dt, tau):
-    """exp(-dt / tau), both in ns; 1 where dt is not positive."""
-    if dt <= 0:
-        return 1.0
-    return exp_point(-float(dt) / tau)
-
-
-@kernel("f8, f8", inline=True)
-def shrunk_ic_point(ic, observations):
-    """IC x IC^2 / (IC^2 + se^2), se^2 = (1 - IC^2) / observations; 0 where the IC is not positive.
-
-    Parameters
-    ----------
-    ic : float64, correlation, -1 to 1
-    observations : float64, effective number of independent observations
-
-    References
-    ----------
-    Grinold and Kahn (2000), Active Portfolio Management: skill is shrunk by its own uncertainty.
-    """
-    if not (ic > 0.0 and observations > 0.0):
-        return 0.0
-    square = ic * ic
-    return ic * square / (square + (1.0 - square) / observations)
-
-
-@kernel("f8, f8, f8, f8", inline=True)
-def pooled_ic_point(ic, observations, prior, strength):
-    """Shrunk mean of a tracked IC and a prior one, weighted by their observations; a NaN prior counts nothing."""
-    if prior != prior:
-        strength = 0.0
-        prior = 0.0
-    total = observations + strength
-    if not total > 0.0:
-        return 0.0
-    return shrunk_ic_point((observations * ic + strength * prior) / total, total)
-
-
-@kernel("HORIZON_STATE, out f8[:,:], PENDING, f8[:], f8, i8, f8", inline=True)
-def settle_point(state, track, entry, z, y, horizon, tau):
-    """Add one outcome to the decayed sums of a symbol and horizon.
+@kernel("HORIZON_STATE, out i8[:,:], i8, i8, out f8[:,:], PENDING, f8[:], f8, i8, ENSEMBLE_PARAMS", inline=True)
+def settle_point(state, settled, group, h, track, entry, z, y, horizon, params):
+    """Add one outcome to the decayed sums of a horizon: size of outcomes of the symbol, ICs of its group.
 
     Parameters
     ----------
     state : HORIZON_STATE, updated
+    settled : (n_groups, n_horizons) int64, ns, updated: the last outcome in `track`
+    group, h : int, row and column of it
     track : (7, n_configurations) float64, updated; rows T_WEIGHT ... T_ZY
     entry : PENDING, what matured
     z : (n_configurations,) float64, standardised predictions of then; NaN = missing
     y : float64, outcome, basis points
     horizon : int, ns
-    tau : float64, ns
+    params : ENSEMBLE_PARAMS
 
     Notes
     -----
     Outcomes overlap when they are entered more often than one a horizon: one that follows another after dt counts as
     min(1, dt / horizon) independent observations. Centred sums are updated with weights (West 1979).
+    Pooled: symbols share the sums, so an outcome counts in units of what was usual for its symbol before, and not at all while that is
+    unknown. Outcomes of the same time count as one, and one that is settled late as if it were of the time of the last.
     """
-    gap = entry.due - state.settled
-    g = decay_point(gap, tau)
-    fresh = 1.0
-    if gap < horizon:
-        fresh = float(gap) / float(horizon)
+    g = decay_point(entry.due - state.settled, params.ic_tau)
+    usual = 1.0
+    if params.pooled:
+        usual = 0.0
+        if g * state.weight >= params.min_outcomes and state.squares > NO_VARIANCE * state.weight:
+            usual = math.sqrt(state.squares / state.weight)
     state.settled = entry.due
     state.weight = g * state.weight + 1.0
     state.squares = g * state.squares + y * y
+    if usual == 0.0:
+        return
+    y /= usual
+    gap = entry.due - settled[group, h]
+    g = decay_point(gap, params.ic_tau)
+    fresh = 1.0
+    if gap < horizon:
+        fresh = float(max(gap, 0)) / float(horizon)
+    settled[group, h] = max(settled[group, h], entry.due)
     for c in range(z.size):
         old = g * track[T_WEIGHT, c]
         if z[c] == z[c]:
@@ -127,35 +78,6 @@ def settle_point(state, track, entry, z, y, horizon, tau):
             track[T_ZZ, c] *= g
             track[T_YY, c] *= g
             track[T_ZY, c] *= g
-
-
-@kernel("HORIZON_STATE, f8[:,:], f8[:,:], i8, i8, ENSEMBLE_PARAMS, out f8[:]", inline=True)
-def weights_point(state, track, prior, h, ts, params, weights):
-    """Shrunk ICs of one symbol and horizon, and the volatility of its outcomes, as of `ts`.
-
-    Parameters
-    ----------
-    state : HORIZON_STATE; `sigma` is set: root mean square outcome, basis points, NaN below `min_outcomes`. Around zero, because
-        the mean of few overlapping outcomes hides most of their size.
-    track : (7, n_configurations) float64
-    prior : (n_configurations, n_horizons) float64, validation IC; NaN = none
-    h, ts : int, horizon index, ns
-    weights : (n_models,) float64, set at configuration * n_horizons + h
-    """
-    g = decay_point(ts - state.settled, params.ic_tau)
-    state.sigma = np.nan
-    if state.weight * g >= params.min_outcomes:
-        state.sigma = math.sqrt(state.squares / state.weight)
-    n_horizons = prior.shape[1]
-    for c in range(prior.shape[0]):
-        ic = 0.0
-        observations = 0.0
-        least = NO_VARIANCE * track[T_WEIGHT, c]
-        # Two outcomes always correlate by one, and equal values not at all.
-        if g * track[T_WEIGHT, c] >= params.min_outcomes and track[T_ZZ, c] > least and track[T_YY, c] > least:
-            ic = min(1.0, max(-1.0, track[T_ZY, c] / math.sqrt(track[T_ZZ, c] * track[T_YY, c])))
-            observations = g * track[T_OBSERVATIONS, c]
-        weights[c * n_horizons + h] = pooled_ic_point(ic, observations, prior[c, h], params.prior_strength)
 
 
 @kernel("f4[:], i8, out f8[:,:], f8, f8, f8, out f8[:]", inline=True)
@@ -193,9 +115,10 @@ def standardise_point(y, n, moments, g, min_rows, clip, z):
 
 
 @kernel(
-    "ENSEMBLE_STATE, HORIZON_STATE[:,:], i8, PENDING[:,:], out f8[:,:,:], out f8[:,:,:,:], i8[:], i8[:], i8, ENSEMBLE_PARAMS", inline=True
+    "ENSEMBLE_STATE, HORIZON_STATE[:,:], i8, PENDING[:,:], out f8[:,:,:], out i8[:,:], out f8[:,:,:,:], i8[:], i8[:], i8, ENSEMBLE_PARAMS",
+    inline=True,
 )
-def settle_due_point(s, horizons, symbol, pending, pending_z, tracks, start, horizons_ns, ts, params):
+def settle_due_point(s, horizons, symbol, pending, pending_z, settled, tracks, start, horizons_ns, ts, params):
     """Settle the outcomes of a symbol that were due before `ts`; the mid in force at their time is the one before this tick.
 
     Parameters
@@ -203,7 +126,7 @@ def settle_due_point(s, horizons, symbol, pending, pending_z, tracks, start, hor
     s : ENSEMBLE_STATE of the symbol; `next_due` is set, ns, FOREVER = nothing waits
     horizons : (n_symbols, n_horizons) HORIZON_STATE, updated
     symbol : int, row of the arrays
-    pending, pending_z, tracks, start, horizons_ns : as in `ensemble_update`; tracks are updated
+    pending, pending_z, settled, tracks, start, horizons_ns : as in `ensemble_update`; settled and tracks are updated
     ts : int, ns, of the tick
     params : ENSEMBLE_PARAMS
     """
@@ -218,7 +141,7 @@ def settle_due_point(s, horizons, symbol, pending, pending_z, tracks, start, hor
                 next_due = min(next_due, entry.due)
                 break
             y = 1e4 * (s.mid / entry.mid - 1.0)
-            settle_point(state, tracks[symbol, h], entry, pending_z[symbol, at], y, horizons_ns[h], params.ic_tau)
+            settle_point(state, settled, s.group, h, tracks[s.group, h], entry, pending_z[symbol, at], y, horizons_ns[h], params)
             state.head = state.head + 1 if state.head + 1 < room else 0
             state.count -= 1
     s.next_due = next_due
@@ -256,13 +179,40 @@ def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n_h
     s.next_due = min(s.next_due, ts + horizon)
 
 
+@kernel("i8, f8[:,:], out f8[:,:]", inline=True)
+def forecast_point(n, weights, work):
+    """Score and IC of the horizons from the predictions that are there; a missing one counts as its mean, which adds nothing.
+
+    Parameters
+    ----------
+    n : int
+    weights : (2 n, 8) float64, weights and weight x IC
+    work : (>= n + 2, 8) float64; rows up to n - 1 are the standardised predictions, NaN = missing. Row n is set to the scores, row n + 1
+        to the ICs: NaN = no prediction
+    """
+    zero, one = all8(0.0), all8(1.0)
+    score, square = zero, zero
+    anything = zero > one
+    for c in range(n):
+        x = get8(work, c)
+        there = x == x
+        anything = anything | there
+        score = score + pick8(there, get8(weights, c) * x, zero)
+        square = square + pick8(there, get8(weights, n + c), zero)
+    square = pick8(square > zero, pick8(square < one, square, one), zero)
+    missing = all8(np.nan)
+    put8(work, n, pick8(anything, score, missing))
+    put8(work, n + 1, pick8(anything, sqrt8(square), missing))
+
+
 @kernel(
-    "ENSEMBLE_STATE[:], HORIZON_STATE[:,:], out f8[:,:,:], out f8[:,:,:,:], out f8[:,:], PENDING[:,:], out f8[:,:,:], i8[:], out f8[:,:],"
+    "ENSEMBLE_STATE[:], GROUP_STATE[:], HORIZON_STATE[:,:], out f8[:,:,:], out i8[:,:], out f8[:,:,:,:], out f8[:,:,:], out f8[:,:,:],"
+    "PENDING[:,:], out f8[:,:,:], i8[:], out f8[:], out f8[:,:],"
     "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f4[:,:], i8, i8, f8[:,:,:], i8[:], ENSEMBLE_PARAMS[:],"
     "out u8[:], out i8[:], out i4[:], out f8[:,:], out f8[:,:], out f8[:,:], i8"
 )
 def ensemble_update(
-    symbols, horizons, moments, tracks, weights, pending, pending_z, start, scratch,
+    symbols, groups, horizons, moments, settled, tracks, factors, weights, pending, pending_z, start, z, work,
     tick_seq, tick_ts, tick_symbol, kind, bid, ask, tick_lo, tick_hi, seq, ts, symbol, y, lo, hi, prior, horizons_ns, params,
     out_seq, out_ts, out_symbol, alpha, sigma, ic, to,
 ):  # fmt: skip
@@ -271,14 +221,18 @@ def ensemble_update(
     Parameters
     ----------
     symbols : (n_symbols,) ENSEMBLE_STATE
-    horizons : (n_symbols, n_horizons) HORIZON_STATE
+    groups : (n_groups,) GROUP_STATE
+    horizons : (n_symbols, n_horizons) HORIZON_STATE; n_horizons from 1 to 8
     moments : (n_symbols, 3, n_models) float64
-    tracks : (n_symbols, n_horizons, 7, n_configurations) float64
-    weights : (n_symbols, n_models) float64, shrunk ICs of the last refresh
+    settled : (n_groups, n_horizons) int64, ns, time of the last outcome in `tracks`
+    tracks : (n_groups, n_horizons, 7, n_configurations) float64
+    factors : (n_groups, factor_rows(n_configurations), 8) float64, correlation
+    weights : (n_symbols, 2 n_configurations, 8) float64, weights of the last refresh and weight x IC
     pending : (n_symbols, places) PENDING, the rings of all horizons behind one another
     pending_z : (n_symbols, places, n_configurations) float64
     start : (n_horizons + 1,) int64, first place of each horizon's ring
-    scratch : (5, n_models) float64, anything
+    z : (n_models,) float64, anything
+    work : (work_rows(n_configurations), 8) float64, the first n_configurations rows NaN in lanes without a horizon, else anything
     tick_seq, tick_ts, tick_symbol, kind, bid, ask : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol : columns of PREDICTIONS, rows [lo, hi)
     y : (capacity, n_models) float32, index configuration * n_horizons + horizon
@@ -291,8 +245,8 @@ def ensemble_update(
 
     Notes
     -----
-    score = sum of w_i z_i with w_i proportional to the shrunk IC, ic = sum of w_i IC_i, alpha = ic x sigma x score: the variance of
-    the score is taken as 1, which is right for models that agree entirely and cautious for others.
+    alpha = sigma w'z with w = C^-1 ic: the regression of the outcome, in its standard deviations, on the standardised predictions. Its IC
+    is the root of w'ic.
 
     References
     ----------
@@ -302,17 +256,12 @@ def ensemble_update(
     n_horizons = horizons_ns.size
     n_configurations = prior.shape[1]
     n_models = n_horizons * n_configurations
-    z = scratch[0]
-    total = scratch[1]
-    score = scratch[2]
-    strength = scratch[3]
-    present = scratch[4]
     r = lo
     for i in range(tick_lo, tick_hi + 1):
         if i < tick_hi:
             s = symbols[tick_symbol[i]]
             if tick_ts[i] > s.next_due:
-                settle_due_point(s, horizons, tick_symbol[i], pending, pending_z, tracks, start, horizons_ns, tick_ts[i], par)
+                settle_due_point(s, horizons, tick_symbol[i], pending, pending_z, settled, tracks, start, horizons_ns, tick_ts[i], par)
             if kind[i] == QUOTE:
                 mid = 0.5 * (bid[i] + ask[i])
                 if mid > 0.0:  # not for a one-sided quote: NaN
@@ -323,24 +272,14 @@ def ensemble_update(
             s = symbols[at]
             standardise_point(y[r], n_models, moments[at], decay_point(now - s.moments_ts, par.moments_tau), par.min_rows, par.z_limit, z)
             s.moments_ts = now
-            if now - s.refreshed >= par.refresh:
-                for h in range(n_horizons):
-                    weights_point(horizons[at, h], tracks[at, h], prior[at], h, now, par, weights[at])
-                s.refreshed = now
-            for h in range(n_horizons):
-                total[h] = 0.0
-                score[h] = 0.0
-                strength[h] = 0.0
-                present[h] = 0.0
             for c in range(n_configurations):
                 for h in range(n_horizons):
-                    k = c * n_horizons + h
-                    if z[k] == z[k]:
-                        w = weights[at, k]
-                        total[h] += w
-                        score[h] += w * z[k]
-                        strength[h] += w * w
-                        present[h] += 1.0
+                    work[c, h] = z[c * n_horizons + h]
+            turn = interval_point(now, par.refresh, at, symbols.size)
+            if turn != s.refreshed or par.refresh == 0:
+                refresh(s, groups, horizons, settled, tracks, factors[s.group], prior[at], at, horizons_ns, now, par, weights[at], work)
+                s.refreshed = turn
+            forecast_point(n_configurations, weights[at], work)
             row = to + r - lo
             out_seq[row] = seq[r]
             out_ts[row] = now
@@ -348,14 +287,8 @@ def ensemble_update(
             for h in range(n_horizons):
                 state = horizons[at, h]
                 sigma[row, h] = state.sigma
-                if present[h] == 0.0:
-                    ic[row, h] = np.nan
-                elif total[h] > 0.0:
-                    ic[row, h] = strength[h] / total[h]
-                    score[h] /= total[h]
-                else:
-                    ic[row, h] = 0.0
-                alpha[row, h] = ic[row, h] * state.sigma * score[h]
-                if present[h] > 0.0 and s.mid == s.mid and now - state.entered >= par.settle_every:
+                ic[row, h] = work[n_configurations + 1, h]
+                alpha[row, h] = state.sigma * work[n_configurations, h]
+                if ic[row, h] == ic[row, h] and s.mid == s.mid and now - state.entered >= par.settle_every:
                     enter_point(s, state, at, pending, pending_z, start, h, horizons_ns[h], now, n_horizons, z)
             r += 1

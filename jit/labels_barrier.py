@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.ensemble import NEVER, decay_point
+from tickarrow.jit.ensemble_state import NEVER, decay_point
 
 # One row per symbol.
 DEVIATION_STATE = record([("entered", "i8"), ("settled", "i8"), ("weight", "f8"), ("squares", "f8")])
@@ -13,7 +13,7 @@ DEVIATION_STATE = record([("entered", "i8"), ("settled", "i8"), ("weight", "f8")
 
 @kernel("i8[:], i4[:], f4[:,:], i8[:], f8, i8, f8, DEVIATION_STATE[:], out f8[:,:]")
 def deviation(ts, symbol, y, horizon_ns, tau_ns, every_ns, least, state, out):
-    """Root mean square of the outcomes of a horizon that are known at a row, as `ensemble.weights_point` has it for the decision.
+    """Root mean square of the outcomes of a horizon that are known at a row, as `ensemble_weights.skill_point` has it for the decision.
 
     Parameters
     ----------

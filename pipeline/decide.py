@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tickarrow.configs.ensemble import EnsembleConf
-from tickarrow.jit import ensemble
+from tickarrow.jit import eight, ensemble, ensemble_state
 from tickarrow.pipeline.batch import Batch, Columns, Table
 from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Control, Profit, pnl
 from tickarrow.pipeline.errors import ConfigError, ModelError
+from tickarrow.pipeline.forest_rank import aligned
 from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS
 from tickarrow.pipeline.stage import Snapshot
 
@@ -52,28 +53,38 @@ class Ensemble:
                 "expected one row per configuration and one column per horizon. Train or compile the set again."
             )
         n_configurations = prior.shape[0]
+        if n_horizons > eight.LANES or n_configurations > MOST_CONFIGURATIONS:
+            raise ModelError(
+                f"the model set has {n_configurations} configurations and {n_horizons} horizons: the ensemble takes at most "
+                f"{MOST_CONFIGURATIONS} and {eight.LANES}. Train or compile a smaller set."
+            )
         self.prior = np.tile(prior, (n_symbols, 1, 1))
         n_models = n_configurations * n_horizons
         # Entries younger than the horizon wait, at most one each settle_every_ns, and the one that is entered now.
         places = [int(min(conf.max_pending, h // conf.settle_every_ns + 2)) for h in self.horizons_ns]
         self.start = np.concatenate([[0], np.cumsum(places)]).astype(np.int64)
-        self.symbols = np.zeros(n_symbols, ensemble.ENSEMBLE_STATE)
+        n_groups = 1 if conf.pooled else n_symbols
+        self.symbols = np.zeros(n_symbols, ensemble_state.ENSEMBLE_STATE)
         self.symbols["mid"] = np.nan
-        self.symbols["moments_ts"] = self.symbols["refreshed"] = ensemble.NEVER
-        self.symbols["next_due"] = ensemble.FOREVER
-        self.horizons = np.zeros((n_symbols, n_horizons), ensemble.HORIZON_STATE)
-        self.horizons["entered"] = self.horizons["settled"] = ensemble.NEVER
+        self.symbols["moments_ts"] = self.symbols["refreshed"] = ensemble_state.NEVER
+        self.symbols["next_due"] = ensemble_state.FOREVER
+        self.symbols["group"] = 0 if conf.pooled else np.arange(n_symbols)
+        self.groups = np.zeros(n_groups, ensemble_state.GROUP_STATE)
+        self.groups["observed"] = self.groups["audited"] = ensemble_state.NEVER
+        self.horizons = np.zeros((n_symbols, n_horizons), ensemble_state.HORIZON_STATE)
+        self.horizons["entered"] = self.horizons["settled"] = ensemble_state.NEVER
         self.horizons["sigma"] = np.nan
+        self.settled = np.full((n_groups, n_horizons), ensemble_state.NEVER)
         self.moments = np.zeros((n_symbols, 3, n_models))
-        self.tracks = np.zeros((n_symbols, n_horizons, ensemble.TRACKS, n_configurations))
-        self.weights = np.zeros((n_symbols, n_models))
-        self.pending = np.zeros((n_symbols, int(self.start[-1])), ensemble.PENDING)
+        self.tracks = np.zeros((n_groups, n_horizons, ensemble_state.TRACKS, n_configurations))
+        self.pending = np.zeros((n_symbols, int(self.start[-1])), ensemble_state.PENDING)
         self.pending_z = np.zeros((n_symbols, int(self.start[-1]), n_configurations))
-        self.scratch = np.zeros((5, n_models))
-        self.params = np.zeros(1, ensemble.ENSEMBLE_PARAMS)
+        self._solve_for(n_configurations)
+        self.params = np.zeros(1, ensemble_state.ENSEMBLE_PARAMS)
         self.params[0] = (
-            conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9, conf.min_rows, conf.min_outcomes, conf.prior_strength, conf.clip,
-            conf.settle_every_ns, conf.refresh_ns,
+            conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9, conf.correlation_tau_s * 1e9, conf.min_rows, conf.min_outcomes,
+            conf.prior_strength, conf.clip, conf.equal_share, conf.settle_every_ns, conf.refresh_ns, conf.audit_ns,
+            conf.shrinkage == "oas", conf.positive, conf.pooled,
         )  # fmt: skip
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
         self._prediction_columns = Columns("seq", "ts", "symbol", "y")
@@ -84,7 +95,8 @@ class Ensemble:
         out, n = self._out, len(predictions)
         to = out.reserve(n)
         ensemble.ensemble_update(
-            self.symbols, self.horizons, self.moments, self.tracks, self.weights, self.pending, self.pending_z, self.start, self.scratch,
+            self.symbols, self.groups, self.horizons, self.moments, self.settled, self.tracks, self.factors, self.weights,
+            self.pending, self.pending_z, self.start, self.z, self.work,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._prediction_columns.of(predictions.segment), predictions.lo, predictions.hi,
             self.prior, self.horizons_ns, self.params, *self._forecast_columns.of(out.segment), to,
@@ -97,7 +109,7 @@ class Ensemble:
         Parameters
         ----------
         ic_prior : (n_configurations, n_horizons) validation IC of that set
-        kept : (n_configurations,) row of each of its configurations until now, whose means, variances and tracked ICs go on; -1 = a new
+        kept : (n_configurations,) row of each of its configurations until now, whose means, variances, correlations and tracked ICs go on; -1 = a new
             one, which begins with the set's IC alone. For one symbol: all of them, in their places.
         """
         rows = slice(None) if symbol < 0 else slice(symbol, symbol + 1)
@@ -105,19 +117,35 @@ class Ensemble:
         if not np.array_equal(kept, np.arange(old)):
             self._rearrange(kept)
         self.prior[rows] = ic_prior
-        self.symbols["refreshed"][rows] = ensemble.NEVER  # the weights are those of the new set from the first row on
+        self.symbols["refreshed"][rows] = ensemble_state.NEVER  # the weights are those of the new set from the first row on
+
+    def _solve_for(self, n: int) -> None:
+        """Fresh arrays of everything that belongs to the solution for n configurations: correlation, eigenvectors, weights."""
+        self.factors = aligned((len(self.groups), ensemble_state.factor_rows(n), eight.LANES), float)
+        self.weights = aligned((len(self.symbols), 2 * n, eight.LANES), float)
+        self.z = np.zeros(n * self.horizons_ns.size)
+        self.work = aligned((ensemble_state.work_rows(n), eight.LANES), float)
+        self.work[:n] = np.nan
+        self.groups["audited"] = ensemble_state.NEVER  # no eigenvectors to go on from
 
     def _rearrange(self, kept: npt.NDArray[np.int64]) -> None:
         """Places for other configurations; state of those that stay moves along."""
-        n_horizons = self.horizons_ns.size
-        self.prior = np.zeros((len(self.symbols), kept.size, n_horizons))
+        n_horizons, old, n = self.horizons_ns.size, self.prior.shape[1], kept.size
+        self.prior = np.zeros((len(self.symbols), n, n_horizons))
         models = (kept[:, None] * n_horizons + np.arange(n_horizons)).ravel()  # negative where the configuration is new
-        for name, places, missing in (("moments", models, 0.0), ("weights", models, 0.0), ("tracks", kept, 0.0), ("pending_z", kept, np.nan)):
+        for name, places, missing in (("moments", models, 0.0), ("tracks", kept, 0.0), ("pending_z", kept, np.nan)):
             moved = np.take(getattr(self, name), np.maximum(places, 0), axis=-1)
             for k in np.flatnonzero(places < 0):
                 moved[..., k] = missing
             setattr(self, name, moved)
-        self.scratch = np.zeros((5, models.size))
+        before = self.factors
+        self._solve_for(n)
+        i, j = np.tril_indices(n)
+        low, high = np.minimum(kept[i], kept[j]), np.maximum(kept[i], kept[j])
+        both = low >= 0
+        self.factors[:, np.flatnonzero(both)] = before[:, (high * (high + 1) // 2 + low)[both]]
+        counts = slice(old * (old + 1) // 2, old * (old + 1) // 2 + ensemble_state.COUNT_ROWS)
+        self.factors[:, i.size : i.size + ensemble_state.COUNT_ROWS] = before[:, counts]
 
     def flush(self) -> Batch:
         return self._out.empty()
@@ -137,15 +165,21 @@ class Ensemble:
             getattr(self, name)[...] = saved[name]
 
 
-_STATE = ("symbols", "horizons", "moments", "tracks", "weights", "pending", "pending_z", "prior")
+_STATE = ("symbols", "groups", "horizons", "moments", "settled", "tracks", "factors", "weights", "pending", "pending_z", "prior")
+MOST_CONFIGURATIONS = 64  # of eigen.py
+SHRINKAGES = ("oas", "none")
 
 
 def _check(conf: EnsembleConf) -> None:
     """ConfigError names the first setting that is out of range."""
     remedy = "Correct it in conf/ensemble or on the command line."
-    for name in ("moments_tau_s", "ic_tau_s", "clip", "settle_every_ns", "max_pending"):
+    for name in ("moments_tau_s", "ic_tau_s", "correlation_tau_s", "clip", "settle_every_ns", "max_pending"):
         if not getattr(conf, name) > 0:
             raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected a positive number. {remedy}")
-    for name in ("min_rows", "min_outcomes", "prior_strength", "refresh_ns"):
+    for name in ("min_rows", "min_outcomes", "prior_strength", "refresh_ns", "audit_ns"):
         if not getattr(conf, name) >= 0:
             raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected zero or more. {remedy}")
+    if not 0 <= conf.equal_share <= 1:
+        raise ConfigError(f"ensemble.equal_share is {conf.equal_share}: expected 0 (decorrelated weights) to 1 (equal weights). {remedy}")
+    if conf.shrinkage not in SHRINKAGES:
+        raise ConfigError(f"ensemble.shrinkage is {conf.shrinkage!r}: expected {' or '.join(SHRINKAGES)}. {remedy}")

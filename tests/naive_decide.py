@@ -3,6 +3,7 @@
 import math
 from decimal import Decimal
 
+import naive_corr
 import numpy as np
 
 NAN = math.nan
@@ -59,9 +60,17 @@ class Symbol:
         self.mids = []  # (ts, mid), two-sided quotes only
         self.rows = []  # (ts, predictions)
         self.pending = [[] for _ in range(n_horizons)]  # (due, mid, z)
-        self.settled = [[] for _ in range(n_horizons)]  # (due, y, z, independent share)
+        self.outcomes = [[] for _ in range(n_horizons)]  # (due, y)
         self.entered = [None] * n_horizons
         self.refreshed = None
+
+
+class Group:
+    """What symbols share that are pooled."""
+
+    def __init__(self, n_horizons):
+        self.settled = [[] for _ in range(n_horizons)]  # (time, y, z, independent share)
+        self.observed = [[] for _ in range(n_horizons)]  # (ts, z, independent share)
 
 
 def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
@@ -71,16 +80,15 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
     """
     n_horizons, n_configurations = len(horizons_ns), len(prior)
     symbols = [Symbol(n_horizons) for _ in range(n_symbols)]
+    groups = [Group(n_horizons)] * n_symbols if conf.pooled else [Group(n_horizons) for _ in range(n_symbols)]
     tau, ic_tau = conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9
     forecasts, dropped = [], 0
     for ts, symbol, is_quote, bid, ask, row, *_ in ticks:
-        s = symbols[symbol]
+        s, group = symbols[symbol], groups[symbol]
         for h in range(n_horizons):
             for due, mid, z in [e for e in s.pending[h] if e[0] < ts]:
                 in_force = [m for t, m in s.mids if t <= due][-1]
-                before = s.settled[h][-1][0] if s.settled[h] else None
-                share = 1.0 if before is None else min(1.0, (due - before) / horizons_ns[h])
-                s.settled[h].append((due, 1e4 * (in_force / mid - 1), z, share))
+                settle(conf, s, group, h, due, 1e4 * (in_force / mid - 1), z, horizons_ns[h])
             s.pending[h] = [e for e in s.pending[h] if e[0] >= ts]
         if is_quote and not math.isnan(bid + ask):
             s.mids.append((ts, (bid + ask) / 2))
@@ -88,25 +96,25 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
             continue
         z = [standard(conf, s.rows, k, ts, float(p), tau) for k, p in enumerate(predictions[row])]
         s.rows.append((ts, [float(p) for p in predictions[row]]))
-        if s.refreshed is None or ts - s.refreshed >= conf.refresh_ns:
-            s.refreshed = ts
-            s.weights = [
-                [tracked(conf, s.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)
-            ]
-            s.sigmas = [volatility(conf, s.settled[h], ts, ic_tau) for h in range(n_horizons)]
+        # an interval of symbol k of n begins k / n of its length before those of symbol 0
+        turn = (ts + conf.refresh_ns * symbol // n_symbols) // conf.refresh_ns if conf.refresh_ns else None
+        if s.refreshed is None or turn is None or turn != s.refreshed:
+            s.refreshed = turn
+            for h in range(n_horizons):
+                observe(group.observed[h], ts, z[h::n_horizons], horizons_ns[h])
+            ics = [[tracked(conf, group.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)]
+            s.weights = [solved(conf, group.observed[h], ts, ics[h]) for h in range(n_horizons)]
+            s.gains = [np.array(ics[h]) * s.weights[h] for h in range(n_horizons)]
+            s.sigmas = [volatility(conf, s.outcomes[h], ts, ic_tau) for h in range(n_horizons)]
         out = []
         for h in range(n_horizons):
             zs = z[h::n_horizons]
             known = [c for c in range(n_configurations) if not math.isnan(zs[c])]
-            total = sum(s.weights[h][c] for c in known)
-            if not known:
-                ic = alpha = NAN
-            elif total == 0:
-                ic, alpha = 0.0, 0.0 * s.sigmas[h]
+            if known:
+                alpha = s.sigmas[h] * sum(s.weights[h][c] * zs[c] for c in known)
+                ic = math.sqrt(min(1.0, max(0.0, sum(s.gains[h][c] for c in known))))
             else:
-                w = {c: s.weights[h][c] / total for c in known}
-                ic = sum(w[c] * s.weights[h][c] for c in known)
-                alpha = ic * s.sigmas[h] * sum(w[c] * zs[c] for c in known)
+                ic = alpha = NAN
             out.append((alpha, s.sigmas[h], ic))
             if known and s.mids and (s.entered[h] is None or ts - s.entered[h] >= conf.settle_every_ns):
                 if len(s.pending[h]) == min(conf.max_pending, horizons_ns[h] // conf.settle_every_ns + 2):
@@ -116,6 +124,38 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
                 s.entered[h] = ts
         forecasts.append(out)
     return np.array(forecasts).reshape(-1, n_horizons, 3), dropped
+
+
+def settle(conf, s, group, h, due, y, z, horizon):
+    """An outcome joins the history of its symbol and, if pooled in units of what was usual for the symbol before, that of its group."""
+    usual = volatility(conf, s.outcomes[h], due, conf.ic_tau_s * 1e9) if conf.pooled else 1.0
+    s.outcomes[h].append((due, y))
+    if usual > math.sqrt(NO_VARIANCE):
+        last = group.settled[h][-1][0] if group.settled[h] else None
+        share = 1.0 if last is None else min(1.0, max(due - last, 0) / horizon)
+        group.settled[h].append((due if last is None else max(due, last), y / usual, z, share))
+
+
+def observe(observed, ts, z, horizon):
+    """Predictions of a refresh; the first ones that are there count whole."""
+    first = all(math.isnan(v) for _, past, _ in observed for v in past)
+    observed.append((ts, z, 1.0 if first else min(1.0, (ts - observed[-1][0]) / horizon)))
+
+
+def solved(conf, observed, ts, ic):
+    """Decorrelated weights; the variance of the score is the larger one of observed and cleaned correlation, its IC at most 1."""
+    decayed = [(math.exp(-(ts - t) / (conf.correlation_tau_s * 1e9)), z, share) for t, z, share in observed]
+    seen = [(g, share) for g, z, share in decayed if not all(math.isnan(v) for v in z)]
+    share = sum(g * s for g, s in seen) / sum(g for g, _ in seen) if seen else 1.0
+    c, t_eff = naive_corr.moments([(g, z) for g, z, _ in decayed], share)
+    rho = naive_corr.oas(c, t_eff) if conf.shrinkage == "oas" else 0.0
+    there = ~np.isnan(observed[-1][1])
+    if there.any():  # without those that are missing now
+        c, ic = np.where(there[:, None] & there, c, np.eye(len(ic))), np.where(there, ic, 0.0)
+    w, strength = naive_corr.weights(c, rho, naive_corr.edge(len(ic), t_eff), ic, conf.equal_share, conf.positive)
+    if w @ c @ w > strength:
+        w = w * strength / (w @ c @ w)
+    return w / max(1.0, w @ ic)
 
 
 def standard(conf, rows, k, ts, p, tau):
@@ -141,12 +181,12 @@ def tracked(conf, settled, c, ts, tau, prior):
     return pooled_ic(ic, observations, prior, conf.prior_strength)
 
 
-def volatility(conf, settled, ts, tau):
+def volatility(conf, outcomes, ts, tau):
     """Root mean square outcome."""
-    w = np.array([math.exp(-(ts - due) / tau) for due, *_ in settled])
+    w = np.array([math.exp(-(ts - due) / tau) for due, _ in outcomes])
     if w.sum() < conf.min_outcomes or not len(w):
         return NAN
-    return math.sqrt((w * np.array([y for _, y, *_ in settled]) ** 2).sum() / w.sum())
+    return math.sqrt((w * np.array([y for _, y in outcomes]) ** 2).sum() / w.sum())
 
 
 def target(sigma, seconds, price, nav, vol_target, name_cap, lot):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickarrow.configs.ensemble import EnsembleConf
-from tickarrow.jit import ensemble
+from tickarrow.jit import ensemble, ensemble_weights
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Ensemble, forecasts_schema
 from tickarrow.pipeline.errors import ConfigError, ModelError
@@ -18,8 +18,9 @@ from tickarrow.pipeline.errors import ConfigError, ModelError
 pytestmark = pytest.mark.pure
 S = 1_000_000_000
 SMALL = EnsembleConf(
-    moments_tau_s=5.0, ic_tau_s=20.0, min_rows=2.0, min_outcomes=2.0, prior_strength=10.0, settle_every_ns=S // 2, max_pending=4
-)
+    moments_tau_s=5.0, ic_tau_s=20.0, correlation_tau_s=15.0, min_rows=2.0, min_outcomes=2.0, prior_strength=10.0, settle_every_ns=S // 2,
+    max_pending=4, audit_ns=0,
+)  # fmt: skip
 FOREVER = {"moments_tau_s": 1e12, "ic_tau_s": 1e12, "prior_strength": 0.0, "refresh_ns": 0}  # no decay, no prior
 HORIZONS = np.array([1 * S, 4 * S], np.int64)
 PRIOR = np.array([[0.3, 0.1], [0.0, math.nan], [0.5, -0.2]])
@@ -35,22 +36,27 @@ def forecasts(stage, ticks, y, cuts=()):
     return np.stack([stage._out.column(c) for c in ("alpha", "sigma", "ic")], axis=2)
 
 
+BANK = np.array([[0.3, 0.1], [0.0, math.nan], [0.5, -0.2], [0.1, 0.2], [0.2, 0.3], [0.4, 0.1]])
+# Of these streams a few refreshes in a hundred solve all pairs, the others track four.
+WAYS_OF_A_STAGE = [{}, {"audit_ns": 8 * S}, {"audit_ns": 8 * S, "pooled": True, "refresh_ns": 0}]
+
+
 def bits(a):
     return np.where(np.isnan(a), np.nan, a).tobytes()
 
 
 def test_shrunk_ic_of_a_hand_computed_case():
     # IC 0.1 from 99 observations: se^2 = 0.99 / 99 = 0.01 = IC^2, so half of it is left
-    assert ensemble.shrunk_ic_point(0.1, 99.0) == pytest.approx(0.05, rel=1e-12)
-    assert ensemble.shrunk_ic_point(-0.1, 99.0) == 0.0
-    assert ensemble.shrunk_ic_point(0.1, 0.0) == 0.0
+    assert ensemble_weights.shrunk_ic_point(0.1, 99.0) == pytest.approx(0.05, rel=1e-12)
+    assert ensemble_weights.shrunk_ic_point(-0.1, 99.0) == 0.0
+    assert ensemble_weights.shrunk_ic_point(0.1, 0.0) == 0.0
 
 
 def test_prior_and_tracked_ic_are_weighted_by_their_observations():
     # (25 x 0.4 + 74 x 0) / 99 = 0.10101; se^2 = (1 - 0.010203) / 99 = 0.0099980
     ic = 10 / 99
-    assert ensemble.pooled_ic_point(0.4, 25.0, 0.0, 74.0) == pytest.approx(ic**3 / (ic**2 + (1 - ic**2) / 99), rel=1e-12)
-    assert ensemble.pooled_ic_point(0.1, 99.0, math.nan, 1e9) == pytest.approx(0.05, rel=1e-12)  # no prior
+    assert ensemble_weights.pooled_ic_point(0.4, 25.0, 0.0, 74.0) == pytest.approx(ic**3 / (ic**2 + (1 - ic**2) / 99), rel=1e-12)
+    assert ensemble_weights.pooled_ic_point(0.1, 99.0, math.nan, 1e9) == pytest.approx(0.05, rel=1e-12)  # no prior
 
 
 # Effective observations: fewer than a thousandth of one never occur, and with 5e-324 of them the mean of an IC rounds to 1.
@@ -59,7 +65,7 @@ OBSERVATIONS = st.one_of(st.just(0.0), st.floats(1e-3, 1e6))
 
 @given(st.floats(-1, 1), OBSERVATIONS, st.one_of(st.floats(-1, 1), st.just(math.nan)), OBSERVATIONS)
 def test_pooled_ic_equals_its_definition(ic, observations, prior, strength):
-    got = ensemble.pooled_ic_point(ic, observations, prior, strength)
+    got = ensemble_weights.pooled_ic_point(ic, observations, prior, strength)
     assert got == pytest.approx(naive.pooled_ic(ic, observations, prior, strength), rel=1e-12, abs=1e-300)
 
 
@@ -121,47 +127,58 @@ def test_an_outcome_counts_the_mid_in_force_at_its_time():
     assert got[-1, 1] == pytest.approx(200.0, rel=1e-9)
 
 
-@settings(max_examples=40)
-@given(st.integers(0, 2**32), st.integers(1, 90), st.sampled_from([0, S // 4, S]))
-def test_forecasts_equal_their_definition_over_the_whole_history(seed, n, refresh):
-    conf = EnsembleConf(**{**SMALL.__dict__, "refresh_ns": refresh})
+WAYS = st.fixed_dictionaries({
+    "refresh_ns": st.sampled_from([0, S // 4, S]), "shrinkage": st.sampled_from(["oas", "none"]), "positive": st.booleans(),
+    "equal_share": st.sampled_from([0.0, 0.5, 1.0]), "pooled": st.booleans(),
+})  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.integers(1, 90), WAYS)
+def test_forecasts_equal_their_definition_over_the_whole_history(seed, n, ways):
+    conf = EnsembleConf(**{**SMALL.__dict__, **ways})
     ticks = market(seed, n, 2)
     y = predictions_of(seed, due_rows(ticks), PRIOR.size)
     stage = make(conf)
     got = forecasts(stage, ticks, y)
     expected, dropped = naive.ensemble(conf, HORIZONS.tolist(), PRIOR.tolist(), 2, ticks, y)
-    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
     assert stage.dropped == dropped
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.integers(1, 120), st.lists(st.integers(0, 120), max_size=20))
-def test_bits_do_not_depend_on_how_the_stream_is_cut(seed, n, cuts):
+@given(st.integers(0, 2**32), st.integers(1, 120), st.lists(st.integers(0, 120), max_size=20), st.sampled_from(WAYS_OF_A_STAGE))
+def test_bits_do_not_depend_on_how_the_stream_is_cut(seed, n, cuts, ways):
+    conf = EnsembleConf(**{**SMALL.__dict__, **ways})
     ticks = market(seed, n, 3)
-    y = predictions_of(seed, due_rows(ticks), PRIOR.size)
-    whole = forecasts(make(n_symbols=3), ticks, y)
-    assert bits(whole) == bits(forecasts(make(n_symbols=3), ticks, y, cuts))
-    assert bits(whole) == bits(forecasts(make(n_symbols=3), ticks, y, range(n)))
+    y = predictions_of(seed, due_rows(ticks), BANK.size)
+    whole = forecasts(make(conf, 3, prior=BANK), ticks, y)
+    assert bits(whole) == bits(forecasts(make(conf, 3, prior=BANK), ticks, y, cuts))
+    assert bits(whole) == bits(forecasts(make(conf, 3, prior=BANK), ticks, y, range(n)))
 
 
-def test_a_symbol_does_not_see_another():
+def test_a_symbol_does_not_see_another_unless_they_are_pooled():
     ticks = market(3, 150, 3)
-    y = predictions_of(3, due_rows(ticks), PRIOR.size)
-    whole = forecasts(make(n_symbols=3), ticks, y)
-    of = [t[1] for t in ticks if t[5] is not None]
-    for symbol in range(3):
-        mine = [t for t in ticks if t[1] == symbol]
-        renumbered = iter(range(len(ticks)))
-        alone = [(*t[:5], None if t[5] is None else next(renumbered)) for t in mine]
-        assert bits(whole[np.array(of) == symbol]) == bits(forecasts(make(n_symbols=3), alone, y[np.array(of) == symbol]))
+    y = predictions_of(3, due_rows(ticks), BANK.size)
+    of = np.array([t[1] for t in ticks if t[5] is not None])
+    for pooled in (False, True):
+        conf = EnsembleConf(**{**SMALL.__dict__, "audit_ns": 8 * S, "pooled": pooled})
+        whole = forecasts(make(conf, 3, prior=BANK), ticks, y)
+        for symbol in range(3):
+            renumbered = iter(range(len(ticks)))
+            alone = [(*t[:5], None if t[5] is None else next(renumbered)) for t in ticks if t[1] == symbol]
+            same = bits(whole[of == symbol]) == bits(forecasts(make(conf, 3, prior=BANK), alone, y[of == symbol]))
+            assert same is not pooled
 
 
-def test_a_restored_snapshot_continues_with_the_same_bits():
+@pytest.mark.parametrize("ways", WAYS_OF_A_STAGE)
+def test_a_restored_snapshot_continues_with_the_same_bits(ways):
+    conf = EnsembleConf(**{**SMALL.__dict__, **ways})
     ticks = market(8, 160, 2)
-    y = predictions_of(8, due_rows(ticks), PRIOR.size)
+    y = predictions_of(8, due_rows(ticks), BANK.size)
     rows, table = predictions_table(ticks, y), ticks_table(ticks)
     (a, b), (c, d) = windows(rows, table, [80])
-    first, second = make(), make()
+    first, second = make(conf, prior=BANK), make(conf, prior=BANK)
     first.step(a, b)
     saved = {k: np.array(v.tolist(), v.dtype) for k, v in first.snapshot().items()}
     first.step(c, d)
@@ -187,6 +204,9 @@ def test_an_empty_batch_changes_nothing():
 
 @pytest.mark.parametrize(("setting", "text"), [
     ({"ic_tau_s": 0.0}, "ensemble.ic_tau_s is 0.0: expected a positive number. Correct it in conf/ensemble or on the command line."),
+    ({"equal_share": 1.5}, "ensemble.equal_share is 1.5: expected 0 (decorrelated weights) to 1 (equal weights). "
+     "Correct it in conf/ensemble or on the command line."),
+    ({"shrinkage": "lw"}, "ensemble.shrinkage is 'lw': expected oas or none. Correct it in conf/ensemble or on the command line."),
     ({"min_rows": -1.0}, "ensemble.min_rows is -1.0: expected zero or more. Correct it in conf/ensemble or on the command line."),
 ])  # fmt: skip
 def test_a_setting_out_of_range_is_named(setting, text):
@@ -198,3 +218,11 @@ def test_a_setting_out_of_range_is_named(setting, text):
 def test_a_prior_of_another_shape_is_named():
     with pytest.raises(ModelError, match=r"validation ICs of shape \(3, 2\) for 5 horizons: expected one row per configuration"):
         make(horizons=np.arange(1, 6) * S)
+
+
+def test_a_set_too_large_for_the_ensemble_is_named():
+    with pytest.raises(ModelError) as e:
+        make(horizons=np.arange(1, 10) * S, prior=np.zeros((3, 9)))
+    assert str(e.value) == (
+        "the model set has 3 configurations and 9 horizons: the ensemble takes at most 64 and 8. Train or compile a smaller set."
+    )
