@@ -53,13 +53,14 @@ class _Decide:
     param_names = ("rows",)
     timeout = 120
     warmup = 40_000  # rows before timing: every horizon has outcomes, positions are open
+    conf = EnsembleConf()
 
     def setup(self, rows):
         _kernel.warm()
         prior = np.random.default_rng(3).uniform(0.02, 0.15, (CONFIGURATIONS, HORIZONS.size))
         tables = [Table(s) for s in (forecasts_schema(HORIZONS.size), schemas.DECISIONS, schemas.ORDERS, schemas.FILLS)]
         costs = CostsConf(per_share=0.005, minimum=1.0, max_share=0.01)
-        self.ensemble = Ensemble(EnsembleConf(), SYMBOLS, HORIZONS, prior, tables[0])
+        self.ensemble = Ensemble(self.conf, SYMBOLS, HORIZONS, prior, tables[0])
         self.act = Act(RiskConf(), costs, OrdersConf(), SYMBOLS, HORIZONS, np.full(SYMBOLS, 0.01), *tables[1:], True)
         self.market = Market(rows)
         for _ in range(self.warmup // rows):
@@ -70,11 +71,24 @@ class _Decide:
 
 
 class EnsembleStep(_Decide):
-    """Predictions -> forecasts; each call is a new block of market time, so outcomes mature and weights are refreshed as in a run.
+    """Predictions -> forecasts; each call is a new block of market time, so outcomes mature. A symbol has a row each 250 ms, so
+    every row refreshes its weights.
     Dating the block is in the figure (`Blocks` times it alone)."""
 
     def time_step(self, rows):
         self.ensemble.step(*self.market.block())
+
+
+class EnsembleBetween(EnsembleStep):
+    """The same between two refreshes: no weights are solved."""
+
+    conf = EnsembleConf(refresh_ns=10**18)
+
+
+class EnsembleAudit(EnsembleStep):
+    """The same where every refresh solves all eigenpairs, as if none could be tracked."""
+
+    conf = EnsembleConf(audit_ns=0)
 
 
 class ActStep(_Decide):

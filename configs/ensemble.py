@@ -19,6 +19,6 @@ class EnsembleConf:
     shrinkage: str = "oas"  # of the correlation towards the identity: oas | none
     positive: bool = True  # no negative weights
     equal_share: float = 0.5  # share of the forecast that is the mean of the models with a positive IC, 0 to 1
-    audit_ns: int = 15_000_000_000  # all eigenpairs are solved once in each interval of this length, else four are tracked; 0 = always
+    audit_ns: int = 60_000_000_000  # all eigenpairs are solved once in each interval of this length, else four are tracked; 0 = always
     pooled: bool = False  # all symbols share their ICs and correlations; else each symbol has its own
     max_pending: int = 1024  # outcomes waiting per symbol and horizon; the oldest is dropped and counted beyond
