@@ -6,32 +6,25 @@ goes out; cancels always do. Nothing is ever sent twice: what was lost is report
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide_act import DUST, Control
-from tickarrow.pipeline.router_channel import Answer, Channel, Execution, Intent, Said
-from tickarrow.pipeline.router_ledger import OVER, Executed, Ledger, OwnOrder
+from tickarrow.pipeline.router_channel import Answer, Channel, Intent
+from tickarrow.pipeline.router_ledger import Ledger, OwnOrder
+from tickarrow.pipeline.router_life import Lives
 from tickarrow.pipeline.schemas import ControlKind, OrderState, Side
 
 RETRY_S = 2.0  # between two questions for the same
 LOST_S = 5.0  # what was sent is not taken as lost before
 LATE_ASKS = 5  # so often is asked for executions that a state speaks of
+TOLD = 50  # so many different reasons of refusals are told
 UNSETTLED = "orders and positions are not yet compared with the gateway"
-WARNINGS = {105, 165, 329, 399, 404, 492, 10167}  # the order lives on
-CANCELLED_CODE = 202
-NOT_CANCELLED = {161, 10147, 10148}  # a cancel came too late, or for what the gateway does not know
 
 
-def exec_number(exec_id: str) -> int:
-    """A broker's execId as a positive int64, for a fixed-width column."""
-    return int.from_bytes(hashlib.blake2b(exec_id.encode(), digest_size=8).digest(), "little") >> 1
-
-
-class Router:
+class Router(Lives):
     """Every order goes through `submit`, every cancel through `cancel`.
 
     Parameters
@@ -51,20 +44,15 @@ class Router:
         self, channel: Channel, ledger: Ledger, con_ids: list[int], names: list[str], conf: OrdersConf, report: Callable[[Control], None],
         tell: Callable[[str], None], seconds: Callable[[], float], paced: bool = True,
     ) -> None:  # fmt: skip
-        self.channel, self.ledger, self.conf, self.report, self.tell, self.seconds, self.paced = channel, ledger, conf, report, tell, seconds, paced
-        self.con_ids, self.names, self.rows = con_ids, names, {c: i for i, c in enumerate(con_ids)}
+        super().__init__(ledger, con_ids, names, report, tell, seconds)
+        self.channel, self.conf, self.paced = channel, conf, paced
         self.checks: list[Callable[[Intent], str]] = []  # each says why an intent must not go out, or ""
+        self.refused: Counter[str] = Counter()  # why intents did not go out, and how often
+        self.stopped = ""  # why no new order goes out; "" = they do
         self.connected = self.settled = False
         self.sent = 0
-        self._taken_over = False  # positions of earlier runs are reported
         self._queue: deque[OwnOrder] = deque()  # written ahead, wait for their turn
         self._cancels: deque[OwnOrder] = deque()
-        self._live = dict(ledger.orders)  # own key -> orders that may be filled, or whose executions are not all here
-        self._by_id = {o.order_id: o for o in ledger.orders.values()}
-        self._paid = {e.exec_id for e in ledger.executions.values()}  # execIds whose commission is reported, or of no interest
-        self._told: dict[int, tuple[float, float]] = {}  # conId -> shares the gateway said, since when; where ours differ
-        self._moved: dict[int, float] = {}  # conId -> when somebody else has moved its position
-        self._costs: dict[int, float] = {}
         self._ask_at, self._asks, self._asking, self._compared_at = 0.0, 0, False, 0.0
         self._open: tuple[set[int], dict[int, float]] = (set(), {})  # what the last answer left open
         self._tokens, self._counted_at = float(conf.requests), seconds()
@@ -84,6 +72,7 @@ class Router:
         """The one way of an order: checked, written ahead, and sent by `pump` when it is its turn; why not, or ""."""
         why = self._refusal(intent) or next((said for check in self.checks if (said := check(intent))), "")
         if why:
+            self._note_refusal(why)
             self.ledger.used(key=intent.key)
             self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit))
             return why
@@ -94,7 +83,14 @@ class Router:
         self._queue.append(order)
         return ""
 
+    def _note_refusal(self, why: str) -> None:
+        self.refused[why] += 1
+        if self.refused[why] == 1 and why != UNSETTLED and len(self.refused) <= TOLD:  # the link itself has been told
+            self.tell(f"an order is refused: {why}")
+
     def _refusal(self, intent: Intent) -> str:
+        if self.stopped:
+            return self.stopped
         if not (self.connected and self.settled):
             return UNSETTLED
         if intent.key < self.ledger.next_key:
@@ -116,10 +112,20 @@ class Router:
             self._cancels.append(order)
             self.pump()
 
-    def cancel_all(self) -> None:
-        """All that may be filled shall end."""
+    def cancel_all(self, everybodys: bool = False) -> None:
+        """All our orders that may be filled shall end; `everybodys`: and all of the account, with one request that waits for nothing."""
+        if everybodys and self.connected:
+            self._tokens -= 1.0
+            self.channel.cancel_everybodys()
         for key in [o.key for o in self.working]:
             self.cancel(key)
+
+    def refuse_new(self, reason: str) -> None:
+        """No new order goes out from now on, also none that waits for its turn; "" = they go again. Cancels always do."""
+        self.stopped = reason
+        while reason and self._queue:
+            self._note_refusal(reason)
+            self._over(self._queue.popleft(), OrderState.REJECTED)
 
     def pump(self) -> None:
         """Send what may be sent now: cancels first, and new orders only while requests for cancels are left."""
@@ -133,7 +139,8 @@ class Router:
             if not order.over:
                 order.cancelled_at = now
                 self._tokens -= 1.0
-                self.channel.cancel(order)
+                if not self.channel.cancel(order):
+                    self._over(order, OrderState.CANCELLED)
         if self.connected and self.settled and self._queue:
             self.ledger.sync()  # all that waits was written when it came
         while self.connected and self.settled and self._queue and (free or self._tokens >= 1.0 + self.conf.reserved):
@@ -148,11 +155,6 @@ class Router:
             self.channel.place(order)
             self.ledger.state(order)
             self.sent += 1
-
-    @property
-    def working(self) -> list[OwnOrder]:
-        """Orders that the gateway may still fill."""
-        return [o for o in self._live.values() if not o.over]
 
     # --- sessions
 
@@ -263,110 +265,6 @@ class Router:
         for order in self.working:
             self._report(order)
 
-    # --- what the gateway says
-
-    def said(self, said: Said, asked: bool = False) -> None:
-        """A state of one of our orders; `asked`: in an answer, which is never old."""
-        o = self.ledger.orders.get(said.key)
-        if o is None:
-            if said.state in OVER or said.state is None:
-                return  # of an earlier run, and long over
-            o = self._adopt(said)
-        if said.order_id and o.order_id != said.order_id and not o.over:
-            o.order_id = said.order_id
-            self._by_id[o.order_id] = o
-        if said.perm_id and said.perm_id != o.perm_id:
-            o.perm_id = said.perm_id
-            if not o.over:
-                self.ledger.state(o)
-        if said.filled > o.filled:
-            o.filled, o.since = said.filled, self.seconds()
-            self._live[o.key] = o
-        if said.state is None or said.state == o.state:
-            return
-        if o.over and said.state == OrderState.SUBMITTED:
-            if o.executed < o.quantity - DUST and (o.assumed or asked):
-                self._come_back(o)
-        elif said.state == OrderState.SUBMITTED:
-            o.state, o.since = said.state, self.seconds()
-            self.ledger.state(o)
-            self._report(o)
-        elif not o.over or (o.assumed and said.state != OrderState.REJECTED):
-            self._over(o, said.state, assumed=said.state == OrderState.REJECTED)  # Inactive may become active again
-
-    def _adopt(self, said: Said) -> OwnOrder:
-        """An order with our mark that the ledger does not know as open."""
-        o = OwnOrder(said.key, said.con_id, said.side, said.quantity, said.limit, said.order_id, said.perm_id, stray=True, cancel=True)
-        o.executed = sum(e.shares for e in self.ledger.executions.values() if e.key == o.key) * o.side
-        self.ledger.intent(o)
-        self._live[o.key] = self._by_id[o.order_id] = o
-        self.tell(f"order {o.key} of an earlier run is open at the gateway: it is cancelled.")
-        return o
-
-    def _come_back(self, o: OwnOrder) -> None:
-        """What was taken as over lives: end it."""
-        self.tell(f"order {o.key} was taken as over and is open at the gateway: it is cancelled.")
-        o.state, o.stray, o.assumed, o.cancelled_at, o.since = OrderState.SUBMITTED, True, False, -1.0, self.seconds()
-        self._live[o.key] = o
-        self.ledger.state(o)
-        self._report(o)
-        self.cancel(o.key)
-
-    def error(self, order_id: int, code: int, text: str) -> None:
-        """An error that names one of our orders: a refusal is believed before the first acknowledgement only."""
-        o = self._by_id.get(order_id)
-        if o is None or o.over or code in WARNINGS or 2100 <= code < 2200:
-            return
-        if code == 103:
-            self.ledger.used(order_id=order_id)
-        if code == CANCELLED_CODE:
-            self._over(o, OrderState.CANCELLED)
-        elif code not in NOT_CANCELLED and o.state == OrderState.SENT:
-            self._over(o, OrderState.REJECTED, assumed=True)
-        else:
-            self.doubt()
-
-    def executed(self, e: Execution) -> None:
-        """An execution, counted once. The last part of an execId numbers corrections: a new one takes the place of the old."""
-        base = e.exec_id.rpartition(".")[0] or e.exec_id
-        before = self.ledger.executions.get(base)
-        if before is not None and before.exec_id >= e.exec_id:
-            return
-        self.ledger.execution(base, Executed(e.exec_id, e.key, e.con_id, e.side * e.quantity, e.price, self.ledger.clock()))
-        if e.con_id in self._told:
-            self.position(e.con_id, self._told[e.con_id][0])
-        self._costs[e.con_id] = e.price
-        o = self.ledger.orders.get(e.key)
-        if o is not None:
-            o.perm_id = o.perm_id or e.perm_id
-        row = self.rows.get(e.con_id, -1)
-        if row >= 0 and self._taken_over:
-            if before is not None:
-                old = Side.BUY if before.shares > 0 else Side.SELL
-                self.report(Control(0, 0, ControlKind.EXECUTION, row, 0, old * -1, OrderState.INTENT, abs(before.shares), before.price, perm_id=e.perm_id,
-                                    exec_id=exec_number(f"-{before.exec_id}")))  # fmt: skip
-            self.report(Control(0, 0, ControlKind.EXECUTION, row, e.key, e.side, OrderState.INTENT, e.quantity, e.price, perm_id=e.perm_id,
-                                exec_id=exec_number(e.exec_id)))  # fmt: skip
-        if o is not None and not o.over and o.executed >= o.quantity - DUST:
-            self._over(o, OrderState.FILLED)
-        if o is not None:
-            self._leave(o)
-        if e.con_id in self._moved and (o is None or o.sent_at <= self._moved[e.con_id]):
-            self.doubt()  # it may be what has moved the position
-
-    def paid(self, exec_id: str, key: int, con_id: int, commission: float) -> None:
-        """The commission of an execution is known; of one that was taken over it is no concern of this run."""
-        if con_id in self.rows and self._taken_over and exec_id not in self._paid:
-            self._paid.add(exec_id)
-            self.report(Control(kind=ControlKind.COMMISSION, symbol=self.rows[con_id], key=key, value=commission, exec_id=exec_number(exec_id)))
-
-    def position(self, con_id: int, shares: float) -> None:
-        """A position as the gateway says, of its own accord."""
-        if abs(shares - self.ledger.positions.get(con_id, 0.0)) > DUST:
-            self._told[con_id] = (shares, self._told.get(con_id, (0.0, self.seconds()))[1])
-        else:
-            self._told.pop(con_id, None)
-
     def look(self) -> None:
         """What time brings: silence that means something, and turns of what waits."""
         now = self.seconds()
@@ -381,20 +279,3 @@ class Router:
                     o.cancelled_at = -1.0
                 self.doubt()
         self.pump()
-
-    def _over(self, o: OwnOrder, state: OrderState, assumed: bool = False) -> None:
-        o.state, o.assumed, o.since = state, assumed, self.seconds()
-        self.ledger.state(o)
-        self._report(o)
-        self._leave(o)
-
-    def _leave(self, o: OwnOrder) -> None:
-        """Nothing more is expected of an order that is over and whose executions are here."""
-        if o.over and o.filled <= o.executed + DUST:
-            self._live.pop(o.key, None)
-
-    def _report(self, o: OwnOrder) -> None:
-        row = self.rows.get(o.con_id, -1)
-        if row >= 0 and self._taken_over:
-            left = max(o.quantity - o.executed, 0.0) if o.stray and not o.over else o.quantity
-            self.report(Control(0, 0, ControlKind.ORDER_STATE, row, o.key, o.side, o.state, left, o.limit, perm_id=o.perm_id))

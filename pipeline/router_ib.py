@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ STATES = {
     "ApiCancelled": OrderState.CANCELLED,
     "Inactive": OrderState.REJECTED,
 }
+ALLOWED = 50  # requests of all kinds per second, says IBKR; ib_async stops at 45
 UNSET = 1e300  # an amount above this is IBKR's 1.79e308: not known
 
 
@@ -89,15 +91,32 @@ class Orders:
         made = ib_async.LimitOrder(action, order.quantity, order.limit, orderId=order.order_id, orderRef=f"{self.tag}-{order.key}", tif="DAY")
         self.ib.placeOrder(self._contracts[order.con_id], made)
 
-    def cancel(self, order: OwnOrder) -> None:
-        """A cancel goes before everything that ib_async holds back."""
-        if not order.order_id or not self.ib.client.isReady():
-            return
-        waiting = self.ib.client._msgQ
-        held = len(waiting)
-        self.ib.client.cancelOrder(order.order_id, "")
-        if len(waiting) > held:
-            waiting.appendleft(waiting.pop())
+    def cancel(self, order: OwnOrder) -> bool:
+        """A cancel goes before everything that ib_async holds back; an order that is still there is taken back."""
+        client = self.ib.client
+        if not order.order_id or not client.isReady():
+            return True
+        for message in client._msgQ:
+            if message.startswith(f"3\0{order.order_id}\0"):  # a cancel that came before its order would not end it
+                client._msgQ.remove(message)
+                return False
+        self._first(lambda: client.cancelOrder(order.order_id, ""))
+        return True
+
+    def cancel_everybodys(self) -> None:
+        if self.ib.client.isReady():
+            self._first(self.ib.client.reqGlobalCancel)
+
+    def _first(self, send: Callable[[], None]) -> None:
+        """Send before what ib_async holds back, out of the few requests of each second that it does not use."""
+        client = self.ib.client
+        waiting, client._msgQ = client._msgQ, deque()
+        usual, client.MaxRequests = client.MaxRequests, client.MaxRequests and ALLOWED
+        try:
+            send()
+        finally:
+            client.MaxRequests = usual
+            client._msgQ.extend(waiting)
 
     @property
     def working(self) -> int:

@@ -296,6 +296,12 @@ class World:
         self.step("cancel")
         self.up(self.cancelled, order.order_id)
         self.step("cancelling")
+        return True
+
+    def cancel_everybodys(self):
+        self.step("cancel")
+        self.up(self.cancel_all_orders)
+        self.step("cancelling")
 
     # --- the gateway
 
@@ -409,6 +415,11 @@ class World:
             if not o.mute:
                 self.down("error", order_id, 202, "Order Canceled")
             self.step("cancelled")
+
+    def cancel_all_orders(self):
+        for o in list(self.orders.values()):
+            if not o.over:
+                self.cancelled(o.order_id)
 
     def ask(self):
         """Four answers, one after the other; what happens in between is in the later ones only."""

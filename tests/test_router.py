@@ -18,7 +18,7 @@ from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.router import UNSETTLED, Router
 from tickarrow.pipeline.router_channel import Answer, Execution, Intent, Said
 from tickarrow.pipeline.router_ib import Orders, open_ledger
-from tickarrow.pipeline.router_ledger import FileStorage, Ledger
+from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
 from tickarrow.pipeline.schemas import ORDERS, ControlKind, OrderState
 
 ORDER_ID, PERM_ID = 5, 99
@@ -29,7 +29,8 @@ def router(disk=None, conf=None, ready=True):
     made = SimpleNamespace(sent=[], said=[], told=[], at=100.0, disk=disk or Disk())
     made.next_id = lambda: 1
     made.place = lambda order: made.sent.append(("place", order.key, order.order_id))
-    made.cancel = lambda order: made.sent.append(("cancel", order.key, order.order_id))
+    made.cancel = lambda order: made.sent.append(("cancel", order.key, order.order_id)) or True
+    made.cancel_everybodys = lambda: made.sent.append("everybody's")
     made.ledger = Ledger(made.disk, lambda: made.at)
     made.router = Router(made, made.ledger, [7], ["AAA"], conf or OrdersConf(), made.said.append, made.told.append, lambda: made.at)
     made.router.up()
@@ -157,6 +158,42 @@ def test_a_check_refuses_an_order_and_never_a_cancel():
     assert states(made) == [(2, OrderState.REJECTED)]
 
 
+def test_what_is_refused_is_counted_and_told_once():
+    made = router()
+    made.router.checks.append(lambda intent: "too large")
+    for key in (1, 2, 3):
+        made.router.submit(order(key))
+    assert made.router.refused == {"too large": 3}
+    assert made.told == ["an order is refused: too large"]
+
+
+def test_a_stop_refuses_what_is_new_and_what_waits_and_lets_cancels_pass():
+    made = router(conf=OrdersConf(requests=2, reserved=1))
+    for key in (1, 2):
+        made.router.submit(order(key))
+    made.router.pump()
+    made.router.refuse_new("the kill switch is on")
+    assert made.router.submit(order(3)) == "the kill switch is on"
+    made.router.cancel_all()
+    assert made.sent == [("place", 1, 1), ("cancel", 1, 1)]
+    assert states(made) == [(2, OrderState.REJECTED), (3, OrderState.REJECTED)]
+    made.router.refuse_new("")
+    made.at += 2.0
+    assert made.router.submit(order(4)) == ""
+
+
+def test_one_request_ends_the_orders_of_everybody_before_ours_are_cancelled_one_by_one():
+    made = router(conf=OrdersConf(requests=4, reserved=1))
+    for key in (1, 2, 3):
+        made.router.submit(order(key))
+    made.router.pump()
+    made.router.cancel_all(everybodys=True)
+    assert made.sent == [("place", 1, 1), ("place", 2, 2), ("place", 3, 3), "everybody's"]
+    made.at += 1.0
+    made.router.pump()
+    assert made.sent[4:] == [("cancel", 1, 1), ("cancel", 2, 2), ("cancel", 3, 3)]
+
+
 def test_a_position_that_somebody_else_has_moved_is_taken_over_when_it_stays():
     made = router()
     made.router.position(7, 30.0)
@@ -277,13 +314,42 @@ def test_a_refused_order_is_reported_as_rejected(desk):
     assert desk.orders.working == 0
 
 
-def test_a_cancel_passes_what_waits_for_its_turn(desk, monkeypatch):
-    desk.decide(OrderState.INTENT)
-    waiting = desk.ib.client._msgQ
-    waiting.extend(["data 1", "data 2"])
-    monkeypatch.setattr(desk.ib.client, "cancelOrder", lambda order_id, when: waiting.append(f"cancel {order_id}"))
-    desk.decide(OrderState.CANCEL_INTENT)
-    assert list(waiting) == [f"cancel {ORDER_ID}", "data 1", "data 2"]
+@pytest.fixture
+def full(desk, monkeypatch):
+    """ib_async has sent as many requests as it allows itself in this second, and holds two back."""
+    client, wire = desk.ib.client, []
+    monkeypatch.undo()
+    client.connState, client.serverVersion = client.CONNECTED, lambda: 178
+    client.conn = SimpleNamespace(sendMsg=lambda data: wire.append(data[4:].decode().split("\0")[:-1]), isConnected=lambda: True)
+    monkeypatch.setattr(client, "isReady", lambda: True)
+    now = [0.0]
+    monkeypatch.setattr("ib_async.client.getLoop", lambda: SimpleNamespace(time=lambda: now[0], call_at=lambda *a: None))
+    client._timeQ.extend([0.0] * client.MaxRequests)
+    client._msgQ.extend(["data 1\0", "data 2\0"])
+    return SimpleNamespace(client=client, wire=wire, orders=desk.orders, now=now)
+
+
+def test_a_cancel_passes_what_waits_for_its_turn(full):
+    order = OwnOrder(1, 7, 1, 10.0, 9.99, ORDER_ID)
+    for _ in range(6):
+        assert full.orders.cancel(order)
+    assert full.wire == [["4", "1", str(ORDER_ID), ""]] * 5  # IBKR's 50 in a second are reached
+    assert [m.split("\0")[0] for m in full.client._msgQ] == ["4", "data 1", "data 2"]
+    assert full.client.MaxRequests == 45
+
+
+def test_an_order_that_ib_async_holds_back_is_taken_back_and_not_cancelled(full):
+    order = OwnOrder(1, 7, 1, 10.0, 9.99, ORDER_ID)
+    full.orders.place(order)
+    assert len(full.client._msgQ) == 3
+    assert not full.orders.cancel(order)
+    assert [m.split("\0")[0] for m in full.client._msgQ] == ["data 1", "data 2"]
+    assert full.wire == []
+
+
+def test_the_request_that_ends_all_orders_waits_for_nothing(full):
+    full.orders.cancel_everybodys()
+    assert full.wire == [["58", "1"]]
 
 
 def test_an_error_on_an_order_that_works_is_asked_for_and_not_believed(desk):
