@@ -1,0 +1,98 @@
+"""What an `Ensemble` knows of a symbol, as plain arrays: weights, information coefficients (IC) with their errors, correlation, spectrum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tickarrow.jit import corr, eight, ensemble_state, ensemble_weights
+from tickarrow.pipeline.decide import Ensemble
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """One symbol after the last step; n configurations, H horizons, float64 unless said otherwise.
+
+    Weights are those in force, made at the last refresh. The rest is as of `ts`: what a refresh then would have found, and what that of the
+    last row has found if it was one.
+    """
+
+    ts: int  # ns, market time
+    observed: int  # ns, the last refresh of the symbol, or of any where they are pooled
+    weights: Floats  # (n, H): forecast = sigma times the sum of weight times z
+    gains: Floats  # (n, H): weight times IC of the refresh; their sum is the squared IC of the forecast
+    ic: Floats  # (n, H): the IC that weights are made of: tracked and prior one by their observations, shrunk by their error
+    ic_error: Floats  # (n, H): standard error of the mean of both, before it is shrunk; NaN = nothing known
+    tracked: Floats  # (n, H): IC of the outcomes so far; NaN = too few
+    tracked_error: Floats  # (n, H): sqrt((1 - IC^2) / observations); NaN = too few
+    observations: Floats  # (n, H): effective independent outcomes
+    prior: Floats  # (n, H): validation IC of the model set; NaN = none
+    sigma: Floats  # (H,): bp, root mean square outcome; NaN = too few
+    correlation: Floats  # (H, n, n): of the standardised predictions, as observed
+    independent: Floats  # (H,): effective independent observations of it
+    intensity: Floats  # (H,): share of the identity it is shrunk by
+    edge: Floats  # (H,): largest eigenvalue that noise alone makes
+    eigenvalues: Floats  # (H, n): largest first
+    kept: npt.NDArray[np.bool_]  # (H, n): above the edge; the others count as their mean
+
+
+def view(ensemble: Ensemble, symbol: int, ts: int) -> View:
+    """What the ensemble knows of a row of the universe at the market time `ts`, ns, not before its last row. Changes nothing."""
+    params, (n, n_horizons) = ensemble.params[0], ensemble.prior.shape[1:]
+    group = int(ensemble.symbols["group"][symbol])
+    ic, tracked, observations = np.zeros((n, eight.LANES)), np.full((n, n_horizons), np.nan), np.zeros((n, n_horizons))
+    horizons, prior = ensemble.horizons[symbol].copy(), ensemble.prior[symbol].copy()
+    for h in range(n_horizons):
+        sums, settled = ensemble.tracks[group, h], int(ensemble.settled[group, h])
+        ensemble_weights.skill_point(horizons[h], settled, sums, prior, h, ts, params, ic)
+        kept = ensemble_state.decay_point(ts - settled, params["ic_tau"])
+        weight, zz, yy = sums[ensemble_state.T_WEIGHT], sums[ensemble_state.T_ZZ], sums[ensemble_state.T_YY]
+        enough = (kept * weight >= params["min_outcomes"]) & (np.minimum(zz, yy) > ensemble_state.NO_VARIANCE * weight)
+        tracked[enough, h] = np.clip(sums[ensemble_state.T_ZY, enough] / np.sqrt(zz[enough] * yy[enough]), -1, 1)
+        observations[enough, h] = kept * sums[ensemble_state.T_OBSERVATIONS, enough]
+    known = observations + np.where(np.isnan(prior), 0.0, params["prior_strength"])
+    total = np.where(known > 0, known, np.nan)
+    both = (observations * np.nan_to_num(tracked) + (known - observations) * np.nan_to_num(prior)) / total
+
+    sums = ensemble.factors[group, : n * (n + 1) // 2, :n_horizons]
+    counts = ensemble.factors[group, len(sums) :, :n_horizons]
+    matrix = _correlation(sums, counts[corr.WEIGHT], n)
+    eigenvalues = np.asarray(np.linalg.eigvalsh(matrix), np.float64)[:, ::-1]
+    edge = counts[corr.EDGE].copy()
+    weights = ensemble.weights[symbol, :, :n_horizons].copy()
+    return View(
+        ts=ts,
+        observed=int(ensemble.groups["observed"][group]),
+        weights=weights[:n],
+        gains=weights[n:],
+        ic=ic[:, :n_horizons],
+        ic_error=np.sqrt((1 - both**2) / total),
+        tracked=tracked,
+        tracked_error=np.sqrt((1 - tracked**2) / np.where(observations > 0, observations, np.nan)),
+        observations=observations,
+        prior=prior,
+        sigma=horizons["sigma"].astype(float),
+        correlation=matrix,
+        independent=counts[corr.T_EFF].copy(),
+        intensity=counts[corr.INTENSITY].copy(),
+        edge=edge,
+        eigenvalues=eigenvalues,
+        kept=eigenvalues > edge[:, None],
+    )
+
+
+def _correlation(sums: Floats, weight: Floats, n: int) -> Floats:
+    """(H, n, n) from packed sums (n (n + 1) / 2, H); what has no variance is uncorrelated with all."""
+    i, j = np.tril_indices(n)
+    out = np.empty((weight.size, n, n))
+    out[:, i, j] = out[:, j, i] = sums.T
+    square = out.diagonal(axis1=1, axis2=2).copy()
+    varies = square > corr.NO_VARIANCE * weight[:, None]
+    scale = np.where(varies, 1.0, 0.0) / np.sqrt(np.where(varies, square, 1.0))
+    out *= scale[:, :, None] * scale[:, None, :]
+    out[:, range(n), range(n)] = 1.0
+    return out
