@@ -58,8 +58,13 @@ class GatewayConf(SimulatorConf):
     host: str = field(default="127.0.0.1", metadata={"digest": False})
     port: int = field(default=0, metadata={"digest": False})  # simulator: 0 = any free port
     client_id: int = field(default=1, metadata={"digest": False})  # unique per connection
-    live_account: str = field(default="", metadata={"digest": False})  # a real-money account must be named here too; paper accounts begin with D
-    account: str = field(default="", metadata={"digest": False})  # "" = the only one of the login; the simulator calls its own DU0000001
+    account_kind: str = field(default="paper", metadata={"digest": False})  # paper | live: the login and the port must be of this kind
+    account: str = field(default="", metadata={"digest": False})  # "" = the only one of a paper login; the simulator calls its own DU0000001
+    confirm: str = field(default="", metadata={"digest": False})  # the word that a live account asks for; "" = it is typed
+    paper_ports: list[int] = field(default_factory=lambda: [7497, 4002], metadata={"digest": False})  # of TWS and IB Gateway
+    live_ports: list[int] = field(default_factory=lambda: [7496, 4001], metadata={"digest": False})
+    skew_s: float = field(default=2.0, metadata={"digest": False})  # the pre-flight warns when the clocks differ by more, seconds
+    disk_gb: float = field(default=5.0, metadata={"digest": False})  # the pre-flight warns when less is free, GB
     timeout_s: float = field(default=10.0, metadata={"digest": False})  # of connecting and of each request
     market_data_type: int = 1  # 1 live, 2 frozen, 3 delayed where live is not subscribed, 4 delayed and frozen
     generic_ticks: str = ""  # more tick types of L1, with commas between: 233 = RTVolume

@@ -22,6 +22,7 @@ from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.gateway_watch import PERIOD_S, SHORTEST_S, Status, Watch
 from tickarrow.pipeline.link import LinkState
+from tickarrow.pipeline.preflight import Known, check_account, preflight
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.router_ib import Orders
 from tickarrow.pipeline.router_ledger import Ledger
@@ -72,14 +73,15 @@ class Gateway:
     lock_step : ask for clock frames (our accelerated simulator only)
     ledger : opens what is known of the orders of an account; None = none are sent
     orders : how they are sent
+    known : for the pre-flight, which looks at everything before the first order; None = there is none
     """
 
     def __init__(
         self, conf: GatewayConf, universe: Universe, pipeline: Consumer, journal: Journal | None, *, lock_step: bool, simulated: bool,
-        ledger: Callable[[str], Ledger] | None, orders: OrdersConf | None = None,
+        ledger: Callable[[str], Ledger] | None, orders: OrdersConf | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
         self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self._ledger = conf, universe, pipeline, journal, lock_step, ledger
-        self.ib, self._orders_conf = ib_async.IB(), orders or OrdersConf()
+        self.ib, self._orders_conf, self._known = ib_async.IB(), orders or OrdersConf(), known
         self.watch = Watch(self, Subscriptions(conf, universe))
         client = self.ib.client
         client.conn = self.tap = Tap(
@@ -104,7 +106,7 @@ class Gateway:
         self._ready = False  # subscriptions are answered: clock frames are acknowledged
         self._decided = self._acknowledged = -1
         self._controls: list[Control] = []
-        self._host, self._port = conf.host, conf.port
+        self.host, self.port = conf.host, conf.port
         self._told: set[int] = set()  # codes of order errors that the user has been told
         self._refusal = ""  # the last error of the gateway that is of no request or order
         self._done: asyncio.Event = asyncio.Event()
@@ -114,7 +116,7 @@ class Gateway:
 
     async def connect(self, host: str, port: int) -> None:
         """Connect, look up the contracts and subscribe; GatewayError says why not."""
-        self._host, self._port, self.loop_time = host, port, asyncio.get_running_loop().time
+        self.host, self.port, self.loop_time = host, port, asyncio.get_running_loop().time
         try:
             await self._or_failure(self.ib.connectAsync(host, port, self.conf.client_id, timeout=self.conf.timeout_s, account=self.conf.account))
         except ConnectionRefusedError:
@@ -124,7 +126,7 @@ class Gateway:
         except (TimeoutError, OSError, ConnectionError) as e:
             raise self._refused(str(e) or "no answer in time") from None
         self._connected = True
-        self._check_accounts()
+        self._check()
         try:
             await self._or_failure(self._subscribe())
         except TimeoutError:
@@ -136,7 +138,7 @@ class Gateway:
 
     @property
     def where(self) -> str:
-        return f"gateway {self._host}:{self._port}"
+        return f"gateway {self.host}:{self.port}"
 
     def seconds(self) -> float:
         """Market seconds since some moment: those of the wall, faster where a simulated market runs faster."""
@@ -147,13 +149,8 @@ class Gateway:
         self._first_id = max(self._first_id, request + 1)
         return request
 
-    def _check_accounts(self) -> None:
-        for account in self.ib.client.getAccounts():
-            if not account.startswith("D") and account != self.conf.live_account:
-                raise GatewayError(
-                    f"{self.where} is logged in to {account}, which is no paper account. "
-                    f"Log in to a paper account, or allow it with gateway.live_account={account}"
-                )
+    def _check(self) -> None:
+        check_account(self.conf, self.port, self.ib.client.getAccounts(), trades=self._ledger is not None)
 
     def _refused(self, why: str) -> GatewayError:
         """Why there is no session: what the gateway said, or what is likely."""
@@ -186,6 +183,8 @@ class Gateway:
             self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step)
             await self.orders.settle(self.conf.timeout_s or None, self._market_speed)
             self._apply_controls()
+            if self._known is not None:
+                await preflight(self, self._known)
         if left_out := self.watch.table.degraded:
             self.tell(f"tick-by-tick data of {', '.join(left_out)}: the account has {self.conf.tick_by_tick} streams, L1 is asked for in their place.")
         if self.conf.market_data_type != 1:
@@ -256,9 +255,9 @@ class Gateway:
         self._refusal = ""
         try:
             await self.ib.connectAsync(
-                self._host, self._port, self.conf.client_id, timeout=timeout, account=self.conf.account, fetchFields=ib_async.StartupFetch(0)
+                self.host, self.port, self.conf.client_id, timeout=timeout, account=self.conf.account, fetchFields=ib_async.StartupFetch(0)
             )
-            self._check_accounts()
+            self._check()
             if self.orders is not None:
                 await self.orders.settle(timeout, self._market_speed)
         except GatewayError as e:

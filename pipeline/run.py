@@ -30,6 +30,7 @@ from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
+from tickarrow.pipeline.preflight import Known
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.router_ib import open_ledger
@@ -48,7 +49,7 @@ def main(conf: RunConf) -> dict[str, Any]:
     console = Console(stderr=True)
     out = output_directory()
     if conf.gateway.kind not in ("simulator", "ib"):
-        raise ConfigError(f"gateway.kind is {conf.gateway.kind!r}. Choose gateway=simulator, or gateway=paper (kind ib).")
+        raise ConfigError(f"gateway.kind is {conf.gateway.kind!r}. Choose gateway=simulator, or gateway=paper or live (kind ib).")
     simulated = conf.gateway.kind == "simulator"
     every = check_every(conf.models, simulated)
     source = open_source(conf.source, conf.universe) if simulated else None
@@ -132,7 +133,8 @@ async def _stream(
     def ledger(account: str) -> Ledger:
         return open_ledger(conf.orders, account, conf.gateway.client_id, session.directory if simulated else None)
 
-    gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders)
+    known = None if simulated else Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, console=console)
+    gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders, known=known)
     ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port

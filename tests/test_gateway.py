@@ -252,19 +252,3 @@ def test_why_orders_are_refused_is_told_once(recwarn):
         gateway.ib.wrapper.error(11, 201, "Order rejected - reason: margin", "")
     gateway.ib.wrapper.error(12, 201, "Order rejected - reason: margin", "")
     assert len(recwarn) == 0
-
-
-@pytest.mark.parametrize("allowed", [False, True])
-def test_a_real_money_account_must_be_allowed_by_name(tmp_path, allowed):
-    child, port = start_simulator(tmp_path, "gateway.account=U1234567")
-    more = ["gateway.live_account=U1234567"] if allowed else []
-    args = ["run", "gateway=paper", "orders.ledger=orders", f"gateway.port={port}", "universe.symbols=[AAA,NOPE]", *more, *SMALL]
-    try:
-        done = subprocess.run([COMMAND, *args], cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    finally:
-        stop(child)
-    assert done.returncode == 1
-    if allowed:
-        assert "does not know the symbol 'NOPE'" in done.stderr
-    else:
-        assert "is logged in to U1234567, which is no paper account. Log in to a paper account, or allow it with gateway.live_account=U1234567" in done.stderr

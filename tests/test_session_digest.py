@@ -48,7 +48,7 @@ def test_what_can_change_a_decision_changes_the_digest(override):
         "source.path=/elsewhere/ticks.parquet", "model_set=/elsewhere/set", "record.path=/elsewhere/session", "record.features=true",
         "models=xgboost", "models.compiler=clang", "gateway.host=localhost", "gateway.port=4001", "gateway.client_id=7", "gateway.timeout_s=1",
         "models.registry=/elsewhere", "models.follow=true", "models.shadow=[NAME]", "models.canary.set=NAME", "models.check_every=10",
-        "gateway.account=DU7", "gateway.live_account=U7", "gateway.once=false",
+        "gateway.account=DU7", "gateway.account_kind=live", "gateway.confirm=word", "gateway.once=false",
     ],
 )  # fmt: skip
 def test_paths_addresses_and_the_engine_do_not(override):
