@@ -46,6 +46,7 @@ class SimulatorConf:
     commission_max_share: float = 0.01  # of the order's value; also caps the minimum
     cash: float = 1_000_000.0  # currency, of the simulated account
     once: bool = field(default=True, metadata={"digest": False})  # end when its client has disconnected; with faults when its starter says so
+    sent_log: str = field(default="", metadata={"digest": False})  # file for the time of every write to the first client; "" = none
     faults: list[FaultConf] = field(default_factory=list)  # what goes wrong, and when
     fault_seed: int = 1  # of everything that the faults draw
 

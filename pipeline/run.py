@@ -36,7 +36,7 @@ from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.router_ib import open_ledger
 from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.session import Session, config_digest
-from tickarrow.pipeline.source import open_source
+from tickarrow.pipeline.source import Source, open_source
 from tickarrow.pipeline.swap import listed_sets, plan
 from tickarrow.pipeline.swap_follow import Follow
 from tickarrow.pipeline.universe import Universe
@@ -59,15 +59,15 @@ def main(conf: RunConf) -> dict[str, Any]:
     engine = open_engine(model_set, conf.models)
     session = Session(Path(conf.record.path) if conf.record.path else out / "session")
     pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
-    plan(pipeline, conf.models, source.start_ns if source is not None else time.time_ns(), beside=True)
-    pipeline.features.prepare(*((source.start_ns, source.end_ns) if source is not None else [time.time_ns()] * 2))
+    span = _span(source, conf.gateway.speed)
+    plan(pipeline, conf.models, span[0] if span is not None else time.time_ns(), beside=True)
+    pipeline.features.prepare(*(span if span is not None else [time.time_ns()] * 2))
     session.manifest |= {
         "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
         "tick_size": [i.tick_size for i in universe], "model_sets": listed_sets(pipeline),
         "engine": engine.name, "server_version": SERVER_VERSION, "feature_digest": pipeline.features.digest,
     }  # fmt: skip
     session.write_manifest()
-    span = (source.start_ns, source.end_ns) if source is not None else None
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
     checks = LiveChecks(every, session.directory)
     for served in pipeline.predict.sets:
@@ -118,6 +118,14 @@ def main(conf: RunConf) -> dict[str, Any]:
     for reason, sample in pipeline.decode.bad_samples():
         console.print(f"bad frame ({reason}): {sample!r}", style="yellow")
     return said
+
+
+def _span(source: Source | None, speed: float) -> tuple[int, int] | None:
+    """First and last time (ns) of a simulated market by the clock that stamps its chunks: the market's own in lock step, else that of the wall."""
+    if source is None or speed == 0:
+        return None if source is None else (source.start_ns, source.end_ns)
+    now = time.time_ns()
+    return now, now + round((source.end_ns - source.start_ns) / speed)
 
 
 async def _stream(

@@ -31,6 +31,7 @@ from tickarrow.pipeline.simulator_faults import Faults
 from tickarrow.pipeline.simulator_feed import Feed
 from tickarrow.pipeline.simulator_frames import con_id
 from tickarrow.pipeline.simulator_rules import Rules
+from tickarrow.pipeline.simulator_sent import SentLog
 from tickarrow.pipeline.simulator_session import Session
 from tickarrow.pipeline.universe import Instrument
 
@@ -70,6 +71,13 @@ class Simulator:
         self.faults = Faults(self) if conf.faults else None
         self.rolled_back: tuple[int, frozenset[tuple[int, int]]] = (1, frozenset())  # first order id, and the orders from before
         self._reopening: asyncio.Task[None] | None = None
+        self._sent_log = SentLog(conf.sent_log) if conf.sent_log else None
+        self._logged = False  # the first client has it
+
+    def take_sent_log(self) -> SentLog | None:
+        """The log of what is sent, for the first connection that asks."""
+        log, self._logged = None if self._logged else self._sent_log, True
+        return log
 
     async def start(self) -> int:
         """Listen; the port."""
@@ -182,6 +190,8 @@ class Simulator:
             await asyncio.wait_for(self._emptied(), CLOSING_S)
         for s in list(self.sessions):
             s.transport.abort()
+        if self._sent_log is not None:
+            self._sent_log.close()
 
     async def _emptied(self) -> None:
         while self.sessions:

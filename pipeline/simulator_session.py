@@ -51,6 +51,7 @@ class Session(asyncio.Protocol):
         self.data_type = 1  # what the client accepts: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen
         self.closed = False
         self.ready = False  # startApi is answered
+        self.sent_log = simulator.take_sent_log()
         self.side_frames = 0  # messages of market data that the encoder does not write: depth, 5-second bars, what the data are
         self._options: set[str] = set()
         self._data = bytearray()
@@ -161,6 +162,8 @@ class Session(asyncio.Protocol):
         if self._out and (self.faulty or not self.closed):
             data = b"".join(self._out)
             self._out.clear()
+            if self.sent_log is not None:
+                self.sent_log.note(len(data))
             if not self.faulty:
                 self.transport.write(data)
             elif self.closed:

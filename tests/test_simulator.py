@@ -5,6 +5,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import ib_async
@@ -15,6 +16,7 @@ from naive_simulator import Client, stock
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.simulator import Simulator
+from tickarrow.pipeline.simulator_sent import read_sent
 from tickarrow.pipeline.universe import Universe
 
 START = 1_381_240_800_000_000_000  # 2013-10-08 14:00:00 UTC
@@ -248,6 +250,28 @@ def test_real_time_is_paced_and_orders_take_their_latency():
             client.close()
 
     asyncio.run(main())
+
+
+def test_what_was_sent_and_when_is_logged_for_the_first_client(tmp_path):
+    rows = [quote(0, 0, 10.0, 10.02), quote(40, 0, 10.0, 10.01)]
+
+    async def main():
+        async with gateway(rows, speed=1.0, sent_log=str(tmp_path / "sent")) as (_, port):
+            client = await Client.connect(port, "+END")
+            second = await Client.connect(port, "", client_id=2)
+            client.subscribe(1, "BAC")
+            await client.until("9003")
+            client.close()
+            second.close()
+
+    before = time.time_ns()
+    asyncio.run(main())
+    ts, written = read_sent(tmp_path / "sent")
+    assert before < ts[0]
+    assert ts[-1] < time.time_ns()
+    assert (np.diff(ts) >= 0).all()
+    assert (np.diff(written, prepend=0) > 0).all()
+    assert ts[-1] - ts[0] > 40e6  # the rows came 40 ms apart
 
 
 def test_conflation_sends_only_what_changed_in_a_slot():
