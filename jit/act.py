@@ -5,7 +5,8 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
 from tickarrow.jit.barrier import barrier_point
-from tickarrow.jit.costs import commission_point, cost_point
+from tickarrow.jit.costs import FEES, fees_point, one_way_point
+from tickarrow.jit.impact import impact_point, sigma_day_point
 from tickarrow.jit.sizing import lots_point, target_point
 
 # Kind, Reason, OrderState and a Flag of the schemas; a test compares them.
@@ -28,11 +29,11 @@ ACT_STATE = record(
 )  # fmt: skip
 # One row: what all symbols share; `link`: health of the connection, 0 = live.
 BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("link", "u1")])
-# One row: configs/risk.py, costs.py and orders.py. `not_live`: a quote with one of these flags is not traded on.
+# One row: configs/risk.py and orders.py. `not_live`: a quote with one of these flags is not traded on.
 ACT_PARAMS = record(
     [
         ("nav", "f8"), ("vol_target", "f8"), ("name_cap", "f8"), ("hurdle", "f8"), ("pool_share", "f8"), ("resize_band", "f8"),
-        ("profit_barrier", "f8"), ("stop_barrier", "f8"), ("lot", "f8"), ("per_share", "f8"), ("minimum", "f8"), ("max_share", "f8"),
+        ("profit_barrier", "f8"), ("stop_barrier", "f8"), ("lot", "f8"), ("eta", "f8"),
         ("offset_ticks", "f8"), ("ttl", "i8"), ("not_live", "u2"), ("simulate", "u1"),
     ]
 )  # fmt: skip
@@ -136,8 +137,8 @@ def order_event_point(events, book, seq, ts, symbol, s, order_state):
     book.events += 1
 
 
-@kernel("ACT_STATE, EVENT[:], BOOK, u8, i8, i4, ACT_PARAMS", inline=True)
-def simulate_point(s, events, book, seq, ts, symbol, par):
+@kernel("ACT_STATE, EVENT[:], BOOK, u8, i8, i4, FEES", inline=True)
+def simulate_point(s, events, book, seq, ts, symbol, fees):
     """Fill or cancel a working order at this quote, the first or a later one after its intent; whole, at the touch.
 
     Parameters
@@ -145,7 +146,7 @@ def simulate_point(s, events, book, seq, ts, symbol, par):
     s : ACT_STATE of the symbol, holds the quote; position, cash (currency) and commission (currency) are updated
     events, book : as in `order_event_point`; a fill appends a row of ORDERS and one of FILLS
     seq, ts, symbol : int, the quote's tick, ns UTC, row of the universe
-    par : ACT_PARAMS
+    fees : FEES
     """
     if s.cancelling:
         order_event_point(events, book, seq, ts, symbol, s, CANCELLED)
@@ -154,7 +155,7 @@ def simulate_point(s, events, book, seq, ts, symbol, par):
     price = s.ask if s.side > 0 else s.bid
     if not 0.0 < s.bid <= s.ask or (s.limit < price if s.side > 0 else s.limit > price):
         return  # one-sided, crossed or not marketable: keeps working
-    commission = commission_point(s.quantity, price, par.per_share, par.minimum, par.max_share)
+    commission = fees_point(fees, s.quantity, price, np.int64(s.side), 0)
     order_event_point(events, book, seq, ts, symbol, s, FILLED)
     order_event_point(events, book, seq, ts, symbol, s, FILLED)
     e = events[book.events - 1]
@@ -171,12 +172,12 @@ def simulate_point(s, events, book, seq, ts, symbol, par):
 
 
 @kernel(
-    "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], GRID[:], i8[:],"
+    "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i8[:],"
     "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
     "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], i8"
 )
 def act_update(
-    state, books, events, params, grid, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
+    state, books, events, params, fees, grid, adv, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
     seq, ts, symbol, alpha, sigma, ic, lo, hi,
     out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, to,
 ):  # fmt: skip
@@ -188,11 +189,13 @@ def act_update(
     books : (1,) BOOK; `events` is set to the number of rows written to `events`
     events : EVENT with room for 3 (hi - lo) + 2 n_symbols rows, out
     params : (1,) ACT_PARAMS
+    fees : (1,) FEES
     grid : (n_symbols,) GRID
+    adv : (n_symbols,) float64, average daily volume, shares
     horizons_ns : (n_horizons,) int64
     tick_seq ... flags : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
-    out_seq ... model_set : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way;
+    out_seq ... model_set : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way, impact included;
         NaN and horizon -1 where no horizon could be judged; target: shares, the position where it is not to change
 
     Notes
@@ -217,7 +220,7 @@ def act_update(
                 if 0.0 < bid[i] <= ask[i]:
                     s.mark = 0.5 * (bid[i] + ask[i])
                 if par.simulate and s.working:
-                    simulate_point(s, events, book, tick_seq[i], tick_ts[i], tick_symbol[i], par)
+                    simulate_point(s, events, book, tick_seq[i], tick_ts[i], tick_symbol[i], fees[0])
         while r < hi and (i == tick_hi or seq[r] <= tick_seq[i]):
             at = np.int64(symbol[r])
             now = ts[r]
@@ -241,7 +244,9 @@ def act_update(
                         seconds = 1e-9 * horizons_ns[h]
                         a = (1.0 - par.pool_share) * alpha[r, h] + par.pool_share * pool * seconds
                         size = target_point(sigma[r, h], seconds, s.mark, par.nav, par.vol_target, par.name_cap, par.lot)
-                        c = cost_point(s.bid, s.ask, max(size, par.lot), par.per_share, par.minimum, par.max_share)
+                        quantity = max(size, par.lot)
+                        c = one_way_point(fees[0], s.bid, s.ask, quantity, 1 if a >= 0.0 else -1)
+                        c += impact_point(quantity, adv[at], sigma_day_point(sigma[r, h], seconds), par.eta)
                         score = (abs(a) - c) / sigma[r, h]
                         if score > best:
                             best = score

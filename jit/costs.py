@@ -1,36 +1,152 @@
-"""What a trade costs, in currency and in basis points of the mid."""
+"""What a trade costs, term by term, in currency and in basis points of the mid. Numbers come from a dated table (conf/costs) as one record.
 
-from tickarrow.jit._kernel import kernel
+Sums are written out in one order, so that whoever adds the terms again gets the same bits."""
+
+from tickarrow.jit._kernel import kernel, record
+
+TIERS = 5
+# One table on one day; currency per share or contract unless it says otherwise. `up_to`: shares a month at which a tier ends, the last inf.
+# `month`: shares of this month before the order. `clearing_most`, `max_share`, `sec`: fraction of the value, `pass_through` of the
+# commission, `taf_most` currency per order. `multiplier`: currency per point of price. `effective`: spread paid, fraction of the quoted.
+FEES = record(
+    [
+        ("up_to", "f8", (TIERS,)), ("per_share", "f8", (TIERS,)), ("month", "f8"), ("minimum", "f8"), ("max_share", "f8"), ("clearing", "f8"),
+        ("clearing_most", "f8"), ("remove", "f8"), ("add", "f8"), ("pass_through", "f8"), ("regulatory", "f8"), ("taf", "f8"), ("taf_most", "f8"),
+        ("sec", "f8"), ("multiplier", "f8"), ("effective", "f8"),
+    ]
+)  # fmt: skip
 
 
-@kernel("f8, f8, f8, f8, f8", inline=True)
-def commission_point(quantity, price, per_share, minimum, max_share):
-    """Commission of one order under a fixed table: per share, with a minimum, capped by a share of its value.
+@kernel("FEES, f8, f8", inline=True)
+def value_point(fees, quantity, price):
+    """Value of an order, currency.
 
     Parameters
     ----------
-    quantity : float64, shares, > 0
-    price : float64, currency
-    per_share, minimum : float64, currency
-    max_share : float64, fraction of the order's value. The cap has the last word: 1,000 shares at 0.25 pay 2.50, not 5.00.
+    fees : FEES
+    quantity : float64, shares or contracts, > 0
+    price : float64, currency per point, > 0
+    """
+    return quantity * price * fees.multiplier
+
+
+@kernel("FEES, f8, f8", inline=True)
+def commission_point(fees, quantity, price):
+    """Commission of one order, currency: per share by marginal tiers, with a minimum, capped by a share of its value.
+
+    Parameters
+    ----------
+    fees, quantity, price : as in `value_point`. The cap has the last word: 1,000 shares at 0.25 pay 2.50, not 5.00.
 
     References
     ----------
-    IBKR Pro fixed pricing, US stocks; numbers and date in conf/costs.
+    IBKR Pro pricing, US stocks; numbers, sources and dates in conf/costs.
     """
-    return min(max(per_share * quantity, minimum), max_share * quantity * price)
+    left = quantity
+    done = fees.month
+    total = 0.0
+    for i in range(TIERS):
+        if done < fees.up_to[i]:
+            step = min(left, fees.up_to[i] - done)
+            total += fees.per_share[i] * step
+            left -= step
+            done += step
+            if left <= 0.0:
+                break
+    return min(max(total, fees.minimum), fees.max_share * value_point(fees, quantity, price))
 
 
-@kernel("f8, f8, f8, f8, f8, f8", inline=True)
-def cost_point(bid, ask, quantity, per_share, minimum, max_share):
-    """One-way cost of a marketable order: half the spread and the commission, basis points of the mid.
+@kernel("FEES, f8, f8", inline=True)
+def clearing_point(fees, quantity, price):
+    """Clearing fee (NSCC, DTC), currency: per share, capped by a share of the value. Parameters as in `value_point`."""
+    return min(fees.clearing * quantity, fees.clearing_most * value_point(fees, quantity, price))
+
+
+@kernel("FEES, f8, i8", inline=True)
+def exchange_point(fees, quantity, adds):
+    """Exchange fee, currency; negative is a rebate.
 
     Parameters
     ----------
-    bid, ask : float64, currency, bid <= ask
-    quantity : float64, shares, > 0
-    per_share, minimum, max_share : as in `commission_point`
+    fees, quantity : as in `value_point`
+    adds : int, 1 for an order that rests in the book, 0 for a marketable one
     """
-    mid = 0.5 * (bid + ask)
-    half_spread = 5e3 * (ask - bid) / mid
-    return half_spread + 1e4 * commission_point(quantity, mid, per_share, minimum, max_share) / (quantity * mid)
+    return (fees.add if adds else fees.remove) * quantity
+
+
+@kernel("FEES, f8", inline=True)
+def pass_through_point(fees, commission):
+    """What the broker passes through of NYSE's and FINRA's fees, currency: a share of `commission` (currency)."""
+    return fees.pass_through * commission
+
+
+@kernel("FEES, f8", inline=True)
+def regulatory_point(fees, quantity):
+    """Fee per share or contract of both sides, currency: the consolidated audit trail, or a futures regulator's."""
+    return fees.regulatory * quantity
+
+
+@kernel("FEES, f8, i8", inline=True)
+def taf_point(fees, quantity, side):
+    """FINRA trading activity fee, currency: per share sold, with a cap per order; 0 for a purchase.
+
+    Parameters
+    ----------
+    fees, quantity : as in `value_point`
+    side : int, +1 buys, -1 sells
+    """
+    if side > 0:
+        return 0.0
+    return min(fees.taf * quantity, fees.taf_most)
+
+
+@kernel("FEES, f8, f8, i8", inline=True)
+def sec_point(fees, quantity, price, side):
+    """SEC section 31 fee, currency: a share of the value sold; 0 for a purchase. Parameters as in `value_point` and `taf_point`."""
+    if side > 0:
+        return 0.0
+    return fees.sec * value_point(fees, quantity, price)
+
+
+@kernel("FEES, f8, f8, i8, i8", inline=True)
+def fees_point(fees, quantity, price, side, adds):
+    """Commission and all fees of one order, currency; the terms in the order they stand here, parameters as theirs."""
+    commission = commission_point(fees, quantity, price)
+    total = commission + clearing_point(fees, quantity, price)
+    total += exchange_point(fees, quantity, adds)
+    total += pass_through_point(fees, commission)
+    total += regulatory_point(fees, quantity)
+    total += taf_point(fees, quantity, side)
+    return total + sec_point(fees, quantity, price, side)
+
+
+@kernel("f8, f8, f8", inline=True)
+def half_spread_point(bid, ask, effective):
+    """Half of the spread that a marketable order is expected to pay, basis points of the mid.
+
+    Parameters
+    ----------
+    bid, ask : float64, currency. NaN = side missing; of a crossed quote the result is negative
+    effective : float64, effective spread, fraction of the quoted one
+    """
+    return effective * 5e3 * (ask - bid) / (0.5 * (bid + ask))
+
+
+@kernel("FEES, f8, f8, i8, i8", inline=True)
+def fees_bp_point(fees, quantity, price, side, adds):
+    """`fees_point` in basis points of the value."""
+    return 1e4 * fees_point(fees, quantity, price, side, adds) / value_point(fees, quantity, price)
+
+
+@kernel("FEES, f8, f8, f8, i8", inline=True)
+def one_way_point(fees, bid, ask, quantity, side):
+    """Cost of a marketable order without its impact, basis points of the mid: half the effective spread, commission and fees.
+
+    Parameters
+    ----------
+    fees : FEES
+    bid, ask : float64, currency, bid <= ask
+    quantity : float64, shares or contracts, > 0
+    side : int, +1 buys, -1 sells
+    """
+    return half_spread_point(bid, ask, fees.effective) + fees_bp_point(fees, quantity, 0.5 * (bid + ask), side, 0)

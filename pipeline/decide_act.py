@@ -14,6 +14,7 @@ from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.risk import RiskConf
 from tickarrow.jit import act
 from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
+from tickarrow.pipeline.costs import fees
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, ControlKind, Flag, Health, OrderState
 from tickarrow.pipeline.stage import Snapshot
@@ -57,17 +58,19 @@ class Act:
 
     Parameters
     ----------
-    risk, costs, orders : limits and targets, commission table, order type
+    risk, costs, orders : limits and targets, fee table, order type
     n_symbols : rows of the universe
     horizons_ns : (n_horizons,) int64
     tick_size : (n_symbols,) price increment, currency
     decisions, intents, fills : tables DECISIONS, ORDERS, FILLS
     simulate_fills : fill intents here, at the symbol's next quote
+    adv : (n_symbols,) average daily volume, shares; without it `costs.adv` is every symbol's
     """
 
     def __init__(
         self, risk: RiskConf, costs: CostsConf, orders: OrdersConf, n_symbols: int, horizons_ns: npt.NDArray[np.int64],
         tick_size: npt.NDArray[np.float64], decisions: Table, intents: Table, fills: Table, simulate_fills: bool,
+        adv: npt.NDArray[np.float64] | None = None,
     ) -> None:  # fmt: skip
         _check(risk, costs, orders)
         self.horizons_ns = np.ascontiguousarray(horizons_ns, np.int64)
@@ -80,9 +83,11 @@ class Act:
         self.params = np.zeros(1, act.ACT_PARAMS)
         self.params[0] = (
             risk.nav, risk.vol_target, risk.name_cap, risk.hurdle, risk.pool_share, risk.resize_band, risk.profit_barrier,
-            risk.stop_barrier, risk.lot, costs.per_share, costs.minimum, costs.max_share, orders.limit_offset_ticks,
+            risk.stop_barrier, risk.lot, costs.impact_eta, orders.limit_offset_ticks,
             round(orders.ttl_s * 1e9), NOT_LIVE if risk.allow_delayed else NOT_LIVE | Flag.DELAYED, simulate_fills,
         )  # fmt: skip
+        self.fees = fees(costs)
+        self.adv = np.full(n_symbols, costs.adv) if adv is None else np.ascontiguousarray(adv, np.float64)
         self.grid = np.zeros(n_symbols, act.GRID)
         inverse = np.rint(1.0 / np.asarray(tick_size, np.float64))
         decimal = np.abs(inverse * tick_size - 1.0) < 1e-9
@@ -106,7 +111,7 @@ class Act:
             self.events = np.zeros(room, act.EVENT)
         to = out.reserve(n)
         act.act_update(
-            self.state, self.book, self.events, self.params, self.grid, self.horizons_ns,
+            self.state, self.book, self.events, self.params, self.fees, self.grid, self.adv, self.horizons_ns,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._forecast_columns.of(forecasts.segment), forecasts.lo, forecasts.hi, *self._decision_columns.of(out.segment), to,
         )  # fmt: skip
@@ -322,15 +327,14 @@ def pnl(fills: Table, mids: npt.NDArray[np.float64]) -> Profit:
 
 
 def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
-    """ConfigError names the first setting that is out of range."""
-    groups = {"risk": risk, "costs": costs, "orders": orders}
+    """ConfigError names the first setting that is out of range; `fees` checks the other costs."""
+    groups = {"risk": risk, "orders": orders}
     positive = (
         "risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "orders.ttl_s",
         "orders.wait_s", "orders.acknowledge_s", "orders.compare_s",
     )  # fmt: skip
     least_zero = (
-        "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "costs.per_share", "costs.minimum", "costs.max_share",
-        "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
+        "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
     )  # fmt: skip
     for setting in (*positive, *least_zero):
         group, name = setting.split(".")
@@ -343,5 +347,7 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
             f"orders.reserved is {orders.reserved} of {orders.requests} orders.requests: expected less, or no order would go out. "
             "Correct it in conf/orders or on the command line."
         )
+    if costs.multiplier != 1:
+        raise ConfigError(f"costs.multiplier is {costs.multiplier}: positions are sized in shares, expected 1. Choose a fee table of shares.")
     if risk.pool_share > 1:
         raise ConfigError(f"risk.pool_share is {risk.pool_share}: expected 0 (each horizon alone) to 1 (only the pooled drift).")

@@ -19,6 +19,7 @@ from tickarrow.configs.pipeline import PipelineConf
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.adapters import rows_of
 from tickarrow.pipeline.batch import Batch, Chunk, Table
+from tickarrow.pipeline.costs import volumes
 from tickarrow.pipeline.decide import Act, Control, Ensemble, forecasts_schema
 from tickarrow.pipeline.decode import Decode, FromRows
 from tickarrow.pipeline.features import Features, feature_columns, feature_digest
@@ -109,7 +110,8 @@ class Pipeline:
         self.features = Features(conf.features, universe, t.features, t.depth)
         self.predict = Predict(Served(model_set, engine, t.predictions), n)
         self.ensemble = Ensemble(conf.ensemble, n, horizons, model_set.ic, t.forecasts)
-        self.act = Act(conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills)
+        adv = volumes(conf.costs, [i.symbol for i in universe])
+        self.act = Act(conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills, adv)
         self.swaps = Swaps(self.apply)
         self.shadows: list[Shadow] = []  # sets that predict the same rows and decide nothing
         self.chunk = -1  # number of the last decided chunk

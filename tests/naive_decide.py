@@ -2,23 +2,59 @@
 
 import math
 from decimal import Decimal
+from itertools import pairwise
 
 import naive_corr
 import numpy as np
 
 NAN = math.nan
 YEAR_S = 252 * 6.5 * 3600
+DAY_S = 6.5 * 3600
 NO_VARIANCE = 1e-12
 FLAG_BITS = {"DELAYED": 8, "FROZEN": 16, "HALTED": 32, "UNCERTAIN": 128, "STALE": 256}  # of a quote that is not traded on
 
 
-def commission(quantity, price, per_share, minimum, max_share):
-    fee = per_share * quantity
-    if fee < minimum:
-        fee = minimum
-    if fee > max_share * quantity * price:
-        fee = max_share * quantity * price
-    return fee
+def rate_on(rates, as_of):
+    """The last entry of a dated fee that had begun on that day."""
+    begun = [r for r in rates if not as_of or r.since <= as_of]
+    return (begun[-1].rate, begun[-1].most) if rates else (0.0, math.inf)
+
+
+def commission(conf, quantity, price):
+    """Each share pays the rate of the tier it falls in; then the minimum, then the cap."""
+    edges = [(0.0, conf.per_share)] + [(t.above, t.per_share) for t in conf.tiers] + [(math.inf, 0.0)]
+    fee = 0.0
+    for (lower, rate), (upper, _) in pairwise(edges):
+        fee += rate * max(0.0, min(conf.month_volume + quantity, upper) - max(conf.month_volume, lower))
+    if fee < conf.minimum:
+        fee = conf.minimum
+    return conf.max_share * quantity * price * conf.multiplier if fee > conf.max_share * quantity * price * conf.multiplier else fee
+
+
+def fee_terms(conf, quantity, price, side, adds):
+    """Bill of an order by item."""
+    value = quantity * price * conf.multiplier
+    paid = commission(conf, quantity, price)
+    taf, most = rate_on(conf.taf, conf.as_of)
+    return {
+        "commission": paid,
+        "clearing": min(conf.clearing * quantity, conf.clearing_max_share * value),
+        "exchange": (conf.add if adds else conf.remove) * quantity,
+        "pass_through": conf.nyse_pass_through * paid + conf.finra_pass_through * paid,
+        "regulatory": rate_on(conf.regulatory, conf.as_of)[0] * quantity,
+        "taf": min(taf * quantity, most) if side < 0 else 0.0,
+        "sec": rate_on(conf.sec, conf.as_of)[0] * value if side < 0 else 0.0,
+    }
+
+
+def impact(quantity, adv, sigma_day, eta):
+    return eta * sigma_day * (quantity / adv) ** 0.5
+
+
+def one_way(conf, bid, ask, quantity, side):
+    mid = (bid + ask) / 2
+    paid = sum(fee_terms(conf, quantity, mid, side, False).values())
+    return 1e4 * ((ask - bid) / 2 * conf.effective / mid + paid / (quantity * mid * conf.multiplier))
 
 
 def barrier(drift, variance, up, down):
@@ -214,7 +250,6 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
     working = [None] * n_symbols
     flags = [set()] * n_symbols
     decisions, life, fills, key = [], [], [], 0
-    table = (costs.per_share, costs.minimum, costs.max_share)
 
     def say(ts, symbol, state):
         o = working[symbol]
@@ -234,7 +269,7 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
             elif o and good and ((o["side"] > 0 and o["limit"] >= ask) or (o["side"] < 0 and o["limit"] <= bid)):
                 price = ask if o["side"] > 0 else bid
                 say(ts, symbol, "FILLED")
-                fills.append((ts, symbol, o["key"], o["side"], o["quantity"], price, commission(o["quantity"], price, *table)))
+                fills.append((ts, symbol, o["key"], o["side"], o["quantity"], price, sum(fee_terms(costs, o["quantity"], price, o["side"], False).values())))
                 position[symbol] += o["side"] * o["quantity"]
                 hold[symbol] = o["hold"]
                 working[symbol] = None
@@ -255,7 +290,9 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
                 edge = seconds[h] * ((1 - risk.pool_share) * drift[h] + risk.pool_share * pool)
                 size = target(sigma, seconds[h], mark[symbol], risk.nav, risk.vol_target, risk.name_cap, risk.lot)
                 q = max(size, risk.lot)
-                cost = 1e4 * ((ask - bid) / 2 + commission(q, mark[symbol], *table) / q) / mark[symbol]
+                cost = one_way(costs, bid, ask, q, 1 if edge >= 0 else -1)
+                if costs.impact_eta:
+                    cost += impact(q, costs.adv, sigma * math.sqrt(DAY_S / seconds[h]), costs.impact_eta)
                 judged.append(((abs(edge) - cost) / sigma, -h, edge, cost, size, sigma))
             _, h, edge, cost, size, sigma = max(judged)
             choice = -h

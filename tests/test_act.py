@@ -11,7 +11,7 @@ from decide import START, due_rows, forecasts_of, forecasts_table, market, ticks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickarrow.configs.costs import CostsConf
+from tickarrow.configs.costs import CostsConf, RateConf, TierConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.risk import RiskConf
 from tickarrow.jit import act
@@ -213,16 +213,23 @@ def test_the_gross_cap_is_shared_and_frees_itself():
     assert [q for q, s in table_of(stage._orders, "quantity", "state") if s == OrderState.INTENT] == [6.0, 4.0, 6.0, 6.0]
 
 
-def random_stage(seed, n, n_symbols, simulate=True, scale=25.0):
+def random_stage(seed, n, n_symbols, simulate=True, scale=25.0, costs=IBKR_FIXED):
     ticks = market(seed, n, n_symbols)
-    return ticks, forecasts_of(seed, due_rows(ticks), 3, scale=scale), make(n_symbols, simulate=simulate)
+    return ticks, forecasts_of(seed, due_rows(ticks), 3, scale=scale), make(n_symbols, simulate=simulate, costs=costs)
 
 
-@given(st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 4), st.sampled_from([8.0, 25.0, 100.0]))
-def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale):
-    ticks, f, stage = random_stage(seed, n, n_symbols, scale=scale)
+EVERY_FEE = CostsConf(
+    per_share=0.0035, minimum=0.35, max_share=0.01, tiers=[TierConf(300.0, 0.002)], month_volume=290.0, clearing=0.0002, remove=0.003,
+    nyse_pass_through=0.000175, finra_pass_through=0.000563, regulatory=[RateConf("2024-01-01", 0.000072)], taf=[RateConf("2024-01-01", 0.000195, 9.79)],
+    sec=[RateConf("2024-01-01", 0.0000206)], effective=0.8, impact_eta=0.67, adv=50_000.0,
+)  # fmt: skip
+
+
+@given(st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 4), st.sampled_from([8.0, 25.0, 100.0]), st.sampled_from([IBKR_FIXED, EVERY_FEE]))
+def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs):
+    ticks, f, stage = random_stage(seed, n, n_symbols, scale=scale, costs=costs)
     decide(stage, ticks, f)
-    decisions, orders, fills = naive.act(FEW, IBKR_FIXED, SOON, HORIZONS.tolist(), 0.01, n_symbols, ticks, f)
+    decisions, orders, fills = naive.act(FEW, costs, SOON, HORIZONS.tolist(), 0.01, n_symbols, ticks, f)
     assert reasons(stage) == [d[6] for d in decisions]
     got = table_of(stage._decisions, "edge", "cost", "horizon", "p_up", "p_down", "target")
     np.testing.assert_allclose(np.array(got).reshape(-1, 6), np.array([d[:6] for d in decisions]).reshape(-1, 6), rtol=1e-9, atol=1e-12)

@@ -314,6 +314,7 @@ def test_no_fills_no_profit():
     ({"risk": RiskConf(nav=0.0)}, "risk.nav is 0.0: expected a positive number. " + FIX.format("risk")),
     ({"risk": RiskConf(gross_cap=-1.0)}, "risk.gross_cap is -1.0: expected zero or more. " + FIX.format("risk")),
     ({"costs": CostsConf(-0.1, 1.0, 0.01)}, "costs.per_share is -0.1: expected zero or more. " + FIX.format("costs")),
+    ({"costs": CostsConf(0.1, 1.0, 0.01, multiplier=5.0)}, "costs.multiplier is 5.0: positions are sized in shares, expected 1. Choose a fee table of shares."),
     ({"orders": OrdersConf(ttl_s=NAN)}, "orders.ttl_s is nan: expected a positive number. " + FIX.format("orders")),
     ({"orders": OrdersConf(requests=5, reserved=5)}, "orders.reserved is 5 of 5 orders.requests: expected less, or no order would go out. "
      + FIX.format("orders")),
@@ -326,7 +327,9 @@ def test_a_setting_out_of_range_is_named(settings_, text):
 
 
 @pytest.mark.parametrize(("file", "schema"), [
-    ("ensemble/default", EnsembleConf), ("costs/ibkr_fixed", CostsConf), ("risk/default", RiskConf), ("orders/limit", OrdersConf),
+    ("ensemble/default", EnsembleConf), ("costs/ibkr_fixed", CostsConf), ("costs/ibkr_tiered", CostsConf),
+    ("costs/ibkr_futures", CostsConf), ("costs/ibkr_micros", CostsConf),
+    ("risk/default", RiskConf), ("orders/limit", OrdersConf),
 ])  # fmt: skip
 def test_the_shipped_values_fit_their_dataclass(file, schema):
     folder = next(iter(tickarrow.conf.__path__))
