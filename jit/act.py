@@ -4,7 +4,7 @@ symbol, a reason for every row. Budgets are recomputed from positions and workin
 import numpy as np
 
 from tickarrow.jit._kernel import kernel, record
-from tickarrow.jit.barrier import barrier_point
+from tickarrow.jit.barrier import barrier_within_point
 from tickarrow.jit.costs import FEES, fees_point, one_way_point
 from tickarrow.jit.impact import impact_point, sigma_day_point
 from tickarrow.jit.sizing import lots_point, target_point
@@ -196,7 +196,8 @@ def act_update(
     tick_seq ... flags : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
     out_seq ... model_set : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way, impact included;
-        NaN and horizon -1 where no horizon could be judged; target: shares, the position where it is not to change
+        NaN and horizon -1 where no horizon could be judged; p_up, p_down: within
+        the horizon; target: shares, the position where it is not to change
 
     Notes
     -----
@@ -254,15 +255,14 @@ def act_update(
                             best_edge = a
                             best_cost = c
                             best_size = size
-            p = np.nan
-            if best_h >= 0:
-                deviation = sigma[r, best_h]
-                profit = par.profit_barrier * deviation
-                stop = par.stop_barrier * deviation
-                if best_edge >= 0.0:
-                    p = barrier_point(best_edge, deviation * deviation, profit, stop)
-                else:
-                    p = barrier_point(best_edge, deviation * deviation, stop, profit)
+            first = np.nan
+            second = np.nan
+            if best_h >= 0:  # in deviations of the horizon, which is the vertical barrier
+                drift = best_edge / sigma[r, best_h]
+                upper = par.profit_barrier if best_edge >= 0.0 else par.stop_barrier
+                lower = par.stop_barrier if best_edge >= 0.0 else par.profit_barrier
+                first = barrier_within_point(drift, 1.0, upper, lower, 1.0)
+                second = barrier_within_point(-drift, 1.0, lower, upper, 1.0)
 
             why = EDGE_BELOW_COST
             goal = position
@@ -325,8 +325,8 @@ def act_update(
             edge[row] = best_edge
             cost[row] = best_cost
             horizon[row] = best_h
-            p_up[row] = p
-            p_down[row] = 1.0 - p
+            p_up[row] = first
+            p_down[row] = second
             target[row] = goal
             reason[row] = why
             model_set[row] = s.model_set

@@ -161,8 +161,8 @@ GREEKS = _schema(
 
 DECISIONS = _schema(
     "decisions", SEQ, TS, SYMBOL, ("edge", pa.float64(), "bp of mid, signed forecast"), ("cost", pa.float64(), "bp of mid, one way"),
-    ("horizon", pa.int8(), "index of the horizon; -1 = none"), ("p_up", pa.float64(), "probability of the upper barrier first"),
-    ("p_down", pa.float64(), "probability of the lower barrier first"), ("target", pa.float64(), "shares, signed"),
+    ("horizon", pa.int8(), "index of the horizon; -1 = none"), ("p_up", pa.float64(), "probability of the upper barrier first, within the horizon"),
+    ("p_down", pa.float64(), "probability of the lower barrier first, within the horizon"), ("target", pa.float64(), "shares, signed"),
     ("reason", pa.uint8(), "Reason"), ("model_set", pa.uint8(), "index into the session's list"),
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import naive_corr
+import mpmath
 import numpy as np
 
 NAN = math.nan
@@ -63,6 +64,24 @@ def barrier(drift, variance, up, down):
         return down / (up + down)
     k, up, down = 2 * Decimal(drift) / Decimal(variance), Decimal(up), Decimal(down)  # the exponents reach thousands
     return float((1 - (k * down).exp()) / ((-k * up).exp() - (k * down).exp()))
+
+
+def barrier_within(drift, variance, up, down, time):
+    """Sine series of the first-exit density at the upper barrier (Borodin and Salminen), integrated from `time` on and taken from the
+    probability without a time limit."""
+    with mpmath.workdps(60):
+        mu, s2, u, d, t = (mpmath.mpf(float(v)) for v in (drift, variance, up, down, time))
+        width = u + d
+        k = 2 * mu / s2
+        whole = d / width if mu == 0 else (1 - mpmath.exp(-k * d)) / (1 - mpmath.exp(-k * width))
+        rest = mpmath.mpf(0)
+        for j in range(1, 2000):
+            decay = mu**2 / (2 * s2) + j**2 * mpmath.pi**2 * s2 / (2 * width**2)
+            weight = mpmath.exp(mu * u / s2 - decay * t) * j * s2 * mpmath.pi / width**2 / decay
+            rest += (-1) ** (j + 1) * mpmath.sin(j * mpmath.pi * d / width) * weight
+            if weight < 1e-30:
+                break
+        return float(whole - rest)
 
 
 def shrunk_ic(ic, observations):
@@ -300,8 +319,9 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
             numbers = (NAN, NAN, -1, NAN, NAN)
         else:
             profit, stop = risk.profit_barrier * sigma, risk.stop_barrier * sigma
-            up = barrier(edge, sigma**2, profit, stop) if edge >= 0 else barrier(edge, sigma**2, stop, profit)
-            numbers = (edge, cost, choice, up, 1 - up)
+            upper, lower = (profit, stop) if edge >= 0 else (stop, profit)
+            both = (barrier_within(edge, sigma**2, upper, lower, 1), barrier_within(-edge, sigma**2, lower, upper, 1))
+            numbers = (edge, cost, choice, *both)
         goal, reason = p0, None
         if o and not o["cancelling"] and ts - o["since"] > orders.ttl_s * 1e9:
             reason = "CANCEL"

@@ -103,9 +103,10 @@ def test_an_order_of_a_hand_computed_forecast_fills_at_the_next_quote():
     edge, cost, horizon, up, down, target = table_of(stage._decisions, "edge", "cost", "horizon", "p_up", "p_down", "target")[0]
     assert (edge, horizon, target) == (20.0, 0, 9.0)
     assert cost == pytest.approx(1 + 1e4 / 900, rel=1e-9)
-    # k = 2 x 20 / 100; up 15, down 10: (1 - e^-4) / (1 - e^-10)
-    assert up == pytest.approx((1 - math.exp(-4)) / (1 - math.exp(-10)), rel=1e-12)
-    assert up + down == 1.0
+    # drift of two deviations over the horizon, barriers at +1.5 and -1; what is left ends between them
+    assert up == pytest.approx(naive.barrier_within(2.0, 1.0, 1.5, 1.0, 1.0), rel=1e-12)
+    assert down == pytest.approx(naive.barrier_within(-2.0, 1.0, 1.0, 1.5, 1.0), rel=1e-12)
+    assert 0.6 < up < up + down < 1.0
     order = table_of(stage._orders, "seq", "ts", "symbol", "key", "side", "quantity", "limit", "perm_id", "state")
     assert order[0] == (0, START, 0, 1, Side.BUY, 9.0, 100.02, 0, OrderState.INTENT)
     assert order[1] == (1, START, 0, 1, Side.BUY, 9.0, 100.02, 0, OrderState.FILLED)

@@ -1,7 +1,8 @@
-"""First passage of drifted Brownian motion: the reference's figure, the textbook form, limits, and a simulation."""
+"""First passage of drifted Brownian motion, with and without a time limit: the reference's figure, other forms, limits, simulations."""
 
 import math
 
+import mpmath
 import naive_decide as naive
 import numpy as np
 import pytest
@@ -49,3 +50,67 @@ def test_probability_agrees_with_a_simulation():
         hit[alive[x[alive] >= 1.2]] = 1.0
         hit[alive[x[alive] <= -0.8]] = 0.0
     assert hit.mean() == pytest.approx(barrier.barrier_point(0.3, 1.0, 1.2, 0.8), abs=0.03)
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-9, 0.5, 1.0, 3.9, 4.0, 4.1, 10.0, 38.0, 1e3, 1e8, 1e200, math.inf])
+def test_the_mills_ratio_is_that_of_the_normal_distribution(x):
+    with mpmath.workdps(50):
+        if x < 30:
+            expected = mpmath.sqrt(mpmath.pi / 2) * mpmath.exp(mpmath.mpf(x) ** 2 / 2) * mpmath.erfc(mpmath.mpf(x) / mpmath.sqrt(2))
+        else:  # asymptotic series
+            expected = sum((-1) ** n * mpmath.fac2(2 * n - 1) / mpmath.mpf(x) ** (2 * n + 1) for n in range(12))
+        assert barrier.mills_point(x) == pytest.approx(float(expected), rel=1e-15)
+
+
+def test_one_barrier_within_a_time_is_the_reflection_principle():
+    # without drift and with the other barrier out of reach: 2 (1 - Phi(a / sqrt(t))); 2 x 0.158655 for one deviation
+    assert barrier.barrier_within_point(0.0, 1.0, 1.0, 50.0, 1.0) == pytest.approx(0.31731050786291415, rel=1e-13)
+    assert barrier.barrier_within_point(0.0, 4.0, 4.0, 50.0, 4.0) == pytest.approx(0.31731050786291415, rel=1e-13)
+
+
+@given(st.floats(-6, 6), st.floats(0.1, 10), st.floats(0.1, 4), st.floats(0.1, 4), st.floats(0.02, 50))
+def test_images_equal_the_sine_series(drift, variance, up, down, time):
+    got = barrier.barrier_within_point(drift, variance, up, down, time)
+    assert got == pytest.approx(naive.barrier_within(drift, variance, up, down, time), rel=1e-9, abs=1e-14)
+
+
+@given(st.floats(-30, 30), st.floats(0.01, 20), st.floats(0.01, 20), st.floats(1e-3, 1e3), st.floats(1.0, 100.0))
+def test_three_ends_share_the_probability_and_time_only_adds(drift, up, down, time, later):
+    reached = [barrier.barrier_within_point(drift, 1.0, up, down, t) for t in (time, time * later, math.inf)]
+    other = [barrier.barrier_within_point(-drift, 1.0, down, up, t) for t in (time, time * later, math.inf)]
+    for p in (reached, other):
+        assert all(0.0 <= v <= 1.0 for v in p)
+        assert p[0] <= p[1] + 1e-14
+        assert p[1] <= p[2] + 1e-14
+    assert all(a + b <= 1.0 + 1e-13 for a, b in zip(reached, other))
+    assert reached[2] == barrier.barrier_point(drift, 1.0, up, down)
+
+
+@pytest.mark.parametrize(("time", "expected"), [(0.0, 0.0), (-1.0, 0.0), (1e-9, 0.0)])
+def test_without_time_nothing_is_reached(time, expected):
+    assert barrier.barrier_within_point(0.3, 1.0, 1.2, 0.8, time) == expected
+    assert math.isnan(barrier.barrier_within_point(0.3, 1.0, 1.2, 0.8, math.nan))
+
+
+def test_both_sides_of_the_switch_to_the_closed_form_agree():
+    width = math.sqrt(1.0 / 8.0)
+    for share in (0.1, 0.5, 0.9):
+        a, b = (barrier.barrier_within_point(0.3, 1.0, share * w, (1 - share) * w, 1.0) for w in (width * (1 - 1e-9), width * (1 + 1e-9)))
+        assert a == pytest.approx(b, rel=1e-8)
+
+
+@pytest.mark.parametrize(("drift", "up", "down"), [(0.3, 1.2, 0.8), (2.0, 1.5, 1.0), (-1.0, 1.5, 1.0)])
+def test_the_vertical_barrier_agrees_with_a_simulation(drift, up, down):
+    """Steps of a fiftieth; a barrier is also crossed between two of its sides, with the probability of the Brownian bridge."""
+    rng, n, steps = np.random.default_rng(7), 40_000, 50
+    x, hit, dt = np.zeros(n), np.zeros(n, int), 1.0 / steps
+    for _ in range(steps):
+        y = x + drift * dt + math.sqrt(dt) * rng.standard_normal(n)
+        inside = (y < up) & (y > -down)
+        over = (y >= up) | (inside & (rng.random(n) < np.exp(-2 * (up - x) * (up - y) / dt)))
+        under = (y <= -down) | (inside & (rng.random(n) < np.exp(-2 * (x + down) * (y + down) / dt)))
+        hit = np.where(hit != 0, hit, np.where(over, 1, np.where(under, -1, 0)))
+        x = np.where(inside, y, x)
+    error = 5 * 0.5 / math.sqrt(n)
+    assert (hit == 1).mean() == pytest.approx(barrier.barrier_within_point(drift, 1.0, up, down, 1.0), abs=error)
+    assert (hit == -1).mean() == pytest.approx(barrier.barrier_within_point(-drift, 1.0, down, up, 1.0), abs=error)
