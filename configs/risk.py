@@ -1,6 +1,6 @@
 """How large a position may be, and when a forecast is worth a trade."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -17,4 +17,12 @@ class RiskConf:
     profit_barrier: float = 1.5  # distance of the barrier in the forecast's direction, standard deviations of the horizon
     stop_barrier: float = 1.0  # distance of the barrier against it, standard deviations of the horizon
     lot: float = 1.0  # shares; every target is a multiple
+    kelly: float = float("inf")  # largest position, share of the full Kelly bet; inf = no limit
+    participation: float = 1.0  # largest position, fraction of the average daily volume where it is known
+    net_cap: float = float("inf")  # |sum of signed positions and working orders|, fraction of nav
+    sector_cap: float = float("inf")  # sum of |positions and working orders| in a sector, fraction of nav
+    sectors: dict[str, str] = field(default_factory=dict)  # sector by symbol; a symbol without one has no sector cap
+    throttle_from: float = 1.0  # drawdown from which positions are made smaller, fraction of the highest equity
+    throttle_to: float = 1.0  # drawdown from which none is opened
+    least_value: float = 0.0  # least value of an order that opens or resizes, currency
     allow_delayed: bool = False  # trade on quotes that come 15 to 20 minutes late

@@ -3,50 +3,20 @@ symbol, a reason for every row. Budgets are recomputed from positions and workin
 
 import numpy as np
 
-from tickarrow.jit._kernel import kernel, record
+from tickarrow.jit._kernel import kernel
+from tickarrow.jit.act_state import ACT_PARAMS, ACT_STATE, BOOK, EVENT, GRID, gain_point, reach_point
 from tickarrow.jit.barrier import barrier_within_point
 from tickarrow.jit.costs import FEES, fees_point, one_way_point
 from tickarrow.jit.impact import impact_point, sigma_day_point
-from tickarrow.jit.sizing import lots_point, target_point
+from tickarrow.jit.sizing import lots_point, target_point, throttle_point
 
 # Kind, Reason, OrderState and a Flag of the schemas; a test compares them.
 QUOTE = 0
 ORDER, NO_QUOTE, CROSSED, WARMING_UP, EDGE_BELOW_COST, AT_TARGET = range(6)
 ORDER_WORKING, NAME_CAP, GROSS_CAP, CANCEL, HORIZON_OVER, KILLED, NOT_LIVE, HALTED = range(6, 14)
+NET_CAP, SECTOR_CAP, PARTICIPATION_CAP, DRAWDOWN, BELOW_MINIMUM = range(14, 19)
 INTENT, CANCEL_INTENT, SENT, SUBMITTED, FILLED, CANCELLED, REJECTED = range(7)
 HALTED_FLAG = 32
-
-# One row per symbol. `quote_flags`: of its latest quote row. `health`: what the gateway says of its data, 0 = live.
-# `mark` values the position: last mid of an uncrossed quote. key, side, limit, ordered: of the last order;
-# quantity is what is left of it, and it counts only while `working`. `model_set`: which one decides for it.
-ACT_STATE = record(
-    [
-        ("bid", "f8"), ("ask", "f8"), ("mark", "f8"), ("position", "f8"), ("cash", "f8"), ("commission", "f8"), ("hold_until", "i8"),
-        ("key", "i8"), ("ordered", "f8"), ("quantity", "f8"), ("limit", "f8"), ("since", "i8"), ("hold_ns", "i8"),
-        ("quote_flags", "u2"), ("health", "u1"), ("side", "i1"), ("working", "u1"), ("cancelling", "u1"), ("done", "u1"),
-        ("model_set", "u1"),
-    ]
-)  # fmt: skip
-# One row: what all symbols share; `link`: health of the connection, 0 = live.
-BOOK = record([("next_key", "i8"), ("gross_cap", "f8"), ("seq", "u8"), ("events", "i8"), ("killed", "u1"), ("link", "u1")])
-# One row: configs/risk.py and orders.py. `not_live`: a quote with one of these flags is not traded on.
-ACT_PARAMS = record(
-    [
-        ("nav", "f8"), ("vol_target", "f8"), ("name_cap", "f8"), ("hurdle", "f8"), ("pool_share", "f8"), ("resize_band", "f8"),
-        ("profit_barrier", "f8"), ("stop_barrier", "f8"), ("lot", "f8"), ("eta", "f8"),
-        ("offset_ticks", "f8"), ("ttl", "i8"), ("not_live", "u2"), ("simulate", "u1"),
-    ]
-)  # fmt: skip
-# Prices of a symbol are n * multiplier / divisor: with (1, 100) the nearest double of the decimal, which n * 0.01 is not.
-GRID = record([("multiplier", "f8"), ("divisor", "f8")])
-# A new row of ORDERS, or of FILLS where `is_fill` is 1; `price` is the limit or the fill's price.
-EVENT = record(
-    [
-        ("seq", "u8"), ("ts", "i8"), ("key", "i8"), ("quantity", "f8"), ("price", "f8"), ("commission", "f8"), ("symbol", "i4"),
-        ("side", "i1"), ("state", "u1"), ("is_fill", "u1"),
-    ]
-)  # fmt: skip
-
 
 @kernel("f8, f8, f8, i8, GRID", inline=True)
 def limit_point(bid, ask, offset_ticks, side, grid):
@@ -95,20 +65,6 @@ def pool_point(alpha, sigma, ic, horizons_ns):
     if total > 0.0:
         return drift / total
     return 0.0
-
-
-@kernel("ACT_STATE[:], i8", inline=True)
-def gross_point(state, but):
-    """Value that positions and working orders can reach in all symbols `but` one, currency; -1 = all."""
-    gross = 0.0
-    for i in range(state.size):
-        s = state[i]
-        if i != but and (s.position != 0.0 or s.working):
-            reach = abs(s.position)
-            if s.working:
-                reach = max(reach, abs(s.position + float(s.side) * s.quantity))
-            gross += reach * s.mark
-    return gross
 
 
 @kernel("EVENT[:], BOOK, u8, i8, i4, ACT_STATE, u1", inline=True)
@@ -172,12 +128,12 @@ def simulate_point(s, events, book, seq, ts, symbol, fees):
 
 
 @kernel(
-    "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i8[:],"
+    "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i4[:], i8[:],"
     "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
     "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], i8"
 )
 def act_update(
-    state, books, events, params, fees, grid, adv, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
+    state, books, events, params, fees, grid, adv, sector, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
     seq, ts, symbol, alpha, sigma, ic, lo, hi,
     out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, to,
 ):  # fmt: skip
@@ -191,7 +147,8 @@ def act_update(
     params : (1,) ACT_PARAMS
     fees : (1,) FEES
     grid : (n_symbols,) GRID
-    adv : (n_symbols,) float64, average daily volume, shares
+    adv : (n_symbols,) float64, average daily volume, shares; 0 = not known
+    sector : (n_symbols,) int32, number of its sector; -1 = none
     horizons_ns : (n_horizons,) int64
     tick_seq ... flags : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
@@ -232,6 +189,10 @@ def act_update(
                 s.working = 0  # reported as filled, its executions never came
             position = s.position
             quoted = 0.0 < s.bid <= s.ask
+            gain = gain_point(state)
+            book.peak = max(book.peak, gain)
+            throttle = throttle_point((book.peak - gain) / (par.nav + book.peak), par.throttle_from, par.throttle_to)
+            most = par.participation * adv[at] if adv[at] > 0.0 else np.inf
 
             best_h = -1
             best_edge = np.nan
@@ -244,7 +205,8 @@ def act_update(
                     if alpha[r, h] == alpha[r, h] and sigma[r, h] > 0.0:
                         seconds = 1e-9 * horizons_ns[h]
                         a = (1.0 - par.pool_share) * alpha[r, h] + par.pool_share * pool * seconds
-                        size = target_point(sigma[r, h], seconds, s.mark, par.nav, par.vol_target, par.name_cap, par.lot)
+                        size = target_point(abs(a), sigma[r, h], seconds, par.kelly, par.vol_target, par.name_cap)
+                        size = lots_point(min(throttle * size * par.nav / s.mark, most), par.lot)
                         quantity = max(size, par.lot)
                         c = one_way_point(fees[0], s.bid, s.ask, quantity, 1 if a >= 0.0 else -1)
                         c += impact_point(quantity, adv[at], sigma_day_point(sigma[r, h], seconds), par.eta)
@@ -281,19 +243,34 @@ def act_update(
             else:
                 if best_h < 0:
                     why = WARMING_UP
+                elif throttle <= 0.0:
+                    why = DRAWDOWN
+                elif most < par.lot:
+                    why = PARTICIPATION_CAP
                 elif abs(best_edge) > par.hurdle * best_cost:
-                    sign = 1.0 if best_edge > 0.0 else -1.0
+                    side = 1 if best_edge > 0.0 else -1
+                    sign = float(side)
                     held = sign * position  # > 0: on the right side
                     if held > 0.0:
                         s.hold_until = max(s.hold_until, now + horizons_ns[best_h])
-                    room = book.gross_cap * par.nav - gross_point(state, at)
+                    gross, net, of_sector = reach_point(state, sector, at, side)
+                    room = book.gross_cap * par.nav - gross
+                    cap = GROSS_CAP
+                    if par.net_cap * par.nav - net < room:
+                        room = par.net_cap * par.nav - net
+                        cap = NET_CAP
+                    if sector[at] >= 0 and par.sector_cap * par.nav - of_sector < room:
+                        room = par.sector_cap * par.nav - of_sector
+                        cap = SECTOR_CAP
                     size = min(best_size, lots_point(max(room, 0.0) / s.mark, par.lot))
                     if best_size < par.lot:
                         why = NAME_CAP
                     elif held > 0.0 and abs(best_size - held) <= par.resize_band * best_size:
                         why = AT_TARGET
                     elif size < par.lot or (size < best_size and held > 0.0 and size - held <= par.resize_band * size):
-                        why = GROSS_CAP
+                        why = cap
+                    elif abs(size - held) * s.mark < par.least_value:
+                        why = BELOW_MINIMUM
                     else:
                         why = ORDER
                         goal = sign * size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from tickarrow.configs.costs import CostsConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.risk import RiskConf
-from tickarrow.jit import act
+from tickarrow.jit import act, act_state
 from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
 from tickarrow.pipeline.costs import fees
 from tickarrow.pipeline.errors import ConfigError
@@ -65,35 +66,38 @@ class Act:
     decisions, intents, fills : tables DECISIONS, ORDERS, FILLS
     simulate_fills : fill intents here, at the symbol's next quote
     adv : (n_symbols,) average daily volume, shares; without it `costs.adv` is every symbol's
+    sector : (n_symbols,) int32, number of its sector, -1 = none; without it no symbol has one
     """
 
     def __init__(
         self, risk: RiskConf, costs: CostsConf, orders: OrdersConf, n_symbols: int, horizons_ns: npt.NDArray[np.int64],
         tick_size: npt.NDArray[np.float64], decisions: Table, intents: Table, fills: Table, simulate_fills: bool,
-        adv: npt.NDArray[np.float64] | None = None,
+        adv: npt.NDArray[np.float64] | None = None, sector: npt.NDArray[np.int32] | None = None,
     ) -> None:  # fmt: skip
         _check(risk, costs, orders)
         self.horizons_ns = np.ascontiguousarray(horizons_ns, np.int64)
-        self.state = np.zeros(n_symbols, act.ACT_STATE)
+        self.state = np.zeros(n_symbols, act_state.ACT_STATE)
         for name in ("bid", "ask", "mark"):
             self.state[name] = np.nan
-        self.book = np.zeros(1, act.BOOK)
+        self.book = np.zeros(1, act_state.BOOK)
         self.book["next_key"] = 1
         self.book["gross_cap"] = risk.gross_cap
-        self.params = np.zeros(1, act.ACT_PARAMS)
+        self.params = np.zeros(1, act_state.ACT_PARAMS)
         self.params[0] = (
             risk.nav, risk.vol_target, risk.name_cap, risk.hurdle, risk.pool_share, risk.resize_band, risk.profit_barrier,
-            risk.stop_barrier, risk.lot, costs.impact_eta, orders.limit_offset_ticks,
+            risk.stop_barrier, risk.lot, costs.impact_eta, risk.kelly, risk.participation, risk.net_cap, risk.sector_cap,
+            risk.throttle_from, risk.throttle_to, risk.least_value, orders.limit_offset_ticks,
             round(orders.ttl_s * 1e9), NOT_LIVE if risk.allow_delayed else NOT_LIVE | Flag.DELAYED, simulate_fills,
         )  # fmt: skip
         self.fees = fees(costs)
         self.adv = np.full(n_symbols, costs.adv) if adv is None else np.ascontiguousarray(adv, np.float64)
-        self.grid = np.zeros(n_symbols, act.GRID)
+        self.sector = np.full(n_symbols, -1, np.int32) if sector is None else np.ascontiguousarray(sector, np.int32)
+        self.grid = np.zeros(n_symbols, act_state.GRID)
         inverse = np.rint(1.0 / np.asarray(tick_size, np.float64))
         decimal = np.abs(inverse * tick_size - 1.0) < 1e-9
         self.grid["multiplier"] = np.where(decimal, 1.0, tick_size)
         self.grid["divisor"] = np.where(decimal, inverse, 1.0)
-        self.events = np.zeros(256 + 2 * n_symbols, act.EVENT)
+        self.events = np.zeros(256 + 2 * n_symbols, act_state.EVENT)
         self._decisions, self._orders, self._fills = decisions, intents, fills
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags"), Columns(*FORECAST_COLUMNS)
         self._decision_columns = Columns(*decisions.schema.names)
@@ -108,10 +112,10 @@ class Act:
         out, n = self._decisions, len(forecasts)
         room = 3 * n + 2 * self.state.size
         if room > self.events.size:  # a larger block than ever before
-            self.events = np.zeros(room, act.EVENT)
+            self.events = np.zeros(room, act_state.EVENT)
         to = out.reserve(n)
         act.act_update(
-            self.state, self.book, self.events, self.params, self.fees, self.grid, self.adv, self.horizons_ns,
+            self.state, self.book, self.events, self.params, self.fees, self.grid, self.adv, self.sector, self.horizons_ns,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._forecast_columns.of(forecasts.segment), forecasts.lo, forecasts.hi, *self._decision_columns.of(out.segment), to,
         )  # fmt: skip
@@ -326,15 +330,24 @@ def pnl(fills: Table, mids: npt.NDArray[np.float64]) -> Profit:
     return Profit(position, realised, unrealised, commissions)
 
 
+def sectors(risk: RiskConf, symbols: Sequence[str]) -> npt.NDArray[np.int32]:
+    """(n_symbols,) number of each symbol's sector; -1 = none."""
+    if unknown := sorted(set(risk.sectors) - set(symbols)):
+        raise ConfigError(f"risk.sectors has {unknown[0]!r}, which is not in the universe. Correct it in conf/risk or on the command line.")
+    numbers = {name: i for i, name in enumerate(sorted(set(risk.sectors.values())))}
+    return np.array([numbers[risk.sectors[s]] if s in risk.sectors else -1 for s in symbols], np.int32)
+
+
 def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
     """ConfigError names the first setting that is out of range; `fees` checks the other costs."""
     groups = {"risk": risk, "orders": orders}
     positive = (
-        "risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "orders.ttl_s",
-        "orders.wait_s", "orders.acknowledge_s", "orders.compare_s",
+        "risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "risk.kelly", "risk.participation",
+        "orders.ttl_s", "orders.wait_s", "orders.acknowledge_s", "orders.compare_s",
     )  # fmt: skip
     least_zero = (
-        "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
+        "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "risk.net_cap", "risk.sector_cap", "risk.throttle_from",
+        "risk.throttle_to", "risk.least_value", "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
     )  # fmt: skip
     for setting in (*positive, *least_zero):
         group, name = setting.split(".")
@@ -349,5 +362,7 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
         )
     if costs.multiplier != 1:
         raise ConfigError(f"costs.multiplier is {costs.multiplier}: positions are sized in shares, expected 1. Choose a fee table of shares.")
+    if risk.throttle_to < risk.throttle_from:
+        raise ConfigError(f"risk.throttle_to is {risk.throttle_to}: expected {risk.throttle_from} (risk.throttle_from) or more. Correct it in conf/risk.")
     if risk.pool_share > 1:
         raise ConfigError(f"risk.pool_share is {risk.pool_share}: expected 0 (each horizon alone) to 1 (only the pooled drift).")

@@ -21,6 +21,7 @@ from tickarrow.pipeline.adapters import rows_of
 from tickarrow.pipeline.batch import Batch, Chunk, Table
 from tickarrow.pipeline.costs import volumes
 from tickarrow.pipeline.decide import Act, Control, Ensemble, forecasts_schema
+from tickarrow.pipeline.decide_act import sectors
 from tickarrow.pipeline.decode import Decode, FromRows
 from tickarrow.pipeline.features import Features, feature_columns, feature_digest
 from tickarrow.pipeline.models import ModelSet
@@ -110,8 +111,11 @@ class Pipeline:
         self.features = Features(conf.features, universe, t.features, t.depth)
         self.predict = Predict(Served(model_set, engine, t.predictions), n)
         self.ensemble = Ensemble(conf.ensemble, n, horizons, model_set.ic, t.forecasts)
-        adv = volumes(conf.costs, [i.symbol for i in universe])
-        self.act = Act(conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills, adv)
+        symbols = [i.symbol for i in universe]
+        self.act = Act(
+            conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills,
+            volumes(conf.costs, symbols), sectors(conf.risk, symbols),
+        )  # fmt: skip
         self.swaps = Swaps(self.apply)
         self.shadows: list[Shadow] = []  # sets that predict the same rows and decide nothing
         self.chunk = -1  # number of the last decided chunk

@@ -67,13 +67,18 @@ class Reason(IntEnum):
     EDGE_BELOW_COST = 4  # edge <= hurdle x cost
     AT_TARGET = 5  # position is already the target
     ORDER_WORKING = 6  # an order of the symbol is still open
-    NAME_CAP = 7  # the per-name cap leaves less than one share
+    NAME_CAP = 7  # the per-name cap, the volatility target or Kelly leaves less than a lot
     GROSS_CAP = 8  # the gross cap leaves nothing
     CANCEL = 9  # the working order is too old and is cancelled
     HORIZON_OVER = 10  # the forecast's horizon has passed: position closed
     KILLED = 11  # the kill switch is on
     NOT_LIVE = 12  # the quote is delayed, frozen, stale or uncertain, or the link is down
     HALTED = 13
+    NET_CAP = 14  # the net cap leaves nothing
+    SECTOR_CAP = 15  # the cap of its sector leaves nothing
+    PARTICIPATION_CAP = 16  # its share of the daily volume is less than a lot
+    DRAWDOWN = 17  # the drawdown throttle lets nothing be opened
+    BELOW_MINIMUM = 18  # the order's value is below the least
 
 
 class OrderState(IntEnum):

@@ -11,6 +11,7 @@ import numpy as np
 NAN = math.nan
 YEAR_S = 252 * 6.5 * 3600
 DAY_S = 6.5 * 3600
+CAPS = ("GROSS_CAP", "NET_CAP", "SECTOR_CAP", "PARTICIPATION_CAP", "DRAWDOWN", "BELOW_MINIMUM")
 NO_VARIANCE = 1e-12
 FLAG_BITS = {"DELAYED": 8, "FROZEN": 16, "HALTED": 32, "UNCERTAIN": 128, "STALE": 256}  # of a quote that is not traded on
 
@@ -244,9 +245,20 @@ def volatility(conf, outcomes, ts, tau):
     return math.sqrt((w * np.array([y for _, y in outcomes]) ** 2).sum() / w.sum())
 
 
-def target(sigma, seconds, price, nav, vol_target, name_cap, lot):
-    annual = sigma / 1e4 * math.sqrt(YEAR_S / seconds)
-    return lot * math.floor(min(nav * vol_target / annual, nav * name_cap) / price / lot)
+def target(risk, edge, sigma, seconds):
+    """Fraction of nav: the least of three sizes."""
+    mean, deviation = abs(edge) / 1e4, sigma / 1e4
+    kelly = math.inf if math.isinf(risk.kelly) else risk.kelly * mean / deviation**2
+    return min(kelly, risk.vol_target / (deviation * math.sqrt(YEAR_S / seconds)), risk.name_cap)
+
+
+def throttle(risk, gains):
+    """Share of the size that is left after this history of gains on nav."""
+    equity = [risk.nav + g for g in [0.0, *gains]]
+    drawdown = 1 - equity[-1] / max(equity)
+    if drawdown <= risk.throttle_from:
+        return 1.0
+    return max(0.0, (risk.throttle_to - drawdown) / (risk.throttle_to - risk.throttle_from)) if drawdown < risk.throttle_to else 0.0
 
 
 def limit(bid, ask, side, offset, tick):
@@ -255,7 +267,7 @@ def limit(bid, ask, side, offset, tick):
     return float(touch + side * offset * tick)
 
 
-def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
+def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sector=None):
     """Decisions and orders with simulated fills.
 
     ticks : list of (ts, symbol, is_quote, bid, ask, row of forecasts or None[, flags]); forecasts : (n, n_horizons, 3)
@@ -268,7 +280,8 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
     mark, position, hold = [0.0] * n_symbols, [0.0] * n_symbols, [0] * n_symbols
     working = [None] * n_symbols
     flags = [set()] * n_symbols
-    decisions, life, fills, key = [], [], [], 0
+    decisions, life, fills, key, gains = [], [], [], 0, []
+    sector = sector or [None] * n_symbols
 
     def say(ts, symbol, state):
         o = working[symbol]
@@ -296,6 +309,10 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
             continue
         bid, ask = quote[symbol]
         o, p0 = working[symbol], position[symbol]
+        spent = sum(side * quantity * price + paid for _, _, _, side, quantity, price, paid in fills)
+        gains.append(sum(p * m for p, m in zip(position, mark)) - spent)
+        share = throttle(risk, gains)
+        most = risk.participation * costs.adv if costs.adv > 0 else math.inf
         choice = None
         known = [h for h, (a, s, _) in enumerate(forecasts[row]) if not math.isnan(a) and s > 0]
         if bid <= ask and known:
@@ -307,7 +324,8 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
             for h in known:
                 sigma = forecasts[row][h][1]
                 edge = seconds[h] * ((1 - risk.pool_share) * drift[h] + risk.pool_share * pool)
-                size = target(sigma, seconds[h], mark[symbol], risk.nav, risk.vol_target, risk.name_cap, risk.lot)
+                shares = min(share * target(risk, edge, sigma, seconds[h]) * risk.nav / mark[symbol], most)
+                size = risk.lot * math.floor(shares / risk.lot)
                 q = max(size, risk.lot)
                 cost = one_way(costs, bid, ask, q, 1 if edge >= 0 else -1)
                 if costs.impact_eta:
@@ -339,28 +357,40 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts):
             reason = "ORDER_WORKING"
         elif choice is None:
             reason = "WARMING_UP"
+        elif share <= 0:
+            reason = "DRAWDOWN"
+        elif most < risk.lot:
+            reason = "PARTICIPATION_CAP"
         elif abs(edge) <= risk.hurdle * cost:
             reason = "EDGE_BELOW_COST"
         else:
             sign = 1 if edge > 0 else -1
             if p0 * sign > 0:
                 hold[symbol] = max(hold[symbol], ts + horizons_ns[choice])
-            others = 0.0
+            used = {"GROSS_CAP": 0.0, "NET_CAP": 0.0, "SECTOR_CAP": 0.0}
             for i in range(n_symbols):
                 if i != symbol:
-                    after = position[i] + (working[i]["side"] * working[i]["quantity"] if working[i] else 0)
-                    others += max(abs(position[i]), abs(after)) * mark[i]
-            room = max(risk.gross_cap * risk.nav - others, 0.0)
-            allowed = min(size, risk.lot * math.floor(room / mark[symbol] / risk.lot))
+                    ends = [position[i], position[i] + (working[i]["side"] * working[i]["quantity"] if working[i] else 0)]
+                    value = max(abs(e) for e in ends) * mark[i]
+                    used["GROSS_CAP"] += value
+                    used["NET_CAP"] += max(sign * e for e in ends) * mark[i]
+                    if sector[i] is not None and sector[i] == sector[symbol]:
+                        used["SECTOR_CAP"] += value
+            caps = {"GROSS_CAP": risk.gross_cap, "NET_CAP": risk.net_cap, "SECTOR_CAP": math.inf if sector[symbol] is None else risk.sector_cap}
+            rooms = {name: caps[name] * risk.nav - used[name] for name in caps}
+            cap = min(rooms, key=rooms.get)
+            allowed = min(size, risk.lot * math.floor(max(rooms[cap], 0.0) / mark[symbol] / risk.lot))
             if size < risk.lot:
                 reason = "NAME_CAP"
             elif p0 * sign > 0 and abs(size - abs(p0)) <= risk.resize_band * size:
                 reason = "AT_TARGET"
             elif allowed < risk.lot or (allowed < size and p0 * sign > 0 and allowed - abs(p0) <= risk.resize_band * allowed):
-                reason = "GROSS_CAP"
+                reason = cap
+            elif abs(sign * allowed - p0) * mark[symbol] < risk.least_value:
+                reason = "BELOW_MINIMUM"
             else:
                 reason, goal = "ORDER", sign * allowed
-        if reason in ("WARMING_UP", "EDGE_BELOW_COST", "NAME_CAP", "AT_TARGET", "GROSS_CAP") and p0 != 0 and ts >= hold[symbol]:
+        if reason in ("WARMING_UP", "EDGE_BELOW_COST", "NAME_CAP", "AT_TARGET", *CAPS) and p0 != 0 and ts >= hold[symbol]:
             reason, goal = "HORIZON_OVER", 0.0
         if goal != p0:
             key += 1

@@ -30,9 +30,9 @@ SOON = OrdersConf(limit_offset_ticks=1, ttl_s=0.5)
 COLUMNS = schemas.DECISIONS.names
 
 
-def make(n_symbols=1, risk=FEW, costs=IBKR_FIXED, orders=SOON, horizons=HORIZONS, tick=0.01, simulate=True):
+def make(n_symbols=1, risk=FEW, costs=IBKR_FIXED, orders=SOON, horizons=HORIZONS, tick=0.01, simulate=True, sector=None):
     tables = [Table(s, keep=True, capacity=1024) for s in (schemas.DECISIONS, schemas.ORDERS, schemas.FILLS)]
-    return Act(risk, costs, orders, n_symbols, horizons, np.full(n_symbols, tick), *tables, simulate)
+    return Act(risk, costs, orders, n_symbols, horizons, np.full(n_symbols, tick), *tables, simulate, sector=sector)
 
 
 def decide(stage, ticks, f, cuts=()):
@@ -118,6 +118,8 @@ def test_an_order_of_a_hand_computed_forecast_fills_at_the_next_quote():
 
 GO = (50.0, 10.0, 0.1)
 FLAT = (0.0, 10.0, 0.1)
+DOWN = (-50.0, 10.0, 0.1)
+FREE = CostsConf(per_share=0.0, minimum=0.0, max_share=0.01, adv=50_000.0)
 
 
 def test_a_fill_waits_for_a_marketable_quote_and_a_trade_row_is_none():
@@ -214,9 +216,9 @@ def test_the_gross_cap_is_shared_and_frees_itself():
     assert [q for q, s in table_of(stage._orders, "quantity", "state") if s == OrderState.INTENT] == [6.0, 4.0, 6.0, 6.0]
 
 
-def random_stage(seed, n, n_symbols, simulate=True, scale=25.0, costs=IBKR_FIXED):
-    ticks = market(seed, n, n_symbols)
-    return ticks, forecasts_of(seed, due_rows(ticks), 3, scale=scale), make(n_symbols, simulate=simulate, costs=costs)
+def random_stage(seed, n, n_symbols, simulate=True, scale=25.0, costs=IBKR_FIXED, risk=FEW):
+    ticks, sector = market(seed, n, n_symbols), np.array([0, 1, 0, -1][:n_symbols], np.int32)
+    return ticks, forecasts_of(seed, due_rows(ticks), 3, scale=scale), make(n_symbols, risk, costs, simulate=simulate, sector=sector)
 
 
 EVERY_FEE = CostsConf(
@@ -226,11 +228,19 @@ EVERY_FEE = CostsConf(
 )  # fmt: skip
 
 
-@given(st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 4), st.sampled_from([8.0, 25.0, 100.0]), st.sampled_from([IBKR_FIXED, EVERY_FEE]))
-def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs):
-    ticks, f, stage = random_stage(seed, n, n_symbols, scale=scale, costs=costs)
+CAPPED = replace(
+    FEW, kelly=3e-6, participation=1.7e-4, net_cap=0.0111, sector_cap=0.006, throttle_from=2e-5, throttle_to=1e-4, least_value=310.0,
+)  # fmt: skip
+
+
+@given(
+    st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 4), st.sampled_from([8.0, 25.0, 100.0]), st.sampled_from([IBKR_FIXED, EVERY_FEE]),
+    st.sampled_from([FEW, CAPPED]),
+)  # fmt: skip
+def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs, risk):
+    ticks, f, stage = random_stage(seed, n, n_symbols, scale=scale, costs=costs, risk=risk)
     decide(stage, ticks, f)
-    decisions, orders, fills = naive.act(FEW, costs, SOON, HORIZONS.tolist(), 0.01, n_symbols, ticks, f)
+    decisions, orders, fills = naive.act(risk, costs, SOON, HORIZONS.tolist(), 0.01, n_symbols, ticks, f, [0, 1, 0, None])
     assert reasons(stage) == [d[6] for d in decisions]
     got = table_of(stage._decisions, "edge", "cost", "horizon", "p_up", "p_down", "target")
     np.testing.assert_allclose(np.array(got).reshape(-1, 6), np.array([d[:6] for d in decisions]).reshape(-1, 6), rtol=1e-9, atol=1e-12)
@@ -245,9 +255,51 @@ def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs)
 def test_the_random_streams_reach_every_reason_but_two():
     seen = set()
     for seed in range(40):
-        ticks, f, stage = random_stage(seed, 150, 4, scale=100.0)
-        seen |= set(reasons(decide(stage, ticks, f)))
-    assert seen == {r.name for r in Reason} - {"KILLED", "NAME_CAP"}  # these have tests of their own
+        for risk in (FEW, CAPPED):
+            ticks, f, stage = random_stage(seed, 150, 4, scale=100.0, risk=risk)
+            seen |= set(reasons(decide(stage, ticks, f)))
+    assert seen == {r.name for r in Reason} - {"KILLED", "PARTICIPATION_CAP"}  # these have tests of their own
+
+
+@pytest.mark.parametrize(("risk", "expected", "quantity"), [
+    ({}, "ORDER", 4.0), ({"participation": 1e-5}, "PARTICIPATION_CAP", 0.0), ({"participation": 6e-5}, "ORDER", 3.0),
+    ({"kelly": 1e-7}, "NAME_CAP", 0.0), ({"kelly": 6e-7}, "ORDER", 3.0), ({"least_value": 400.1}, "BELOW_MINIMUM", 0.0), ({"least_value": 400.0}, "ORDER", 4.0),
+])  # fmt: skip
+def test_what_limits_a_first_order(risk, expected, quantity):
+    # the volatility target lets 4 shares at 100; 50,000 shares a day: 0.5 and 3 of them; Kelly: 6e-7 x 1e4 x 50 / 100 = 0.003 of nav
+    stage = make(risk=replace(FEW, **risk), costs=FREE, horizons=HORIZONS[:1])
+    assert reasons(decide(stage, *stream((0, 100.0, 100.0, GO)))) == [expected]
+    assert stage._decisions.column("target").tolist() == [quantity]
+
+
+
+
+@pytest.mark.parametrize(("risk", "sector", "second", "expected", "target"), [
+    ({"net_cap": 0.006}, None, GO, "ORDER", 2.0), ({"net_cap": 0.004}, None, GO, "NET_CAP", 0.0), ({"net_cap": 0.004}, None, DOWN, "ORDER", -4.0),
+    ({"sector_cap": 0.004}, [0, 0], DOWN, "SECTOR_CAP", 0.0), ({"sector_cap": 0.0055}, [0, 0], DOWN, "ORDER", -1.0),
+    ({"sector_cap": 0.004}, [0, 1], GO, "ORDER", 4.0), ({"sector_cap": 0.004}, [-1, -1], GO, "ORDER", 4.0),
+    ({"gross_cap": 0.004, "net_cap": 0.004}, None, GO, "GROSS_CAP", 0.0),
+])  # fmt: skip
+def test_the_second_symbol_gets_what_the_first_leaves_of_a_cap(risk, sector, second, expected, target):
+    # the first takes 4 shares at 100 of a nav of 100,000: 0.004
+    stage = make(2, replace(FEW, **risk), horizons=HORIZONS[:1], sector=None if sector is None else np.array(sector, np.int32))
+    ticks = [(START + i, i, True, 100.0, 100.0, i) for i in range(2)]
+    assert reasons(decide(stage, ticks, np.array([[GO], [second]]))) == ["ORDER", expected]
+    assert stage._decisions.column("target").tolist() == [4.0, target]
+
+
+def test_a_drawdown_makes_positions_smaller_and_then_none():
+    # symbol 1 holds 100 shares from 100; nav 100,000 and no gain before: at 60 the drawdown is 4 %, at 40 6 %, at 20 8 %
+    ticks = []
+    for i, price in enumerate([60.0, 40.0, 20.0]):
+        ticks += [(START + i * S, 1, True, price, price, None), (START + i * S + 1, 0, True, 100.0, 100.0, i), (START + i * S + 2, 0, True, 100.0, 100.0, None)]
+    stage = make(2, replace(FEW, gross_cap=1.0, throttle_from=0.05, throttle_to=0.07), FREE, horizons=HORIZONS[:1])
+    stage.apply(Control(kind=ControlKind.EXECUTION, symbol=1, side=1, quantity=100.0, price=100.0, exec_id=1))
+    stage.state["hold_until"][1] = 2**62
+    decide(stage, ticks, np.array([[GO], [DOWN], [GO]]))
+    # half of the size at 6 %; at 8 % the short position is kept until its horizon is over
+    assert reasons(stage) == ["ORDER", "ORDER", "HORIZON_OVER"]
+    assert stage._decisions.column("target").tolist() == [4.0, -2.0, 0.0]
 
 
 @settings(max_examples=30)
