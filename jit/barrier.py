@@ -122,8 +122,11 @@ def barrier_within_point(drift, variance, up, down, time):
     step = 2.0 * (near + behind)
     total = 0.0
     for n in range(64):
-        plus = image_point(near + n * step, near, k, m)
-        minus = image_point(near + 2.0 * behind + n * step, near, k, m)
+        a = near + n * step
+        if a > k and m * near - 0.5 * (a * a + k * k) < -40.0:
+            break  # 4e-18 at most
+        plus = image_point(a, near, k, m)
+        minus = image_point(a + 2.0 * behind, near, k, m)
         total += plus - minus
         if plus <= 1e-17 * total:
             break

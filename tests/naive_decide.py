@@ -74,7 +74,7 @@ def barrier_within(drift, variance, up, down, time):
         mu, s2, u, d, t = (mpmath.mpf(float(v)) for v in (drift, variance, up, down, time))
         width = u + d
         k = 2 * mu / s2
-        whole = d / width if mu == 0 else (1 - mpmath.exp(-k * d)) / (1 - mpmath.exp(-k * width))
+        whole = d / width if abs(k) * width < 1e-40 else (1 - mpmath.exp(-k * d)) / (1 - mpmath.exp(-k * width))
         rest = mpmath.mpf(0)
         for j in range(1, 2000):
             decay = mu**2 / (2 * s2) + j**2 * mpmath.pi**2 * s2 / (2 * width**2)
