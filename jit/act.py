@@ -10,13 +10,15 @@ from tickarrow.jit.costs import FEES, fees_point, one_way_point
 from tickarrow.jit.impact import impact_point, sigma_day_point
 from tickarrow.jit.sizing import lots_point, target_point, throttle_point
 
-# Kind, Reason, OrderState and a Flag of the schemas; a test compares them.
+# Kind, Reason, OrderState, Gate and a Flag of the schemas; a test compares them.
 QUOTE = 0
 ORDER, NO_QUOTE, CROSSED, WARMING_UP, EDGE_BELOW_COST, AT_TARGET = range(6)
 ORDER_WORKING, NAME_CAP, GROSS_CAP, CANCEL, HORIZON_OVER, KILLED, NOT_LIVE, HALTED = range(6, 14)
 NET_CAP, SECTOR_CAP, PARTICIPATION_CAP, DRAWDOWN, BELOW_MINIMUM = range(14, 19)
 INTENT, CANCEL_INTENT, SENT, SUBMITTED, FILLED, CANCELLED, REJECTED = range(7)
 HALTED_FLAG = 32
+GATE_ALIVE, GATE_TRADING, GATE_LIVE, GATE_QUOTED, GATE_FREE, GATE_FORECAST, GATE_DRAWDOWN, GATE_VOLUME = (1 << i for i in range(8))
+GATE_EDGE, GATE_SIZE, GATE_BAND, GATE_BOOK, GATE_VALUE = (1 << i for i in range(8, 13))
 
 @kernel("f8, f8, f8, i8, GRID", inline=True)
 def limit_point(bid, ask, offset_ticks, side, grid):
@@ -130,12 +132,12 @@ def simulate_point(s, events, book, seq, ts, symbol, fees):
 @kernel(
     "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i4[:], i8[:],"
     "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
-    "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], i8"
+    "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], out u2[:], i8"
 )
 def act_update(
     state, books, events, params, fees, grid, adv, sector, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
     seq, ts, symbol, alpha, sigma, ic, lo, hi,
-    out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, to,
+    out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, verdict, to,
 ):  # fmt: skip
     """Walk ticks and forecasts in event order; every forecast row gets a decision, some an order intent.
 
@@ -152,7 +154,7 @@ def act_update(
     horizons_ns : (n_horizons,) int64
     tick_seq ... flags : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
-    out_seq ... model_set : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way, impact included;
+    out_seq ... verdict : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way, impact included;
         NaN and horizon -1 where no horizon could be judged; p_up, p_down: within
         the horizon; target: shares, the position where it is not to change
 
@@ -226,6 +228,24 @@ def act_update(
                 first = barrier_within_point(drift, 1.0, upper, lower, 1.0)
                 second = barrier_within_point(-drift, 1.0, lower, upper, 1.0)
 
+            passed = 0
+            if not book.killed:
+                passed |= GATE_ALIVE
+            if not s.quote_flags & HALTED_FLAG:
+                passed |= GATE_TRADING
+            if not (book.link or s.health or s.quote_flags & par.not_live):
+                passed |= GATE_LIVE
+            if quoted:
+                passed |= GATE_QUOTED
+            if not s.working:
+                passed |= GATE_FREE
+            if best_h >= 0:
+                passed |= GATE_FORECAST
+            if throttle > 0.0:
+                passed |= GATE_DRAWDOWN
+            if most >= par.lot:
+                passed |= GATE_VOLUME
+
             why = EDGE_BELOW_COST
             goal = position
             if s.working and not s.cancelling and not s.done and (book.killed or age > par.ttl):
@@ -248,6 +268,7 @@ def act_update(
                 elif most < par.lot:
                     why = PARTICIPATION_CAP
                 elif abs(best_edge) > par.hurdle * best_cost:
+                    passed |= GATE_EDGE
                     side = 1 if best_edge > 0.0 else -1
                     sign = float(side)
                     held = sign * position  # > 0: on the right side
@@ -267,12 +288,16 @@ def act_update(
                         why = NAME_CAP
                     elif held > 0.0 and abs(best_size - held) <= par.resize_band * best_size:
                         why = AT_TARGET
+                        passed |= GATE_SIZE
                     elif size < par.lot or (size < best_size and held > 0.0 and size - held <= par.resize_band * size):
                         why = cap
+                        passed |= GATE_SIZE | GATE_BAND
                     elif abs(size - held) * s.mark < par.least_value:
                         why = BELOW_MINIMUM
+                        passed |= GATE_SIZE | GATE_BAND | GATE_BOOK
                     else:
                         why = ORDER
+                        passed |= GATE_SIZE | GATE_BAND | GATE_BOOK | GATE_VALUE
                         goal = sign * size
                 if why != ORDER and position != 0.0 and now >= s.hold_until:
                     why = HORIZON_OVER
@@ -307,4 +332,5 @@ def act_update(
             target[row] = goal
             reason[row] = why
             model_set[row] = s.model_set
+            verdict[row] = passed
             r += 1

@@ -81,6 +81,24 @@ class Reason(IntEnum):
     BELOW_MINIMUM = 18  # the order's value is below the least
 
 
+class Gate(IntFlag):
+    """What an order has to pass; set = passed. From EDGE on a gate is asked only if those before it passed."""
+
+    ALIVE = 1  # no kill switch
+    TRADING = 2  # not halted
+    LIVE = 4  # quote and link
+    QUOTED = 8  # both sides, not crossed
+    FREE = 16  # no working order
+    FORECAST = 32  # a horizon could be judged
+    DRAWDOWN = 64  # the throttle leaves something
+    VOLUME = 128  # the share of the daily volume is a lot or more
+    EDGE = 256  # above hurdle x cost
+    SIZE = 512  # a lot or more
+    BAND = 1024  # outside the inaction band around the position
+    BOOK = 2048  # gross, net and sector caps leave room
+    VALUE = 4096  # the order's value is the least or more
+
+
 class OrderState(IntEnum):
     """Life of an order."""
 
@@ -169,6 +187,7 @@ DECISIONS = _schema(
     ("horizon", pa.int8(), "index of the horizon; -1 = none"), ("p_up", pa.float64(), "probability of the upper barrier first, within the horizon"),
     ("p_down", pa.float64(), "probability of the lower barrier first, within the horizon"), ("target", pa.float64(), "shares, signed"),
     ("reason", pa.uint8(), "Reason"), ("model_set", pa.uint8(), "index into the session's list"),
+    ("verdict", pa.uint16(), "Gate bits that passed"),
 )  # fmt: skip
 
 ORDERS = _schema(

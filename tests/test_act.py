@@ -18,7 +18,7 @@ from tickarrow.jit import act
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Act, Control
-from tickarrow.pipeline.schemas import ControlKind, Flag, Health, OrderState, Reason, Side
+from tickarrow.pipeline.schemas import ControlKind, Flag, Gate, Health, OrderState, Reason, Side
 
 pytestmark = pytest.mark.pure
 S = 1_000_000_000
@@ -66,6 +66,8 @@ def test_codes_equal_the_schemas():
     for enum in (Reason, OrderState):
         for code in enum:
             assert getattr(act, code.name) == code
+    for gate in Gate:
+        assert getattr(act, f"GATE_{gate.name}") == gate
     assert act.QUOTE == schemas.Kind.QUOTE
     assert act.HALTED_FLAG == schemas.Flag.HALTED
 
@@ -250,6 +252,27 @@ def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs,
         np.array(table_of(stage._fills, "ts", "symbol", "key", "side", "quantity", "price", "commission")).reshape(-1, 7),
         np.array(fills, float).reshape(-1, 7), rtol=1e-12,
     )  # fmt: skip
+
+
+FIRST_NOT_PASSED = {
+    "KILLED": Gate.ALIVE, "HALTED": Gate.TRADING, "NOT_LIVE": Gate.LIVE, "NO_QUOTE": Gate.QUOTED, "CROSSED": Gate.QUOTED, "ORDER_WORKING": Gate.FREE,
+    "WARMING_UP": Gate.FORECAST, "DRAWDOWN": Gate.DRAWDOWN, "PARTICIPATION_CAP": Gate.VOLUME, "EDGE_BELOW_COST": Gate.EDGE, "NAME_CAP": Gate.SIZE,
+    "AT_TARGET": Gate.BAND, "GROSS_CAP": Gate.BOOK, "NET_CAP": Gate.BOOK, "SECTOR_CAP": Gate.BOOK, "BELOW_MINIMUM": Gate.VALUE, "ORDER": None,
+}  # fmt: skip
+
+
+@given(st.integers(0, 2**32), st.sampled_from([FEW, CAPPED, replace(CAPPED, participation=1e-5)]), st.booleans())
+def test_the_reason_is_the_first_gate_that_did_not_pass(seed, risk, killed):
+    ticks, f, stage = random_stage(seed, 100, 4, scale=100.0, costs=EVERY_FEE, risk=risk)
+    if killed:
+        stage.apply(Control(kind=ControlKind.KILL))
+    decide(stage, ticks, f)
+    for reason, verdict in zip(reasons(stage), stage._decisions.column("verdict").tolist()):
+        missing = [g for g in Gate if not g & verdict]
+        if reason == "CANCEL":  # an order that works is judged first
+            assert Gate.FREE in missing
+        elif reason != "HORIZON_OVER":  # whatever kept it from being renewed
+            assert (missing[0] if missing else None) == FIRST_NOT_PASSED[reason]
 
 
 def test_the_random_streams_reach_every_reason_but_two():
