@@ -4,8 +4,8 @@ import math
 from decimal import Decimal
 from itertools import pairwise
 
-import naive_corr
 import mpmath
+import naive_corr
 import numpy as np
 
 NAN = math.nan
