@@ -30,5 +30,9 @@ def make_set(path, boosters=None, configurations=("xgb00", "xgb01")):
     )  # fmt: skip
 
 
+def load(path):
+    return models.load_set(str(path), COLUMNS, DIGEST)
+
+
 def bits(a):
     return np.ascontiguousarray(a, np.float32).view(np.uint32)

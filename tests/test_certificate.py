@@ -7,12 +7,11 @@ import naive_trees as naive
 import numpy as np
 import pytest
 from library_models import of_lightgbm, of_sklearn, of_xgboost
-from models_common import COLUMNS, DIGEST, HORIZONS, bits
+from models_common import COLUMNS, DIGEST, HORIZONS, bits, load
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.pipeline import certificate, models
 from tickarrow.pipeline.errors import ModelError
-from tickarrow.pipeline.models import load_set
 
 
 class Walk:
@@ -65,10 +64,6 @@ def mixed(tmp_path, monkeypatch):
     )  # fmt: skip
     (tmp_path / "mixed" / "walk.forest").write_bytes(b"layout")
     return tmp_path / "mixed"
-
-
-def load(path):
-    return load_set(str(path), COLUMNS, DIGEST)
 
 
 def held(path, sample_rows=64, **engine):

@@ -8,14 +8,13 @@ import numba
 import numpy as np
 import pyarrow as pa
 import pytest
-from models_common import COLUMNS, DIGEST, bits, booster, make_set
+from models_common import COLUMNS, DIGEST, bits, booster, load, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
 from tickarrow.pipeline import certificate, forest_file, training, training_data
 from tickarrow.pipeline.batch import Batch, Table
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.predict import Predict, Served
 from tickarrow.pipeline.predict_engines import EngineWarning, open_engine
 from tickarrow.pipeline.schemas import features_schema, predictions_schema
@@ -37,10 +36,6 @@ def original(tmp_path_factory):
 def copied(original, tmp_path):
     shutil.copytree(original.path, tmp_path / "copied")
     return tmp_path / "copied"
-
-
-def load(path):
-    return load_set(str(path), COLUMNS, DIGEST)
 
 
 def quietly(model_set, conf=PORTABLE):

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from forests import grid, random_forest, rows
 from library_models import of_lightgbm
-from models_common import COLUMNS, DIGEST, bits, booster, make_set
+from models_common import bits, booster, load, make_set
 
 from tickarrow.configs.models import ModelsConf
 from tickarrow.pipeline import predict_engines, predict_engines_forest
 from tickarrow.pipeline.errors import ConfigError, ModelError
-from tickarrow.pipeline.models import load_set
 from tickarrow.pipeline.predict_engines import EngineWarning, open_engine, prepare_engines
 from tickarrow.pipeline.predict_engines_forest import ForestEngine, lay_out
 
@@ -170,10 +169,6 @@ def original(tmp_path_factory):
 def copied(original, tmp_path):
     shutil.copytree(original.path, tmp_path / "copied")
     return tmp_path / "copied"
-
-
-def load(path):
-    return load_set(str(path), COLUMNS, DIGEST)
 
 
 def test_engines_are_prepared_without_a_word_and_then_only_loaded(tmp_path, capsys, monkeypatch):
