@@ -23,6 +23,7 @@ def register() -> None:
         record,
         registry,
         risk,
+        runtime,
         source,
         training,
         universe,
@@ -33,6 +34,7 @@ def register() -> None:
         "universe": universe.UniverseConf, "source": source.SourceConf, "gateway": gateway.GatewayConf, "features": features.FeaturesConf,
         "models": models.ModelsConf, "ensemble": ensemble.EnsembleConf, "costs": costs.CostsConf, "risk": risk.RiskConf,
         "orders": orders.OrdersConf, "training": training.TrainingConf, "fills": fills.FillsConf, "record": record.RecordConf,
+        "runtime": runtime.RuntimeConf,
     }  # fmt: skip
     roots = {
         "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,

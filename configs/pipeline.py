@@ -13,6 +13,7 @@ from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.record import RecordConf
 from tickarrow.configs.risk import RiskConf
+from tickarrow.configs.runtime import RuntimeConf
 from tickarrow.configs.source import SourceConf
 from tickarrow.configs.training import TrainingConf
 from tickarrow.configs.universe import UniverseConf
@@ -48,6 +49,7 @@ class RunConf(MarketConf):
     """tickarrow run."""
 
     gateway: GatewayConf = field(default_factory=GatewayConf)
+    runtime: RuntimeConf = field(default_factory=RuntimeConf, metadata={"digest": False})
 
 
 @dataclass
@@ -102,6 +104,7 @@ class RecordCommandConf:
     gateway: GatewayConf = field(default_factory=GatewayConf)
     source: SourceConf = field(default_factory=SourceConf)  # of the simulated gateway
     record: RecordConf = field(default_factory=RecordConf)
+    runtime: RuntimeConf = field(default_factory=RuntimeConf, metadata={"digest": False})
 
 
 @dataclass

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import logging
 import re
 import signal
@@ -36,6 +35,7 @@ from tickarrow.pipeline.pipeline import MakeTable
 from tickarrow.pipeline.prepare import output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.run import simulator_child
+from tickarrow.pipeline.runtime import Runtime
 from tickarrow.pipeline.schemas import Health
 from tickarrow.pipeline.session import Session, config_digest
 from tickarrow.pipeline.session_check import shown
@@ -155,6 +155,7 @@ async def _stream(
     journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
     gateway = Gateway(answers, universe, recording, journal, lock_step=lock_step, simulated=simulated, ledger=None)
+    runtime = Runtime(conf.runtime, gateway.tap)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -164,15 +165,15 @@ async def _stream(
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail)) if simulated else conf.gateway.port
             try:
                 await gateway.connect(conf.gateway.host, port)
-                gc.collect()
-                gc.freeze()
+                runtime.begin()
                 await _until_the_end(gateway, recording, universe, stop, seconds, console)
             finally:
+                runtime.end()
                 gateway.disconnect()
                 journal.close()
     finally:
         session.manifest |= {"lock_step": lock_step, "chunks": journal.chunks, "chunk_bytes": journal.bytes, "reads": gateway.tap.reads,
-                             "sent": list(gateway.sent) if gateway.sent else None, "simulated": ended}  # fmt: skip
+                             "sent": list(gateway.sent) if gateway.sent else None, "simulated": ended, "runtime": runtime.report()}  # fmt: skip
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import json
 import logging
 import subprocess
@@ -35,6 +34,7 @@ from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.router_ib import open_ledger
 from tickarrow.pipeline.router_ledger import Ledger
+from tickarrow.pipeline.runtime import Runtime
 from tickarrow.pipeline.session import Session, config_digest
 from tickarrow.pipeline.source import Source, open_source
 from tickarrow.pipeline.swap import listed_sets, plan
@@ -87,8 +87,6 @@ def main(conf: RunConf) -> dict[str, Any]:
         for s in pipeline.shadows:
             s.stop()
         live = checks.close()
-        gc.enable()
-        gc.unfreeze()  # the next job of a sweep would never get this one's memory
     wall = time.perf_counter() - started
     shadows = shadow.write(pipeline.shadows, session.directory)
     session.manifest |= {**pipeline.digests(), **outcome, "shadows": shadows, "live_checks": live}
@@ -106,6 +104,7 @@ def main(conf: RunConf) -> dict[str, Any]:
         "shadows": shadows,
         "live_checks": live,
         "latency_us": summary.latencies(pipeline),
+        "runtime": outcome["runtime"],
         "rss_mb": summary.peak_rss_mb(),
         "wall_s": round(wall, 2),
     }
@@ -143,6 +142,7 @@ async def _stream(
 
     known = None if simulated else Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, console=console)
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders, known=known)
+    runtime = Runtime(conf.runtime, gateway.tap)
     ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port
@@ -150,17 +150,16 @@ async def _stream(
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail))
         try:
             await gateway.connect(conf.gateway.host, port)
-            gc.collect()
-            gc.freeze()
-            gc.disable()  # the loop makes no cycles; a collection would stall a tick
+            runtime.begin()
             await _with_progress(gateway, pipeline, span, checks, console)
         finally:
+            runtime.end()
             gateway.disconnect()
             journal.close()
     return {
         "lock_step": lock_step, "chunks": journal.chunks,
         "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
-        "simulated": ended,
+        "simulated": ended, "runtime": runtime.report(),
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from tickarrow.pipeline.errors import ConfigError
 
 Rule = tuple[Callable[[Any], bool], str]  # whether a value is right; what is expected
 SECONDS: Rule = (lambda x: x >= 0, "expected seconds, from 0 on")  # NaN is not
+MILLISECONDS: Rule = (lambda x: x >= 0, "expected milliseconds, from 0 on")
 RULES: dict[str, Rule] = {
     "gateway.data_requests": (lambda n: n >= 2, "asking again takes two requests, so fewer than 2 a second ask for nothing"),
     "gateway.market_data_type": (lambda n: 1 <= n <= 4, "expected 1 live, 2 frozen, 3 delayed, or 4 delayed and frozen"),
@@ -27,6 +28,9 @@ RULES: dict[str, Rule] = {
     "gateway.reconnect_max_s": SECONDS,
     "gateway.reconnect_give_up_s": SECONDS,
     "record.sync_s": SECONDS,
+    "runtime.collect.every_s": SECONDS,
+    "runtime.collect.gap_ms": MILLISECONDS,
+    "runtime.collect.pause_ms": MILLISECONDS,
 }
 
 
@@ -40,6 +44,6 @@ def check_setting(name: str, value: Any) -> None:
 def check_group(group: str, conf: Any) -> None:
     """ConfigError names the first setting of a group that may not have its value."""
     for name in RULES:
-        of, _, key = name.partition(".")
+        of, _, key = name.rpartition(".")
         if of == group:
             check_setting(name, getattr(conf, key))

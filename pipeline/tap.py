@@ -56,6 +56,7 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
         self._view = memoryview(self._ring)[:RING_BYTES]  # type: ignore[arg-type]
         self.next_chunk = 0
         self.reads = 0
+        self.heard = 0  # `perf_counter_ns` of the last read
         super().__init__()
         self.hasData, self.disconnected = old.hasData, old.disconnected
 
@@ -75,6 +76,7 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
 
     def buffer_updated(self, nbytes: int) -> None:
         arrival, ts = time.perf_counter_ns(), time.time_ns()
+        self.heard = arrival
         self.reads += 1
         self._write += nbytes
         self._drain(arrival, ts)

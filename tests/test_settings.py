@@ -7,6 +7,7 @@ import pytest
 
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.configs.record import RecordConf
+from tickarrow.configs.runtime import CollectConf
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.settings import RULES, check_group
@@ -42,4 +43,5 @@ def test_a_journal_is_not_synced_at_times_that_are_none(tmp_path, value):
 def test_every_rule_is_of_a_setting_whose_default_is_right():
     check_group("gateway", GatewayConf())
     check_group("record", RecordConf())
-    assert {name.partition(".")[0] for name in RULES} == {"gateway", "record"}
+    check_group("runtime.collect", CollectConf())
+    assert {name.rpartition(".")[0] for name in RULES} == {"gateway", "record", "runtime.collect"}
