@@ -77,4 +77,4 @@ class Window:
         self.centred, self.covariance = aligned((16 * -(-rows // 8), 8), float), np.empty((16, 16))
 
     def time_window(self, rows):
-        corr.window(self.x, self.centred, self.covariance)
+        corr.shrink(self.covariance, corr.window(self.x, float(rows), self.centred, self.covariance))

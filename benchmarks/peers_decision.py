@@ -216,7 +216,7 @@ def _windows(windows: Array, ic: Array) -> Iterator[_Work]:
     def weigh(symbol: int) -> None:
         c, pairs = ours.c[symbol], ours.pairs[symbol]
         for lane in range(HORIZONS):
-            corr.window(windows[symbol, lane], centred, covariance)
+            corr.shrink(covariance, corr.window(windows[symbol, lane], float(ROWS), centred, covariance))
             corr.place(covariance, lane, c)
         eigen.full(c, *pairs, ours.scratch)
         corr.weights(*pairs, ics[symbol], 0.0, False, ours.state, out, ours.scratch)
@@ -243,4 +243,4 @@ def _windows(windows: Array, ic: Array) -> Iterator[_Work]:
 
     yield _Work("numpy+scikit-learn", "weights,window", few * HORIZONS, peer(fitted), every)
     x = windows[0, 0]
-    yield _Work("scikit-learn", "ledoit-wolf", 1, lambda: ledoit_wolf(x), lambda: corr.window(x, centred, covariance))
+    yield _Work("scikit-learn", "ledoit-wolf", 1, lambda: ledoit_wolf(x), lambda: corr.shrink(covariance, corr.window(x, float(ROWS), centred, covariance)))

@@ -16,7 +16,8 @@ class EnsembleConf:
     settle_every_ns: int = 1_000_000_000  # at most one outcome per symbol and horizon in this time, ns
     refresh_ns: int = 250_000_000  # weights of a symbol are recomputed once in each interval of this length, ns of market time
     correlation_tau_s: float = 1800.0  # memory of the correlation of the predictions, seconds
-    shrinkage: str = "oas"  # of the correlation towards the identity: oas | none
+    shrinkage: str = "oas"  # of the correlation towards the identity: none | oas | ledoit_wolf, the last with window_rows only
+    window_rows: int = 0  # research: correlation of so many last refreshes, all of the same weight; 0: it decays
     positive: bool = True  # no negative weights
     equal_share: float = 0.5  # share of the forecast that is the mean of the models with a positive IC, 0 to 1
     audit_ns: int = 60_000_000_000  # all eigenpairs are solved once in each interval of this length, else four are tracked; 0 = always

@@ -212,19 +212,20 @@ def weights(values, vectors, ic, equal, positive, state, out, scratch):
         put8(out, i, scale * get8(out, i))
 
 
-@kernel("f8[:,:], out f8[:,:], out f8[:,:]")
-def window(x, centred, covariance):
-    """Ledoit-Wolf covariance of a whole window, for research.
+@kernel("f8[:,:], f8, out f8[:,:], out f8[:,:]")
+def window(x, independent, centred, covariance):
+    """Covariance of a whole window and its Ledoit-Wolf intensity, for research.
 
     Parameters
     ----------
     x : (T, n) float64, finite, T from 1
+    independent : float64, independent ones of its rows; T for the intensity of Ledoit and Wolf, fewer of them shrink more
     centred : (n * ceil(T / 8), 8) float64, out: the columns of x less their means, eight times a row, the last one filled up with 0
-    covariance : (n, n) float64, out: (1 - intensity) S + intensity mean(diag S) I, with S = x'x / T centred
+    covariance : (n, n) float64, out: S = x'x / T centred
 
     Returns
     -------
-    float64, intensity, 0 to 1
+    float64, intensity, 0 to 1, of `shrink`
 
     Notes
     -----
@@ -280,13 +281,31 @@ def window(x, centred, covariance):
         trace += s
     mean = trace / n
     apart = square - mean * mean * n
-    noise = min((sum8(fourth) / times - square) / times, apart)
-    intensity = noise / apart if noise > 0.0 else 0.0
+    noise = sum8(fourth) / times - square
+    if not (noise > 0.0 and apart > 0.0):
+        return 0.0
+    if noise >= apart * independent:
+        return 1.0
+    return noise / independent / apart
+
+
+@kernel("out f8[:,:], f8")
+def shrink(covariance, intensity):
+    """S <- (1 - intensity) S + intensity mean(diag S) I.
+
+    Parameters
+    ----------
+    covariance : (n, n) float64, updated
+    intensity : float64, 0 to 1
+    """
+    n = covariance.shape[0]
+    trace = 0.0
+    for i in range(n):
+        trace += covariance[i, i]
     for i in range(n):
         for j in range(n):
             covariance[i, j] *= 1.0 - intensity
-        covariance[i, i] += intensity * mean
-    return intensity
+        covariance[i, i] += intensity * (trace / n)
 
 
 @kernel("f8[:,:], i8, out f8[:,:]")

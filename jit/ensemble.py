@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tickarrow.jit._kernel import kernel
-from tickarrow.jit.eight import all8, get8, pick8, put8, sqrt8
+from tickarrow.jit.eight import LANES, abs8, all8, get8, pick8, put8, sqrt8
 from tickarrow.jit.ensemble_state import (
     ENSEMBLE_PARAMS, ENSEMBLE_STATE, FOREVER, GROUP_STATE, HORIZON_STATE, MEAN, NO_VARIANCE, PENDING, SQUARES, T_MEAN_Y, T_MEAN_Z,
     T_OBSERVATIONS, T_WEIGHT, T_YY, T_ZY, T_ZZ, W, decay_point, interval_point,
@@ -17,7 +17,7 @@ from tickarrow.jit.ensemble_weights import refresh
 QUOTE = 0  # Kind.QUOTE of the schemas
 
 
-@kernel("HORIZON_STATE, out i8[:,:], i8, i8, out f8[:,:], PENDING, f8[:], f8, i8, ENSEMBLE_PARAMS", inline=True)
+@kernel("HORIZON_STATE, out i8[:,:], i8, i8, out f8[:,:], PENDING, f8[:,:], f8, i8, ENSEMBLE_PARAMS", inline=True)
 def settle_point(state, settled, group, h, track, entry, z, y, horizon, params):
     """Add one outcome to the decayed sums of a horizon: size of outcomes of the symbol, ICs of its group.
 
@@ -26,9 +26,9 @@ def settle_point(state, settled, group, h, track, entry, z, y, horizon, params):
     state : HORIZON_STATE, updated
     settled : (n_groups, n_horizons) int64, ns, updated: the last outcome in `track`
     group, h : int, row and column of it
-    track : (7, n_configurations) float64, updated; rows T_WEIGHT ... T_ZY
+    track : (7 eights(n_configurations), 8) float64, updated; T_WEIGHT ... T_ZY
     entry : PENDING, what matured
-    z : (n_configurations,) float64, standardised predictions of then; NaN = missing
+    z : (eights(n_configurations), 8) float64, standardised predictions of then; NaN = missing
     y : float64, outcome, basis points
     horizon : int, ns
     params : ENSEMBLE_PARAMS
@@ -58,64 +58,68 @@ def settle_point(state, settled, group, h, track, entry, z, y, horizon, params):
     if gap < horizon:
         fresh = float(max(gap, 0)) / float(horizon)
     settled[group, h] = max(settled[group, h], entry.due)
-    for c in range(z.size):
-        old = g * track[T_WEIGHT, c]
-        if z[c] == z[c]:
-            new = old + 1.0
-            dz = z[c] - track[T_MEAN_Z, c]
-            dy = y - track[T_MEAN_Y, c]
-            share = old / new
-            track[T_WEIGHT, c] = new
-            track[T_OBSERVATIONS, c] = g * track[T_OBSERVATIONS, c] + fresh
-            track[T_MEAN_Z, c] += dz / new
-            track[T_MEAN_Y, c] += dy / new
-            track[T_ZZ, c] = g * track[T_ZZ, c] + share * dz * dz
-            track[T_YY, c] = g * track[T_YY, c] + share * dy * dy
-            track[T_ZY, c] = g * track[T_ZY, c] + share * dz * dy
-        else:
-            track[T_WEIGHT, c] = old
-            track[T_OBSERVATIONS, c] *= g
-            track[T_ZZ, c] *= g
-            track[T_YY, c] *= g
-            track[T_ZY, c] *= g
+    blocks = z.shape[0]
+    kept, one, outcome = all8(g), all8(1.0), all8(y)
+    for b in range(blocks):
+        x = get8(z, b)
+        there = x == x
+        old = kept * get8(track, T_WEIGHT * blocks + b)
+        new = old + one
+        dz = x - get8(track, T_MEAN_Z * blocks + b)
+        dy = outcome - get8(track, T_MEAN_Y * blocks + b)
+        share = old / new
+        put8(track, T_WEIGHT * blocks + b, pick8(there, new, old))
+        observations = kept * get8(track, T_OBSERVATIONS * blocks + b)
+        put8(track, T_OBSERVATIONS * blocks + b, pick8(there, observations + all8(fresh), observations))
+        mean = get8(track, T_MEAN_Z * blocks + b)
+        put8(track, T_MEAN_Z * blocks + b, pick8(there, mean + dz / new, mean))
+        mean = get8(track, T_MEAN_Y * blocks + b)
+        put8(track, T_MEAN_Y * blocks + b, pick8(there, mean + dy / new, mean))
+        sums = kept * get8(track, T_ZZ * blocks + b)
+        put8(track, T_ZZ * blocks + b, pick8(there, sums + share * dz * dz, sums))
+        sums = kept * get8(track, T_YY * blocks + b)
+        put8(track, T_YY * blocks + b, pick8(there, sums + share * dy * dy, sums))
+        sums = kept * get8(track, T_ZY * blocks + b)
+        put8(track, T_ZY * blocks + b, pick8(there, sums + share * dz * dy, sums))
 
 
-@kernel("f4[:], i8, out f8[:,:], f8, f8, f8, out f8[:]", inline=True)
-def standardise_point(y, n, moments, g, min_rows, clip, z):
+@kernel("f4[:], out f8[:,:], f8, f8, f8, out f8[:], out f8[:,:]", inline=True)
+def standardise_point(y, moments, g, min_rows, clip, z, rows):
     """z = (p - mean) / sd of each model, clipped; then the prediction joins its mean and variance.
 
     Parameters
     ----------
     y : (n_models,) float32, predictions; NaN and infinite = missing
-    n : int, n_models
-    moments : (3, n_models) float64, updated; rows W, MEAN, SQUARES
+    moments : (3 eights(n_models), 8) float64, updated; W, MEAN, SQUARES
     g : float64, decay since the symbol's last prediction
     min_rows : float64, effective predictions before z is given
     clip : float64, largest |z|
-    z : (n_models,) float64, out. NaN = missing, or not yet min_rows, or no variance yet.
+    z : (8 eights(n_models),) float64, out. NaN = missing, or not yet min_rows, or no variance yet, or no model.
+    rows : (eights(n_models), 8) float64, the memory of z
     """
-    for k in range(n):
-        p = np.float64(y[k])
-        old = g * moments[W, k]
-        squares = g * moments[SQUARES, k]
-        d = p - moments[MEAN, k]
-        x = np.nan
-        if old >= min_rows and squares > NO_VARIANCE * old:
-            x = min(clip, max(-clip, d * math.sqrt(old / squares)))
-        if abs(p) <= 3.5e38:
-            inverse = 1.0 / (old + 1.0)
-            z[k] = x
-            moments[W, k] = old + 1.0
-            moments[MEAN, k] += d * inverse
-            moments[SQUARES, k] = squares + old * inverse * d * d
-        else:
-            z[k] = np.nan
-            moments[W, k] = old
-            moments[SQUARES, k] = squares
+    blocks = rows.shape[0]
+    put8(rows, blocks - 1, all8(np.nan))
+    for k in range(y.size):
+        z[k] = np.float64(y[k])
+    kept, one, missing, upper, lower = all8(g), all8(1.0), all8(np.nan), all8(clip), all8(-clip)
+    for b in range(blocks):
+        p = get8(rows, b)
+        old, mean, squares = kept * get8(moments, W * blocks + b), get8(moments, MEAN * blocks + b), kept * get8(moments, SQUARES * blocks + b)
+        there = abs8(p) <= all8(3.5e38)
+        d = pick8(there, p, mean) - mean
+        varies = (old >= all8(min_rows)) & (squares > all8(NO_VARIANCE) * old)
+        x = d * sqrt8(pick8(varies, old, one) / pick8(varies, squares, one))
+        x = pick8(x < lower, lower, x)
+        x = pick8(x > upper, upper, x)
+        put8(rows, b, pick8(there & varies, x, missing))
+        inverse = one / (old + one)
+        put8(moments, W * blocks + b, pick8(there, old + one, old))
+        put8(moments, MEAN * blocks + b, pick8(there, mean + d * inverse, mean))
+        put8(moments, SQUARES * blocks + b, pick8(there, squares + old * inverse * d * d, squares))
 
 
 @kernel(
-    "ENSEMBLE_STATE, HORIZON_STATE[:,:], i8, PENDING[:,:], out f8[:,:,:], out i8[:,:], out f8[:,:,:,:], i8[:], i8[:], i8, ENSEMBLE_PARAMS",
+    "ENSEMBLE_STATE, HORIZON_STATE[:,:], i8, PENDING[:,:], f8[:,:,:,:], out i8[:,:], out f8[:,:,:,:], i8[:], i8[:], i8, ENSEMBLE_PARAMS",
     inline=True,
 )
 def settle_due_point(s, horizons, symbol, pending, pending_z, settled, tracks, start, horizons_ns, ts, params):
@@ -147,8 +151,8 @@ def settle_due_point(s, horizons, symbol, pending, pending_z, settled, tracks, s
     s.next_due = next_due
 
 
-@kernel("ENSEMBLE_STATE, HORIZON_STATE, i8, PENDING[:,:], out f8[:,:,:], i8[:], i8, i8, i8, i8, f8[:]", inline=True)
-def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n_horizons, z):
+@kernel("ENSEMBLE_STATE, HORIZON_STATE, i8, PENDING[:,:], out f8[:,:,:,:], i8[:], i8, i8, i8, i8, i8, f8[:]", inline=True)
+def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n, n_horizons, z):
     """Put a prediction into the ring of its horizon; a full ring loses its oldest entry, which is counted.
 
     Parameters
@@ -158,7 +162,7 @@ def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n_h
     symbol, h : int, row and horizon of the arrays
     pending, pending_z, start : as in `ensemble_update`
     horizon, ts : int, ns
-    n_horizons : int
+    n, n_horizons : int, configurations, horizons
     z : (n_models,) float64, standardised predictions; NaN = missing
     """
     room = start[h + 1] - start[h]
@@ -172,8 +176,8 @@ def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n_h
     at += start[h]
     pending[symbol, at].due = ts + horizon
     pending[symbol, at].mid = s.mid
-    for c in range(pending_z.shape[2]):
-        pending_z[symbol, at, c] = z[c * n_horizons + h]
+    for c in range(n):
+        pending_z[symbol, at, c // LANES, c % LANES] = z[c * n_horizons + h]
     state.count += 1
     state.entered = ts
     s.next_due = min(s.next_due, ts + horizon)
@@ -207,12 +211,12 @@ def forecast_point(n, weights, work):
 
 @kernel(
     "ENSEMBLE_STATE[:], GROUP_STATE[:], HORIZON_STATE[:,:], out f8[:,:,:], out i8[:,:], out f8[:,:,:,:], out f8[:,:,:], out f8[:,:,:],"
-    "PENDING[:,:], out f8[:,:,:], i8[:], out f8[:], out f8[:,:],"
-    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f4[:,:], i8, i8, f8[:,:,:], i8[:], ENSEMBLE_PARAMS[:],"
+    "out f8[:,:,:,:], PENDING[:,:], out f8[:,:,:,:], i8[:], out f8[:], out f8[:,:], out f8[:,:], out f8[:,:],"
+    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f4[:,:], i8, i8, f8[:,:,:,:], i8[:], ENSEMBLE_PARAMS[:],"
     "out u8[:], out i8[:], out i4[:], out f8[:,:], out f8[:,:], out f8[:,:], i8"
 )
 def ensemble_update(
-    symbols, groups, horizons, moments, settled, tracks, factors, weights, pending, pending_z, start, z, work,
+    symbols, groups, horizons, moments, settled, tracks, factors, weights, windows, pending, pending_z, start, z, z_rows, work, sample,
     tick_seq, tick_ts, tick_symbol, kind, bid, ask, tick_lo, tick_hi, seq, ts, symbol, y, lo, hi, prior, horizons_ns, params,
     out_seq, out_ts, out_symbol, alpha, sigma, ic, to,
 ):  # fmt: skip
@@ -223,20 +227,22 @@ def ensemble_update(
     symbols : (n_symbols,) ENSEMBLE_STATE
     groups : (n_groups,) GROUP_STATE
     horizons : (n_symbols, n_horizons) HORIZON_STATE; n_horizons from 1 to 8
-    moments : (n_symbols, 3, n_models) float64
+    moments : (n_symbols, 3 eights(n_models), 8) float64
     settled : (n_groups, n_horizons) int64, ns, time of the last outcome in `tracks`
-    tracks : (n_groups, n_horizons, 7, n_configurations) float64
+    tracks : (n_groups, n_horizons, 7 eights(n_configurations), 8) float64
     factors : (n_groups, factor_rows(n_configurations), 8) float64, correlation
     weights : (n_symbols, 2 n_configurations, 8) float64, weights of the last refresh and weight x IC
+    windows : (n_groups, window_rows, n_configurations + 1, 8) float64, see `ensemble_window.observe`; window_rows 0 = correlations decay
     pending : (n_symbols, places) PENDING, the rings of all horizons behind one another
-    pending_z : (n_symbols, places, n_configurations) float64
+    pending_z : (n_symbols, places, eights(n_configurations), 8) float64, NaN where no configuration is
     start : (n_horizons + 1,) int64, first place of each horizon's ring
-    z : (n_models,) float64, anything
-    work : (work_rows(n_configurations), 8) float64, the first n_configurations rows NaN in lanes without a horizon, else anything
+    z, z_rows : (8 eights(n_models),) and (eights(n_models), 8) float64, the same memory, anything
+    work : (work_rows(n_configurations, window_rows), 8) float64, the first n_configurations rows NaN in lanes without a horizon, else anything
+    sample : (window_rows + n_configurations, n_configurations) float64, anything
     tick_seq, tick_ts, tick_symbol, kind, bid, ask : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol : columns of PREDICTIONS, rows [lo, hi)
     y : (capacity, n_models) float32, index configuration * n_horizons + horizon
-    prior : (n_symbols, n_configurations, n_horizons) float64, validation IC of the set that predicts for the symbol
+    prior : (n_symbols, n_horizons, eights(n_configurations), 8) float64, validation IC of the set that predicts for the symbol; NaN = none
     horizons_ns : (n_horizons,) int64
     params : (1,) ENSEMBLE_PARAMS
     out_seq, out_ts, out_symbol : columns of the forecasts, out, rows [to, to + hi - lo)
@@ -254,8 +260,7 @@ def ensemble_update(
     """
     par = params[0]
     n_horizons = horizons_ns.size
-    n_configurations = prior.shape[1]
-    n_models = n_horizons * n_configurations
+    n_configurations = weights.shape[1] // 2
     r = lo
     for i in range(tick_lo, tick_hi + 1):
         if i < tick_hi:
@@ -270,14 +275,17 @@ def ensemble_update(
             at = np.int64(symbol[r])
             now = ts[r]
             s = symbols[at]
-            standardise_point(y[r], n_models, moments[at], decay_point(now - s.moments_ts, par.moments_tau), par.min_rows, par.z_limit, z)
+            standardise_point(y[r], moments[at], decay_point(now - s.moments_ts, par.moments_tau), par.min_rows, par.z_limit, z, z_rows)
             s.moments_ts = now
             for c in range(n_configurations):
                 for h in range(n_horizons):
                     work[c, h] = z[c * n_horizons + h]
             turn = interval_point(now, par.refresh, at, symbols.size)
             if turn != s.refreshed or par.refresh == 0:
-                refresh(s, groups, horizons, settled, tracks, factors[s.group], prior[at], at, horizons_ns, now, par, weights[at], work)
+                refresh(
+                    s, groups, horizons, settled, tracks, factors[s.group], windows[s.group], prior[at], at, horizons_ns, now, par,
+                    weights[at], work, sample,
+                )  # fmt: skip
                 s.refreshed = turn
             forecast_point(n_configurations, weights[at], work)
             row = to + r - lo
@@ -290,5 +298,5 @@ def ensemble_update(
                 ic[row, h] = work[n_configurations + 1, h]
                 alpha[row, h] = state.sigma * work[n_configurations, h]
                 if ic[row, h] == ic[row, h] and s.mid == s.mid and now - state.entered >= par.settle_every:
-                    enter_point(s, state, at, pending, pending_z, start, h, horizons_ns[h], now, n_horizons, z)
+                    enter_point(s, state, at, pending, pending_z, start, h, horizons_ns[h], now, n_configurations, n_horizons, z)
             r += 1

@@ -2,6 +2,7 @@
 
 from tickarrow.jit import corr, eigen
 from tickarrow.jit._kernel import kernel, record
+from tickarrow.jit.eight import LANES
 from tickarrow.jit.math import exp_point
 
 NEVER = -(2**62)  # ns; before every time
@@ -11,8 +12,9 @@ NO_VARIANCE = 1e-12
 
 # One row per symbol; `refreshed` is the interval of its last refresh, see `interval_point`.
 ENSEMBLE_STATE = record([("mid", "f8"), ("moments_ts", "i8"), ("refreshed", "i8"), ("next_due", "i8"), ("group", "i8")])
-# One row per group, the symbols that share ICs and correlation: when the correlation was observed (ns), interval of its last full solve.
-GROUP_STATE = record([("observed", "i8"), ("audited", "i8")])
+# One row per group, the symbols that share ICs and correlation: when the correlation was observed (ns), interval of its last full solve,
+# number of observations.
+GROUP_STATE = record([("observed", "i8"), ("audited", "i8"), ("count", "i8")])
 # One row per symbol and horizon: the ring of pending outcomes, and decayed sums over settled ones.
 HORIZON_STATE = record(
     [
@@ -27,13 +29,19 @@ ENSEMBLE_PARAMS = record(
     [
         ("moments_tau", "f8"), ("ic_tau", "f8"), ("correlation_tau", "f8"), ("min_rows", "f8"), ("min_outcomes", "f8"),
         ("prior_strength", "f8"), ("z_limit", "f8"), ("equal", "f8"), ("settle_every", "i8"), ("refresh", "i8"), ("audit", "i8"),
-        ("oas", "?"), ("positive", "?"), ("pooled", "?"),
+        ("shrinkage", "i8"), ("positive", "?"), ("pooled", "?"),
     ]
 )  # fmt: skip
 
-# Rows of `moments[symbol]`: decayed weight, mean, sum of squared deviations.
+# `shrinkage` of the parameters, by place.
+SHRINKAGES = ("none", "oas", "ledoit_wolf")
+NONE, OAS, LEDOIT_WOLF = 0, 1, 2
+
+# Models, or the configurations of a horizon, lie in rows of eight, the last one filled up; a quantity has all its rows behind one another.
+# Of `moments[symbol]`: decayed weight, mean, sum of squared deviations.
 W, MEAN, SQUARES = 0, 1, 2
-# Rows of `tracks[group, horizon]`: decayed weight, independent observations, means and centred sums of z and y.
+MOMENTS = 3
+# Of `tracks[group, horizon]`: decayed weight, independent observations, means and centred sums of z and y.
 T_WEIGHT, T_OBSERVATIONS, T_MEAN_Z, T_MEAN_Y, T_ZZ, T_YY, T_ZY = 0, 1, 2, 3, 4, 5, 6
 TRACKS = 7
 # Rows of `factors[group]` after the packed sums: those of corr.py, then the decayed number of independent observations.
@@ -45,9 +53,14 @@ def factor_rows(n):
     return n * (n + 1) // 2 + COUNT_ROWS + eigen.TRACKED * n
 
 
-def work_rows(n):
+def work_rows(n, window_rows):
     """Rows of `work` for n configurations: z, ICs, decay and share, packed correlation, eigenvalues, eigenvectors, scratch."""
-    return 2 * n + 2 + n * (n + 1) // 2 + n + n * n + eigen.TRACKED + eigen.scratch_rows(n)
+    return 2 * n + 2 + n * (n + 1) // 2 + n + n * n + eigen.TRACKED + max(eigen.scratch_rows(n), n * eights(window_rows))
+
+
+def eights(n):
+    """Rows of eight for n numbers."""
+    return -(-n // LANES)
 
 
 @kernel("i8, f8", inline=True)

@@ -7,49 +7,19 @@ import numpy as np
 
 from tickarrow.jit import corr, eigen
 from tickarrow.jit._kernel import kernel
-from tickarrow.jit.eight import ALL, LANES, all8, get8, pick8, put8, word8
+from tickarrow.jit.eight import ALL, LANES, all8, get8, pick8, put8, sqrt8, word8
 from tickarrow.jit.ensemble_state import (
-    COUNT_ROWS, ENSEMBLE_PARAMS, ENSEMBLE_STATE, GROUP_STATE, HORIZON_STATE, NO_VARIANCE, T_OBSERVATIONS, T_WEIGHT, T_YY, T_ZY, T_ZZ,
+    COUNT_ROWS, ENSEMBLE_PARAMS, ENSEMBLE_STATE, GROUP_STATE, HORIZON_STATE, NO_VARIANCE, NONE, T_OBSERVATIONS, T_WEIGHT, T_YY, T_ZY, T_ZZ,
     decay_point, interval_point,
 )  # fmt: skip
+from tickarrow.jit.ensemble_window import observe
 
 # Largest error of a tracked eigenvalue as a share of it (docs/decisions/0022); with more, all pairs are solved.
 TOLERANCE = 0.2
 
 
-@kernel("f8, f8", inline=True)
-def shrunk_ic_point(ic, observations):
-    """IC x IC^2 / (IC^2 + se^2), se^2 = (1 - IC^2) / observations; 0 where the IC is not positive.
-
-    Parameters
-    ----------
-    ic : float64, correlation, -1 to 1
-    observations : float64, effective number of independent observations
-
-    References
-    ----------
-    Grinold and Kahn (2000), Active Portfolio Management: skill is shrunk by its own uncertainty.
-    """
-    if not (ic > 0.0 and observations > 0.0):
-        return 0.0
-    square = ic * ic
-    return ic * square / (square + (1.0 - square) / observations)
-
-
-@kernel("f8, f8, f8, f8", inline=True)
-def pooled_ic_point(ic, observations, prior, strength):
-    """Shrunk mean of a tracked IC and a prior one, weighted by their observations; a NaN prior counts nothing."""
-    if prior != prior:
-        strength = 0.0
-        prior = 0.0
-    total = observations + strength
-    if not total > 0.0:
-        return 0.0
-    return shrunk_ic_point((observations * ic + strength * prior) / total, total)
-
-
-@kernel("HORIZON_STATE, i8, f8[:,:], f8[:,:], i8, i8, ENSEMBLE_PARAMS, out f8[:,:]", inline=True)
-def skill_point(state, settled, track, prior, h, ts, params, ic):
+@kernel("HORIZON_STATE, i8, f8[:,:], f8[:,:], i8, i8, i8, ENSEMBLE_PARAMS, out f8[:,:], out f8[:,:]", inline=True)
+def skill_point(state, settled, track, prior, n, h, ts, params, ic, known):
     """Shrunk ICs of one symbol and horizon, and the volatility of its outcomes, as of `ts`.
 
     Parameters
@@ -57,24 +27,50 @@ def skill_point(state, settled, track, prior, h, ts, params, ic):
     state : HORIZON_STATE; `sigma` is set: root mean square outcome, basis points, NaN below `min_outcomes`. Around zero, because
         the mean of few overlapping outcomes hides most of their size.
     settled : int, ns, time of the last outcome in `track`
-    track : (7, n_configurations) float64
-    prior : (n_configurations, n_horizons) float64, validation IC; NaN = none
-    h, ts : int, horizon index, ns
-    ic : (>= n_configurations, 8) float64, lane h is set
+    track : (7 eights(n), 8) float64
+    prior : (eights(n), 8) float64, validation IC; NaN = none
+    n, h, ts : int, configurations, horizon, ns
+    params : ENSEMBLE_PARAMS
+    ic : (>= n, 8) float64, lane h is set: IC x IC^2 / (IC^2 + se^2), se^2 = (1 - IC^2) / observations, 0 where the IC is not positive
+    known : (5 eights(n), 8) float64, out: what ICs are made of, configurations side by side. Tracked IC and its independent observations,
+        both 0 where too few; mean of tracked and prior IC by their observations, the sum of these; the shrunk IC
+
+    References
+    ----------
+    Grinold and Kahn (2000), Active Portfolio Management: skill is shrunk by its own uncertainty.
     """
     state.sigma = np.nan
     if state.weight * decay_point(ts - state.settled, params.ic_tau) >= params.min_outcomes:
         state.sigma = math.sqrt(state.squares / state.weight)
-    g = decay_point(ts - settled, params.ic_tau)
-    for c in range(prior.shape[0]):
-        r = 0.0
-        observations = 0.0
-        least = NO_VARIANCE * track[T_WEIGHT, c]
+    blocks = prior.shape[0]
+    zero, one, kept = all8(0.0), all8(1.0), all8(decay_point(ts - settled, params.ic_tau))
+    for b in range(blocks):
+        weight = get8(track, T_WEIGHT * blocks + b)
+        zz, yy = get8(track, T_ZZ * blocks + b), get8(track, T_YY * blocks + b)
+        least = all8(NO_VARIANCE) * weight
         # Two outcomes always correlate by one, and equal values not at all.
-        if g * track[T_WEIGHT, c] >= params.min_outcomes and track[T_ZZ, c] > least and track[T_YY, c] > least:
-            r = min(1.0, max(-1.0, track[T_ZY, c] / math.sqrt(track[T_ZZ, c] * track[T_YY, c])))
-            observations = g * track[T_OBSERVATIONS, c]
-        ic[c, h] = pooled_ic_point(r, observations, prior[c, h], params.prior_strength)
+        enough = (kept * weight >= all8(params.min_outcomes)) & (zz > least) & (yy > least)
+        r = get8(track, T_ZY * blocks + b) / pick8(enough, sqrt8(zz * yy), one)
+        r = pick8(r > one, one, pick8(r < -one, -one, r))
+        r = pick8(enough, r, zero)
+        observations = pick8(enough, kept * get8(track, T_OBSERVATIONS * blocks + b), zero)
+        before = get8(prior, b)
+        there = before == before
+        strength = pick8(there, all8(params.prior_strength), zero)
+        total = observations + strength
+        some = total > zero
+        mean = (observations * r + strength * pick8(there, before, zero)) / pick8(some, total, one)
+        square = mean * mean
+        counts = some & (mean > zero)
+        noise = (one - square) / pick8(some, total, one)
+        put8(known, b, r)
+        put8(known, blocks + b, observations)
+        put8(known, 2 * blocks + b, mean)
+        put8(known, 3 * blocks + b, total)
+        row = pick8(counts, mean * square / pick8(counts, square + noise, one), zero)
+        put8(known, 4 * blocks + b, row)
+    for c in range(n):
+        ic[c, h] = known[4 * blocks + c // LANES, c % LANES]
 
 
 @kernel("f8[:,:], i8, out f8[:,:], out f8[:,:]")
@@ -146,10 +142,10 @@ def scale(c, state, weights):
 
 
 @kernel(
-    "ENSEMBLE_STATE, GROUP_STATE[:], HORIZON_STATE[:,:], i8[:,:], f8[:,:,:,:], out f8[:,:], f8[:,:], i8, i8[:], i8, ENSEMBLE_PARAMS,"
-    "out f8[:,:], out f8[:,:]"
+    "ENSEMBLE_STATE, GROUP_STATE[:], HORIZON_STATE[:,:], i8[:,:], f8[:,:,:,:], out f8[:,:], out f8[:,:,:], f8[:,:,:], i8, i8[:], i8,"
+    "ENSEMBLE_PARAMS, out f8[:,:], out f8[:,:], out f8[:,:]"
 )
-def refresh(s, groups, horizons, settled, tracks, factors, prior, symbol, horizons_ns, ts, params, weights, work):
+def refresh(s, groups, horizons, settled, tracks, factors, window, prior, symbol, horizons_ns, ts, params, weights, work, sample):
     """The predictions of a row join the correlation of its group; weights of the symbol from that and from the ICs as of `ts`.
 
     Parameters
@@ -158,15 +154,18 @@ def refresh(s, groups, horizons, settled, tracks, factors, prior, symbol, horizo
     groups : (n_groups,) GROUP_STATE, updated
     horizons : (n_symbols, n_horizons) HORIZON_STATE; sigma of the symbol is set
     settled : (n_groups, n_horizons) int64, ns, time of the last outcome in `tracks`
-    tracks : (n_groups, n_horizons, 7, n_configurations) float64
+    tracks : (n_groups, n_horizons, 7 eights(n), 8) float64
     factors : (factor_rows(n), 8) float64 of the group, updated
-    prior : (n_configurations, n_horizons) float64 of the symbol
+    window : (window_rows, n + 1, 8) float64 of the group, updated; without rows the correlation decays
+    prior : (n_horizons, eights(n), 8) float64 of the symbol
     symbol : int
     horizons_ns : (n_horizons,) int64
     ts : int, ns
     params : ENSEMBLE_PARAMS
     weights : (2 n, 8) float64, out: weights, then weight x IC of each configuration, whose sum is the squared IC of the forecast
-    work : (work_rows(n), 8) float64; the first n rows are the standardised predictions, NaN = missing and in lanes without a horizon
+    work : (work_rows(n, window_rows), 8) float64; the first n rows are the standardised predictions, NaN = missing and in lanes without
+        a horizon
+    sample : (window_rows + n, n) float64, anything
 
     Notes
     -----
@@ -174,7 +173,7 @@ def refresh(s, groups, horizons, settled, tracks, factors, prior, symbol, horizo
     interval of `audit` and where four tracked ones cannot be trusted; QL always converges on a finite matrix. Intensity and edge are
     those of all configurations, also when one is missing.
     """
-    n, n_horizons = prior.shape
+    n, n_horizons = weights.shape[0] // 2, prior.shape[0]
     group = groups[s.group]
     pairs = n * (n + 1) // 2
     sums, state, leading = factors[:pairs], factors[pairs : pairs + COUNT_ROWS], factors[pairs + COUNT_ROWS :]
@@ -199,17 +198,22 @@ def refresh(s, groups, horizons, settled, tracks, factors, prior, symbol, horizo
         seen = pick8(x == x, one, seen)
         put8(ic, i, zero)
     before = get8(state, corr.WEIGHT)
-    total = kept * before + seen
-    fresh = kept * get8(state, independent) + seen * pick8(before > zero, get8(work, share), one)
-    put8(state, independent, fresh)
-    put8(work, share, pick8(total > zero, fresh / pick8(total > zero, total, one), one))
-    put8(work, decay, kept)
-    corr.update(work[:n], work, decay, work, share, sums, state, c, scratch)
-    if not params.oas:
-        put8(state, corr.INTENSITY, zero)
+    put8(work, share, pick8(before > zero, get8(work, share), one))
+    if window.shape[0] > 0:
+        observe(work[:n], n_horizons, work, share, group.count, params.shrinkage, window, state, c, sample, scratch)
+    else:
+        total = kept * before + seen
+        fresh = kept * get8(state, independent) + seen * get8(work, share)
+        put8(state, independent, fresh)
+        put8(work, share, pick8(total > zero, fresh / pick8(total > zero, total, one), one))
+        put8(work, decay, kept)
+        corr.update(work[:n], work, decay, work, share, sums, state, c, scratch)
+        if params.shrinkage == NONE:
+            put8(state, corr.INTENSITY, zero)
+    group.count += 1
 
     for h in range(n_horizons):
-        skill_point(horizons[symbol, h], settled[s.group, h], tracks[s.group, h], prior, h, ts, params, ic)
+        skill_point(horizons[symbol, h], settled[s.group, h], tracks[s.group, h], prior[h], n, h, ts, params, ic, scratch)
     leave_out(work, n, c, ic)
     audit = interval_point(ts, params.audit, s.group, groups.size)
     trusted = 0

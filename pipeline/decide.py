@@ -58,8 +58,7 @@ class Ensemble:
                 f"the model set has {n_configurations} configurations and {n_horizons} horizons: the ensemble takes at most "
                 f"{MOST_CONFIGURATIONS} and {eight.LANES}. Train or compile a smaller set."
             )
-        self.prior = np.tile(prior, (n_symbols, 1, 1))
-        n_models = n_configurations * n_horizons
+        self.prior = np.repeat(_by_eight(prior.T)[None], n_symbols, axis=0)
         # Entries younger than the horizon wait, at most one each settle_every_ns, and the one that is entered now.
         places = [int(min(conf.max_pending, h // conf.settle_every_ns + 2)) for h in self.horizons_ns]
         self.start = np.concatenate([[0], np.cumsum(places)]).astype(np.int64)
@@ -71,20 +70,23 @@ class Ensemble:
         self.symbols["group"] = 0 if conf.pooled else np.arange(n_symbols)
         self.groups = np.zeros(n_groups, ensemble_state.GROUP_STATE)
         self.groups["observed"] = self.groups["audited"] = ensemble_state.NEVER
+        self.windows = np.full((n_groups, conf.window_rows, n_configurations + 1, eight.LANES), np.nan)
         self.horizons = np.zeros((n_symbols, n_horizons), ensemble_state.HORIZON_STATE)
         self.horizons["entered"] = self.horizons["settled"] = ensemble_state.NEVER
         self.horizons["sigma"] = np.nan
         self.settled = np.full((n_groups, n_horizons), ensemble_state.NEVER)
-        self.moments = np.zeros((n_symbols, 3, n_models))
-        self.tracks = np.zeros((n_groups, n_horizons, ensemble_state.TRACKS, n_configurations))
+        blocks = ensemble_state.eights(n_configurations)
+        n_models = n_configurations * n_horizons
+        self.moments = np.zeros((n_symbols, ensemble_state.MOMENTS * ensemble_state.eights(n_models), eight.LANES))
+        self.tracks = np.zeros((n_groups, n_horizons, ensemble_state.TRACKS * blocks, eight.LANES))
         self.pending = np.zeros((n_symbols, int(self.start[-1])), ensemble_state.PENDING)
-        self.pending_z = np.zeros((n_symbols, int(self.start[-1]), n_configurations))
+        self.pending_z = np.full((n_symbols, int(self.start[-1]), blocks, eight.LANES), np.nan)
         self._solve_for(n_configurations)
         self.params = np.zeros(1, ensemble_state.ENSEMBLE_PARAMS)
         self.params[0] = (
             conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9, conf.correlation_tau_s * 1e9, conf.min_rows, conf.min_outcomes,
             conf.prior_strength, conf.clip, conf.equal_share, conf.settle_every_ns, conf.refresh_ns, conf.audit_ns,
-            conf.shrinkage == "oas", conf.positive, conf.pooled,
+            ensemble_state.SHRINKAGES.index(conf.shrinkage), conf.positive, conf.pooled,
         )  # fmt: skip
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
         self._prediction_columns = Columns("seq", "ts", "symbol", "y")
@@ -95,8 +97,8 @@ class Ensemble:
         out, n = self._out, len(predictions)
         to = out.reserve(n)
         ensemble.ensemble_update(
-            self.symbols, self.groups, self.horizons, self.moments, self.settled, self.tracks, self.factors, self.weights,
-            self.pending, self.pending_z, self.start, self.z, self.work,
+            self.symbols, self.groups, self.horizons, self.moments, self.settled, self.tracks, self.factors, self.weights, self.windows,
+            self.pending, self.pending_z, self.start, self.z, self._z_rows, self.work, self.sample,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._prediction_columns.of(predictions.segment), predictions.lo, predictions.hi,
             self.prior, self.horizons_ns, self.params, *self._forecast_columns.of(out.segment), to,
@@ -113,31 +115,33 @@ class Ensemble:
             one, which begins with the set's IC alone. For one symbol: all of them, in their places.
         """
         rows = slice(None) if symbol < 0 else slice(symbol, symbol + 1)
-        old = self.prior.shape[1]
-        if not np.array_equal(kept, np.arange(old)):
+        if not np.array_equal(kept, np.arange(self.configurations)):
             self._rearrange(kept)
-        self.prior[rows] = ic_prior
+        self.prior[rows] = _by_eight(np.asarray(ic_prior, np.float64).T)
         self.symbols["refreshed"][rows] = ensemble_state.NEVER  # the weights are those of the new set from the first row on
 
     def _solve_for(self, n: int) -> None:
         """Fresh arrays of everything that belongs to the solution for n configurations: correlation, eigenvectors, weights."""
         self.factors = aligned((len(self.groups), ensemble_state.factor_rows(n), eight.LANES), float)
         self.weights = aligned((len(self.symbols), 2 * n, eight.LANES), float)
-        self.z = np.zeros(n * self.horizons_ns.size)
-        self.work = aligned((ensemble_state.work_rows(n), eight.LANES), float)
+        self._z_rows = aligned((ensemble_state.eights(n * self.horizons_ns.size), eight.LANES), float)
+        self.z = self._z_rows.reshape(-1)  # standardised predictions of the last row, configuration by configuration, and what fills the last eight up
+        rows = self.windows.shape[1]
+        self.work, self.sample = aligned((ensemble_state.work_rows(n, rows), eight.LANES), float), np.zeros((rows + n, n))
         self.work[:n] = np.nan
         self.groups["audited"] = ensemble_state.NEVER  # no eigenvectors to go on from
 
     def _rearrange(self, kept: npt.NDArray[np.int64]) -> None:
         """Places for other configurations; state of those that stay moves along."""
-        n_horizons, old, n = self.horizons_ns.size, self.prior.shape[1], kept.size
-        self.prior = np.zeros((len(self.symbols), n, n_horizons))
+        n_horizons, old, n = self.horizons_ns.size, self.configurations, kept.size
+        self.prior = np.repeat(_by_eight(np.full((n_horizons, n), np.nan))[None], len(self.symbols), axis=0)
         models = (kept[:, None] * n_horizons + np.arange(n_horizons)).ravel()  # negative where the configuration is new
-        for name, places, missing in (("moments", models, 0.0), ("tracks", kept, 0.0), ("pending_z", kept, np.nan)):
-            moved = np.take(getattr(self, name), np.maximum(places, 0), axis=-1)
-            for k in np.flatnonzero(places < 0):
-                moved[..., k] = missing
-            setattr(self, name, moved)
+        self.moments = _moved(self.moments, ensemble_state.MOMENTS, models, 0.0)
+        self.tracks = _moved(self.tracks, ensemble_state.TRACKS, kept, 0.0)
+        self.pending_z = _moved(self.pending_z, 1, kept, np.nan)
+        windows = np.concatenate([self.windows[:, :, kept], self.windows[:, :, -1:]], axis=2)
+        windows[:, :, np.flatnonzero(kept < 0)] = np.nan
+        self.windows = windows
         before = self.factors
         self._solve_for(n)
         i, j = np.tril_indices(n)
@@ -151,6 +155,11 @@ class Ensemble:
         return self._out.empty()
 
     @property
+    def configurations(self) -> int:
+        """Configurations of the model set; each has a model a horizon."""
+        return int(self.weights.shape[1]) // 2
+
+    @property
     def dropped(self) -> int:
         """Outcomes lost because a ring was full (`max_pending`)."""
         return int(self.horizons["dropped"].sum())
@@ -159,15 +168,32 @@ class Ensemble:
         return {name: getattr(self, name).copy() for name in _STATE}
 
     def restore(self, saved: Snapshot) -> None:
-        if self.prior.shape != saved["prior"].shape:  # of a set with other configurations
-            self._rearrange(np.full(saved["prior"].shape[1], -1))
+        n = saved["weights"].shape[1] // 2
+        if n != self.configurations:  # of a set with other configurations
+            self._rearrange(np.full(n, -1))
         for name in _STATE:
             getattr(self, name)[...] = saved[name]
 
 
-_STATE = ("symbols", "groups", "horizons", "moments", "settled", "tracks", "factors", "weights", "pending", "pending_z", "prior")
+_STATE = ("symbols", "groups", "horizons", "moments", "settled", "tracks", "factors", "weights", "windows", "pending", "pending_z", "prior")
 MOST_CONFIGURATIONS = 64  # of eigen.py
-SHRINKAGES = ("oas", "none")
+
+
+def _by_eight(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(..., n) -> (..., eights(n), 8); the places without a number are NaN."""
+    rows = ensemble_state.eights(values.shape[-1])
+    out = np.full((*values.shape[:-1], rows * eight.LANES), np.nan)
+    out[..., : values.shape[-1]] = values
+    return out.reshape(*values.shape[:-1], rows, eight.LANES)
+
+
+def _moved(values: npt.NDArray[np.float64], quantities: int, kept: npt.NDArray[np.int64], missing: float) -> npt.NDArray[np.float64]:
+    """(..., quantities x rows, 8) with its numbers at other places; new ones (-1) and the places without a number are `missing`."""
+    flat = values.reshape(*values.shape[:-2], quantities, -1)
+    rows = ensemble_state.eights(kept.size)
+    out = np.full((*flat.shape[:-1], rows * eight.LANES), missing)
+    out[..., : kept.size] = np.where(kept < 0, missing, np.take(flat, np.maximum(kept, 0), axis=-1))
+    return out.reshape(*values.shape[:-2], quantities * rows, eight.LANES)
 
 
 def _check(conf: EnsembleConf) -> None:
@@ -176,10 +202,15 @@ def _check(conf: EnsembleConf) -> None:
     for name in ("moments_tau_s", "ic_tau_s", "correlation_tau_s", "clip", "settle_every_ns", "max_pending"):
         if not getattr(conf, name) > 0:
             raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected a positive number. {remedy}")
-    for name in ("min_rows", "min_outcomes", "prior_strength", "refresh_ns", "audit_ns"):
+    for name in ("min_rows", "min_outcomes", "prior_strength", "refresh_ns", "audit_ns", "window_rows"):
         if not getattr(conf, name) >= 0:
             raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected zero or more. {remedy}")
     if not 0 <= conf.equal_share <= 1:
         raise ConfigError(f"ensemble.equal_share is {conf.equal_share}: expected 0 (decorrelated weights) to 1 (equal weights). {remedy}")
-    if conf.shrinkage not in SHRINKAGES:
-        raise ConfigError(f"ensemble.shrinkage is {conf.shrinkage!r}: expected {' or '.join(SHRINKAGES)}. {remedy}")
+    if conf.shrinkage not in ensemble_state.SHRINKAGES:
+        raise ConfigError(f"ensemble.shrinkage is {conf.shrinkage!r}: expected {', '.join(ensemble_state.SHRINKAGES)}. {remedy}")
+    if conf.shrinkage == "ledoit_wolf" and not conf.window_rows:
+        raise ConfigError(
+            "ensemble.shrinkage is 'ledoit_wolf' and ensemble.window_rows is 0: expected a window, from whose rows this intensity is made. "
+            "Set ensemble=research, or ensemble.shrinkage=oas."
+        )

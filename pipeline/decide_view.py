@@ -42,25 +42,20 @@ class View:
 
 def view(ensemble: Ensemble, symbol: int, ts: int) -> View:
     """What the ensemble knows of a row of the universe at the market time `ts`, ns, not before its last row. Changes nothing."""
-    params, (n, n_horizons) = ensemble.params[0], ensemble.prior.shape[1:]
-    group = int(ensemble.symbols["group"][symbol])
-    ic, tracked, observations = np.zeros((n, eight.LANES)), np.full((n, n_horizons), np.nan), np.zeros((n, n_horizons))
-    horizons, prior = ensemble.horizons[symbol].copy(), ensemble.prior[symbol].copy()
+    params, n, n_horizons = ensemble.params[0], ensemble.configurations, ensemble.horizons_ns.size
+    group, blocks = int(ensemble.symbols["group"][symbol]), ensemble_state.eights(n)
+    horizons, ic, made = ensemble.horizons[symbol].copy(), np.zeros((n, eight.LANES)), np.zeros((n_horizons, 5 * blocks, eight.LANES))
     for h in range(n_horizons):
-        sums, settled = ensemble.tracks[group, h], int(ensemble.settled[group, h])
-        ensemble_weights.skill_point(horizons[h], settled, sums, prior, h, ts, params, ic)
-        kept = ensemble_state.decay_point(ts - settled, params["ic_tau"])
-        weight, zz, yy = sums[ensemble_state.T_WEIGHT], sums[ensemble_state.T_ZZ], sums[ensemble_state.T_YY]
-        enough = (kept * weight >= params["min_outcomes"]) & (np.minimum(zz, yy) > ensemble_state.NO_VARIANCE * weight)
-        tracked[enough, h] = np.clip(sums[ensemble_state.T_ZY, enough] / np.sqrt(zz[enough] * yy[enough]), -1, 1)
-        observations[enough, h] = kept * sums[ensemble_state.T_OBSERVATIONS, enough]
-    known = observations + np.where(np.isnan(prior), 0.0, params["prior_strength"])
-    total = np.where(known > 0, known, np.nan)
-    both = (observations * np.nan_to_num(tracked) + (known - observations) * np.nan_to_num(prior)) / total
+        settled, prior = int(ensemble.settled[group, h]), ensemble.prior[symbol, h]
+        ensemble_weights.skill_point(horizons[h], settled, ensemble.tracks[group, h], prior, n, h, ts, params, ic, made[h])
+    tracked, observations, both, total, _ = made.reshape(n_horizons, 5, -1)[:, :, :n].transpose(1, 2, 0)
+    tracked = np.where(observations > 0, tracked, np.nan)
 
-    sums = ensemble.factors[group, : n * (n + 1) // 2, :n_horizons]
-    counts = ensemble.factors[group, len(sums) :, :n_horizons]
-    matrix = _correlation(sums, counts[corr.WEIGHT], n)
+    counts = ensemble.factors[group, n * (n + 1) // 2 :, :n_horizons]
+    if ensemble.windows.shape[1]:
+        matrix = np.stack([_of_window(ensemble.windows[group, :, :, h]) for h in range(n_horizons)])
+    else:
+        matrix = _correlation(ensemble.factors[group, : n * (n + 1) // 2, :n_horizons], counts[corr.WEIGHT], n)
     eigenvalues = np.asarray(np.linalg.eigvalsh(matrix), np.float64)[:, ::-1]
     edge = counts[corr.EDGE].copy()
     weights = ensemble.weights[symbol, :, :n_horizons].copy()
@@ -70,11 +65,11 @@ def view(ensemble: Ensemble, symbol: int, ts: int) -> View:
         weights=weights[:n],
         gains=weights[n:],
         ic=ic[:, :n_horizons],
-        ic_error=np.sqrt((1 - both**2) / total),
+        ic_error=np.sqrt((1 - both**2) / np.where(total > 0, total, np.nan)),
         tracked=tracked,
         tracked_error=np.sqrt((1 - tracked**2) / np.where(observations > 0, observations, np.nan)),
-        observations=observations,
-        prior=prior,
+        observations=observations.copy(),
+        prior=ensemble.prior[symbol].reshape(n_horizons, -1)[:, :n].T.copy(),
         sigma=horizons["sigma"].astype(float),
         correlation=matrix,
         independent=counts[corr.T_EFF].copy(),
@@ -95,4 +90,16 @@ def _correlation(sums: Floats, weight: Floats, n: int) -> Floats:
     scale = np.where(varies, 1.0, 0.0) / np.sqrt(np.where(varies, square, 1.0))
     out *= scale[:, :, None] * scale[:, None, :]
     out[:, range(n), range(n)] = 1.0
+    return out
+
+
+def _of_window(rows: Floats) -> Floats:
+    """(n, n) from (window_rows, n + 1) of a horizon; a missing prediction counts as the mean of its model."""
+    z = rows[~np.isnan(rows[:, -1]), :-1]
+    known = ~np.isnan(z)
+    z = np.where(known, z - np.where(known, z, 0.0).sum(0) / np.maximum(known.sum(0), 1), 0.0)
+    square = (z * z).sum(0)
+    scale = np.where(square > corr.NO_VARIANCE * len(z), 1 / np.sqrt(np.where(square > 0, square, 1.0)), 0.0)
+    out = z.T @ z * scale[:, None] * scale
+    np.fill_diagonal(out, 1.0)
     return out

@@ -74,13 +74,26 @@ def weights(c, rho, top, ic, equal=0.0, positive=False):
     return w, w @ ic
 
 
-def ledoit_wolf(x):
+def ledoit_wolf(x, independent=None):
     """(covariance, intensity): distance of the outer products from their mean, over that of the mean from its target."""
     x = x - x.mean(0)
     t, n = x.shape
     s = x.T @ x / t
     target = np.trace(s) / n * np.eye(n)
     apart = ((s - target) ** 2).sum()
-    noise = sum(((np.outer(row, row) - s) ** 2).sum() for row in x) / t**2
-    rho = min(noise, apart) / apart if noise > 0 and apart > 0 else 0.0
+    noise = sum(((np.outer(row, row) - s) ** 2).sum() for row in x) / t
+    rho = 0.0
+    if noise > 0 and apart > 0:
+        rho = 1.0 if independent == 0 else min(1.0, noise / apart / (independent or t))
     return (1 - rho) * s + rho * target, rho
+
+
+def of_window(z):
+    """(standardised columns, correlation) of a window with NaN: a missing value is at its mean, a column without variance uncorrelated."""
+    x = z - np.nan_to_num([np.mean([v for v in col if not math.isnan(v)] or [0.0]) for col in z.T])
+    x = np.nan_to_num(x)
+    varies = x.std(0) > 1e-6
+    x = np.where(varies, x / np.where(varies, np.sqrt((x * x).mean(0)), 1.0), 0.0)
+    c = x.T @ x / len(x)
+    np.fill_diagonal(c, 1.0)
+    return x, c

@@ -157,7 +157,7 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
         if s.refreshed is None or turn is None or turn != s.refreshed:
             s.refreshed = turn
             for h in range(n_horizons):
-                observe(group.observed[h], ts, z[h::n_horizons], horizons_ns[h])
+                observe(conf, group.observed[h], ts, z[h::n_horizons], horizons_ns[h])
             ics = [[tracked(conf, group.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)]
             s.weights = [solved(conf, group.observed[h], ts, ics[h]) for h in range(n_horizons)]
             s.gains = [np.array(ics[h]) * s.weights[h] for h in range(n_horizons)]
@@ -192,19 +192,28 @@ def settle(conf, s, group, h, due, y, z, horizon):
         group.settled[h].append((due if last is None else max(due, last), y / usual, z, share))
 
 
-def observe(observed, ts, z, horizon):
-    """Predictions of a refresh; the first ones that are there count whole."""
-    first = all(math.isnan(v) for _, past, _ in observed for v in past)
+def observe(conf, observed, ts, z, horizon):
+    """Predictions of a refresh; the first ones that are there, or in the window, count whole."""
+    first = all(math.isnan(v) for _, past, _ in observed[-conf.window_rows :] for v in past)
     observed.append((ts, z, 1.0 if first else min(1.0, (ts - observed[-1][0]) / horizon)))
 
 
 def solved(conf, observed, ts, ic):
     """Decorrelated weights; the variance of the score is the larger one of observed and cleaned correlation, its IC at most 1."""
-    decayed = [(math.exp(-(ts - t) / (conf.correlation_tau_s * 1e9)), z, share) for t, z, share in observed]
-    seen = [(g, share) for g, z, share in decayed if not all(math.isnan(v) for v in z)]
-    share = sum(g * s for g, s in seen) / sum(g for g, _ in seen) if seen else 1.0
-    c, t_eff = naive_corr.moments([(g, z) for g, z, _ in decayed], share)
-    rho = naive_corr.oas(c, t_eff) if conf.shrinkage == "oas" else 0.0
+    if conf.window_rows:
+        rows = [(z, share) for _, z, share in observed[-conf.window_rows :] if not all(math.isnan(v) for v in z)]
+        c, t_eff, rho = np.eye(len(ic)), sum(share for _, share in rows), 0.0
+        if rows:
+            x, c = naive_corr.of_window(np.array([z for z, _ in rows], float))
+            rho = naive_corr.ledoit_wolf(x, t_eff)[1] if conf.shrinkage == "ledoit_wolf" else 0.0
+    else:
+        decayed = [(math.exp(-(ts - t) / (conf.correlation_tau_s * 1e9)), z, share) for t, z, share in observed]
+        seen = [(g, share) for g, z, share in decayed if not all(math.isnan(v) for v in z)]
+        share = sum(g * s for g, s in seen) / sum(g for g, _ in seen) if seen else 1.0
+        c, t_eff = naive_corr.moments([(g, z) for g, z, _ in decayed], share)
+        rho = 0.0
+    if conf.shrinkage == "oas":
+        rho = naive_corr.oas(c, t_eff)
     there = ~np.isnan(observed[-1][1])
     if there.any():  # without those that are missing now
         c, ic = np.where(there[:, None] & there, c, np.eye(len(ic))), np.where(there, ic, 0.0)

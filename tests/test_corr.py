@@ -208,7 +208,9 @@ def window(x):
     x = np.ascontiguousarray(x)
     t, n = x.shape
     covariance = np.full((n, n), np.nan)
-    return covariance, corr.window(x, np.full((n * -(-t // 8), 8), np.nan), covariance)
+    rho = corr.window(x, float(t), np.full((n * -(-t // 8), 8), np.nan), covariance)
+    corr.shrink(covariance, rho)
+    return covariance, rho
 
 
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 2**32 - 1), st.floats(-12, 12))
@@ -230,6 +232,13 @@ def test_ledoit_wolf_of_a_hand_computed_window():
     covariance, rho = window(np.array([[1.0, 0], [-1, 0], [0, 2], [0, -2]]))
     assert rho == pytest.approx(17 / 18, rel=1e-14)
     np.testing.assert_allclose(covariance, np.diag([0.5, 2.0]) / 18 + 1.25 * np.eye(2) * 17 / 18, rtol=1e-14)
+
+
+def test_fewer_independent_rows_shrink_more():
+    # the window above: apart 1.125, mean distance 4.25; of eight independent rows it is 4.25 / 8 / 1.125 = 0.472, of three all
+    x = np.array([[1.0, 0], [-1, 0], [0, 2], [0, -2]])
+    got = [corr.window(x, independent, np.zeros((2, 8)), np.zeros((2, 2))) for independent in (8.0, 3.0, 0.0)]
+    np.testing.assert_allclose(got, [4.25 / 9, 1.0, 1.0], rtol=1e-14)
 
 
 def test_ledoit_wolf_and_oas_are_scikit_learns():

@@ -1,5 +1,6 @@
 """What an ensemble tells of itself: against the forecasts it made, NumPy over the whole history, and by hand."""
 
+import dataclasses
 import math
 
 import naive_corr
@@ -24,21 +25,25 @@ CONF = EnsembleConf(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def seen():
+def minute(conf):
     """A minute of one symbol, a quote a second: (forecasts (rows, H, 3), view after each row, z of each row (rows, n, H), mids)."""
     rng = np.random.default_rng(4)
     mids = 100 + 0.01 * np.cumsum(rng.integers(-5, 6, 60))
     ticks = [(START + i * S, 0, True, m - 0.01, m + 0.01, i) for i, m in enumerate(mids)]
     y = (rng.normal(size=(60, 6)) + rng.normal(size=(60, 1))).astype(np.float32)
-    stage = Ensemble(CONF, 1, HORIZONS, PRIOR, Table(forecasts_schema(2), keep=True, capacity=64))
+    stage = Ensemble(conf, 1, HORIZONS, PRIOR, Table(forecasts_schema(2), keep=True, capacity=64))
     views, zs = [], []
     for rows, window in windows(predictions_table(ticks, y), ticks_table(ticks), range(60)):
         stage.step(rows, window)
         if len(rows):
             views.append(view(stage, 0, START + len(views) * S))
-            zs.append(stage.z.reshape(3, 2).copy())
+            zs.append(stage.z[:6].reshape(3, 2).copy())
     return np.stack([stage._out.column(c) for c in ("alpha", "sigma", "ic")], axis=2), views, np.array(zs), mids
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return minute(CONF)
 
 
 def test_weights_and_ics_are_those_of_the_forecast(seen):
@@ -86,6 +91,29 @@ def test_correlation_and_spectrum_are_those_of_numpy(seen):
         assert v.edge[h] == pytest.approx(naive_corr.edge(3, t), rel=1e-9)
         np.testing.assert_allclose(v.eigenvalues[h], np.linalg.eigvalsh(c)[::-1], rtol=1e-10)
         np.testing.assert_array_equal(v.kept[h], v.eigenvalues[h] > v.edge[h])
+
+
+def test_research_weights_are_scikit_learns_ledoit_wolf():
+    covariance_module = pytest.importorskip("sklearn.covariance")
+    research = dataclasses.replace(CONF, window_rows=24, shrinkage="ledoit_wolf", positive=False, equal_share=0.0)
+    forecasts, views, zs, _ = minute(research)
+    for row in (30, 59):
+        v, z = views[row], zs[row - 23 : row + 1, :, 0]  # one second: each row is an independent one
+        x = (z - z.mean(0)) / z.std(0)
+        fitted = covariance_module.LedoitWolf().fit(x)
+        assert v.independent[0] == pytest.approx(24, rel=1e-12)
+        assert v.intensity[0] == pytest.approx(fitted.shrinkage_, rel=1e-9)
+        observed = np.corrcoef(z, rowvar=False)
+        np.testing.assert_allclose(v.correlation[0], observed, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose((1 - v.intensity[0]) * v.correlation[0] + v.intensity[0] * np.eye(3), fitted.covariance_, rtol=1e-9, atol=1e-12)
+        # eigenvalues of noise become their mean, what is above the edge stays
+        values, vectors = np.linalg.eigh(fitted.covariance_)
+        low = np.linalg.eigvalsh(observed) <= naive_corr.edge(3, 24)
+        values[low] = values[low].mean()
+        w = vectors @ (vectors.T @ v.ic[:, 0] / values)
+        w *= min(1.0, (w @ v.ic[:, 0]) / (w @ observed @ w))
+        np.testing.assert_allclose(v.weights[:, 0], w, rtol=1e-8)
+        assert v.sigma[0] * w @ zs[row, :, 0] == pytest.approx(forecasts[row, 0, 0], rel=1e-8)
 
 
 def test_before_the_first_outcome_only_the_prior_is_known(seen):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickarrow.configs.ensemble import EnsembleConf
-from tickarrow.jit import ensemble, ensemble_weights
+from tickarrow.jit import ensemble, ensemble_state, ensemble_weights
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Ensemble, forecasts_schema
 from tickarrow.pipeline.errors import ConfigError, ModelError
@@ -38,25 +38,37 @@ def forecasts(stage, ticks, y, cuts=()):
 
 BANK = np.array([[0.3, 0.1], [0.0, math.nan], [0.5, -0.2], [0.1, 0.2], [0.2, 0.3], [0.4, 0.1]])
 # Of these streams a few refreshes in a hundred solve all pairs, the others track four.
-WAYS_OF_A_STAGE = [{}, {"audit_ns": 8 * S}, {"audit_ns": 8 * S, "pooled": True, "refresh_ns": 0}]
+WAYS_OF_A_STAGE = [{}, {"audit_ns": 8 * S}, {"audit_ns": 8 * S, "pooled": True, "refresh_ns": 0},
+                 {"audit_ns": 8 * S, "window_rows": 12, "shrinkage": "ledoit_wolf"}]  # fmt: skip
 
 
 def bits(a):
     return np.where(np.isnan(a), np.nan, a).tobytes()
 
 
+def skill(ic, observations, prior, strength):
+    """What `skill_point` makes of one configuration whose tracked IC is given: (shrunk IC, [tracked, observations, mean, total, shrunk])."""
+    state, track, params = np.zeros(1, ensemble_state.HORIZON_STATE), np.zeros((7, 8)), np.zeros(1, ensemble_state.ENSEMBLE_PARAMS)
+    track[[0, 1, 4, 5, 6], 0] = 100.0, observations, 1.0, 1.0, ic
+    params["ic_tau"], params["prior_strength"] = 1e9, strength
+    out, made = np.zeros((1, 8)), np.zeros((5, 8))
+    ensemble_weights.skill_point(state[0], 0, track, np.full((1, 8), prior), 1, 0, 0, params[0], out, made)
+    return out[0, 0], made[:, 0]
+
+
 def test_shrunk_ic_of_a_hand_computed_case():
     # IC 0.1 from 99 observations: se^2 = 0.99 / 99 = 0.01 = IC^2, so half of it is left
-    assert ensemble_weights.shrunk_ic_point(0.1, 99.0) == pytest.approx(0.05, rel=1e-12)
-    assert ensemble_weights.shrunk_ic_point(-0.1, 99.0) == 0.0
-    assert ensemble_weights.shrunk_ic_point(0.1, 0.0) == 0.0
+    assert skill(0.1, 99.0, math.nan, 1e9)[0] == pytest.approx(0.05, rel=1e-12)  # no prior
+    assert skill(-0.1, 99.0, math.nan, 0.0)[0] == 0.0
+    assert skill(0.1, 0.0, math.nan, 0.0)[0] == 0.0
 
 
 def test_prior_and_tracked_ic_are_weighted_by_their_observations():
     # (25 x 0.4 + 74 x 0) / 99 = 0.10101; se^2 = (1 - 0.010203) / 99 = 0.0099980
     ic = 10 / 99
-    assert ensemble_weights.pooled_ic_point(0.4, 25.0, 0.0, 74.0) == pytest.approx(ic**3 / (ic**2 + (1 - ic**2) / 99), rel=1e-12)
-    assert ensemble_weights.pooled_ic_point(0.1, 99.0, math.nan, 1e9) == pytest.approx(0.05, rel=1e-12)  # no prior
+    got, made = skill(0.4, 25.0, 0.0, 74.0)
+    assert got == pytest.approx(ic**3 / (ic**2 + (1 - ic**2) / 99), rel=1e-12)
+    np.testing.assert_allclose(made, [0.4, 25.0, ic, 99.0, got], rtol=1e-12)
 
 
 # Effective observations: fewer than a thousandth of one never occur, and with 5e-324 of them the mean of an IC rounds to 1.
@@ -65,21 +77,23 @@ OBSERVATIONS = st.one_of(st.just(0.0), st.floats(1e-3, 1e6))
 
 @given(st.floats(-1, 1), OBSERVATIONS, st.one_of(st.floats(-1, 1), st.just(math.nan)), OBSERVATIONS)
 def test_pooled_ic_equals_its_definition(ic, observations, prior, strength):
-    got = ensemble_weights.pooled_ic_point(ic, observations, prior, strength)
+    got = skill(ic, observations, prior, strength)[0]
     assert got == pytest.approx(naive.pooled_ic(ic, observations, prior, strength), rel=1e-12, abs=1e-300)
 
 
 def test_standardise_uses_the_moments_before_the_prediction():
     # no decay: after 1 and 3 the mean is 2 and the variance 1, so 4.5 is 2.5 deviations above; 100 is clipped; NaN and inf are missing
-    moments, z = np.zeros((3, 1)), np.zeros(1)
+    # nine models, all alike: one of them lies in the second row of eight
+    moments, rows = np.zeros((6, 8)), np.zeros((2, 8))
     seen = []
     for p in (1.0, 3.0, 4.5, math.nan, math.inf, 100.0):
-        ensemble.standardise_point(np.array([p], np.float32), 1, moments, 1.0, 2.0, 5.0, z)
-        seen.append(z[0])
+        ensemble.standardise_point(np.full(9, p, np.float32), moments, 1.0, 2.0, 5.0, rows.reshape(-1), rows)
+        np.testing.assert_array_equal(rows.ravel(), [rows[0, 0]] * 9 + [np.nan] * 7)
+        seen.append(rows[0, 0])
     np.testing.assert_array_equal(seen[:2], [np.nan, np.nan])
     assert seen[2] == pytest.approx(2.5, rel=1e-12)
     np.testing.assert_array_equal(seen[3:], [np.nan, np.nan, 5.0])
-    assert moments[0, 0] == 4.0
+    np.testing.assert_array_equal(moments[:2].ravel(), [4.0] * 9 + [0.0] * 7)
 
 
 def test_outcomes_that_never_differ_say_nothing_about_skill():
@@ -128,15 +142,16 @@ def test_an_outcome_counts_the_mid_in_force_at_its_time():
 
 
 WAYS = st.fixed_dictionaries({
-    "refresh_ns": st.sampled_from([0, S // 4, S]), "shrinkage": st.sampled_from(["oas", "none"]), "positive": st.booleans(),
-    "equal_share": st.sampled_from([0.0, 0.5, 1.0]), "pooled": st.booleans(),
+    "refresh_ns": st.sampled_from([0, S // 4, S]), "positive": st.booleans(), "equal_share": st.sampled_from([0.0, 0.5, 1.0]),
+    "pooled": st.booleans(),
 })  # fmt: skip
+CORRELATIONS = st.sampled_from([("oas", 0), ("none", 0), ("ledoit_wolf", 7), ("ledoit_wolf", 40), ("oas", 7), ("none", 7)])
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 2**32), st.integers(1, 90), WAYS)
-def test_forecasts_equal_their_definition_over_the_whole_history(seed, n, ways):
-    conf = EnsembleConf(**{**SMALL.__dict__, **ways})
+@given(st.integers(0, 2**32), st.integers(1, 90), WAYS, CORRELATIONS)
+def test_forecasts_equal_their_definition_over_the_whole_history(seed, n, ways, correlation):
+    conf = EnsembleConf(**{**SMALL.__dict__, **ways, "shrinkage": correlation[0], "window_rows": correlation[1]})
     ticks = market(seed, n, 2)
     y = predictions_of(seed, due_rows(ticks), PRIOR.size)
     stage = make(conf)
@@ -180,7 +195,7 @@ def test_a_restored_snapshot_continues_with_the_same_bits(ways):
     (a, b), (c, d) = windows(rows, table, [80])
     first, second = make(conf, prior=BANK), make(conf, prior=BANK)
     first.step(a, b)
-    saved = {k: np.array(v.tolist(), v.dtype) for k, v in first.snapshot().items()}
+    saved = {k: np.array(v.tolist(), v.dtype).reshape(v.shape) for k, v in first.snapshot().items()}
     first.step(c, d)
     second.restore(saved)
     second.step(c, d)
@@ -206,7 +221,9 @@ def test_an_empty_batch_changes_nothing():
     ({"ic_tau_s": 0.0}, "ensemble.ic_tau_s is 0.0: expected a positive number. Correct it in conf/ensemble or on the command line."),
     ({"equal_share": 1.5}, "ensemble.equal_share is 1.5: expected 0 (decorrelated weights) to 1 (equal weights). "
      "Correct it in conf/ensemble or on the command line."),
-    ({"shrinkage": "lw"}, "ensemble.shrinkage is 'lw': expected oas or none. Correct it in conf/ensemble or on the command line."),
+    ({"shrinkage": "lw"}, "ensemble.shrinkage is 'lw': expected none, oas, ledoit_wolf. Correct it in conf/ensemble or on the command line."),
+    ({"shrinkage": "ledoit_wolf"}, "ensemble.shrinkage is 'ledoit_wolf' and ensemble.window_rows is 0: expected a window, from whose rows this "
+     "intensity is made. Set ensemble=research, or ensemble.shrinkage=oas."),
     ({"min_rows": -1.0}, "ensemble.min_rows is -1.0: expected zero or more. Correct it in conf/ensemble or on the command line."),
 ])  # fmt: skip
 def test_a_setting_out_of_range_is_named(setting, text):

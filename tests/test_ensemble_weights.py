@@ -91,8 +91,8 @@ def refresh(stage, ts, z):
     """A refresh of symbol 0 with given standardised predictions of the first horizon."""
     stage.work[: len(z), 0] = z
     ensemble_weights.refresh(
-        stage.symbols[0], stage.groups, stage.horizons, stage.settled, stage.tracks, stage.factors[0], stage.prior[0], 0, stage.horizons_ns, ts,
-        stage.params[0], stage.weights[0], stage.work,
+        stage.symbols[0], stage.groups, stage.horizons, stage.settled, stage.tracks, stage.factors[0], stage.windows[0], stage.prior[0],
+        0, stage.horizons_ns, ts, stage.params[0], stage.weights[0], stage.work, stage.sample,
     )  # fmt: skip
 
 

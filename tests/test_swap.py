@@ -17,6 +17,7 @@ from tickarrow.configs.models import CanaryConf, SwapConf
 from tickarrow.pipeline import schemas, shadow, swap
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.decide_view import view
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict import Served
@@ -138,7 +139,7 @@ def test_a_swap_to_other_configurations_does_not_depend_on_the_cut(pipeline_of, 
         swap.plan(pipeline, models_conf(sets, [(middle[0], "c"), (middle[1], "b")]), source.start_ns)
         push(pipeline, blocks, cut)
         digests.append(pipeline.digests())
-        kept.append(pipeline.ensemble.prior)
+        kept.append([view(pipeline.ensemble, k, 0).prior for k in range(len(SYMBOLS))])
     assert digests[0] == digests[1] == digests[2]
     np.testing.assert_array_equal(kept[0], np.tile(sets["b"].ic, (len(SYMBOLS), 1, 1)))
     assert pipeline.predict.sets[0].table is pipeline.predict.sets[2].table  # as many models
