@@ -8,7 +8,7 @@ import importlib
 import sys
 from pathlib import Path
 
-STAGES = ("wire", "trees", "features", "decision")
+STAGES = ("wire", "trees", "features", "decision", "plan")
 
 
 def main(argv: list[str]) -> int:

@@ -64,5 +64,5 @@ def test_a_run_without_figures_fails_the_check(tmp_path):
 def test_an_unknown_stage_of_the_peers_is_refused(capsys):
     peers = importlib.import_module("benchmarks.peers")
     assert peers.main(["walk"]) == 1
-    assert capsys.readouterr().err.startswith("usage: python benchmarks/peers.py {wire|trees|features|decision}")
+    assert capsys.readouterr().err.startswith("usage: python benchmarks/peers.py {wire|trees|features|decision|plan}")
     assert sys.modules.get("benchmarks.peers_walk") is None
