@@ -17,7 +17,7 @@ from tickarrow.jit import act, act_state
 from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
 from tickarrow.pipeline.costs import fees
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, ControlKind, Flag, Health, OrderState
+from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, PARTS, ControlKind, Flag, Health, OrderState
 from tickarrow.pipeline.stage import Snapshot
 
 DUST = 1e-9  # shares; less than this is left of an order = nothing
@@ -75,6 +75,8 @@ class Act:
         adv: npt.NDArray[np.float64] | None = None, sector: npt.NDArray[np.int32] | None = None,
     ) -> None:  # fmt: skip
         _check(risk, costs, orders)
+        if simulate_fills and (orders.style != "marketable" or orders.profit_bp or orders.stop_bp or orders.tif in ("IOC", "FOK")):
+            raise ConfigError("orders: fills at the next quote are those of marketable orders. Choose orders=limit, or run it on a gateway (tickarrow run).")
         self.horizons_ns = np.ascontiguousarray(horizons_ns, np.int64)
         self.state = np.zeros(n_symbols, act_state.ACT_STATE)
         for name in ("bid", "ask", "mark"):
@@ -224,11 +226,16 @@ class Act:
     def _order_state(self, event: Control) -> None:
         s = self.state[event.symbol]
         known = s.key == event.key
+        if known and s.working and not s.cancelling and event.quantity > 0:  # the router may send less, and change the price
+            s.quantity -= s.ordered - event.quantity
+            s.ordered, s.limit = event.quantity, event.price
         side, quantity, limit = (s.side, s.ordered, s.limit) if known else (event.side, event.quantity, event.price)
         self._write(
             self._orders, symbol=event.symbol, ts=event.ts, key=event.key, side=side, quantity=quantity, limit=limit, perm_id=event.perm_id,
             state=event.state,
         )  # fmt: skip
+        if event.key >= PARTS:  # it waits for the position's end, and nothing waits for it
+            return
         if not s.working and event.state == OrderState.SUBMITTED:
             # Of an earlier run, or it came back: the router cancels it, nothing is sent before it is over.
             s.key, s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.key, side, quantity, event.quantity, limit, event.ts, 0
@@ -240,7 +247,7 @@ class Act:
             s.working = 0
         elif event.state == OrderState.FILLED:
             # Its executions may come after the state: until then a new order would double the position.
-            s.done, s.since = 1, event.ts
+            s.working, s.done, s.since = s.quantity > DUST, 1, event.ts
 
     def _kill(self, event: Control) -> None:
         self.book["killed"] = 1
@@ -263,6 +270,10 @@ class Act:
 
     def flush(self) -> Batch:
         return self._decisions.empty()
+
+    def quote(self, row: int) -> tuple[float, float]:
+        """Bid and ask of a row, currency; NaN = side missing."""
+        return float(self.state[row].bid), float(self.state[row].ask)
 
     def mids(self) -> npt.NDArray[np.float64]:
         """(n_symbols,) last mid of each symbol's uncrossed quotes, currency; NaN = none yet."""
@@ -343,11 +354,12 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
     groups = {"risk": risk, "orders": orders}
     positive = (
         "risk.nav", "risk.vol_target", "risk.name_cap", "risk.profit_barrier", "risk.stop_barrier", "risk.lot", "risk.kelly", "risk.participation",
-        "orders.ttl_s", "orders.wait_s", "orders.acknowledge_s", "orders.compare_s",
+        "orders.ttl_s", "orders.wait_s", "orders.acknowledge_s", "orders.compare_s", "orders.reprice_ticks",
     )  # fmt: skip
     least_zero = (
         "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "risk.net_cap", "risk.sector_cap", "risk.throttle_from",
         "risk.throttle_to", "risk.least_value", "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
+        "orders.improve_ticks", "orders.reprice_s", "orders.cross_s", "orders.profit_bp", "orders.stop_bp", "orders.margin_share",
     )  # fmt: skip
     for setting in (*positive, *least_zero):
         group, name = setting.split(".")
@@ -355,6 +367,12 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
         if not (value > 0 if setting in positive else value >= 0):
             expected = "a positive number" if setting in positive else "zero or more"
             raise ConfigError(f"{setting} is {value}: expected {expected}. Correct it in conf/{group} or on the command line.")
+    choices = {"orders.style": ("marketable", "passive"), "orders.tif": ("DAY", "GTC", "IOC", "FOK"), "orders.bracket_tif": ("DAY", "GTC")}
+    for setting, allowed in choices.items():
+        if (value := getattr(orders, setting.partition(".")[2])) not in allowed:
+            raise ConfigError(f"{setting} is {value!r}: expected one of {', '.join(allowed)}. Correct it in conf/orders or on the command line.")
+    if orders.style == "passive" and orders.tif in ("IOC", "FOK"):
+        raise ConfigError(f"orders.tif is {orders.tif}: a passive order waits at its side of the quote. Choose orders.tif=DAY or orders.style=marketable.")
     if 0 < orders.requests <= orders.reserved:
         raise ConfigError(
             f"orders.reserved is {orders.reserved} of {orders.requests} orders.requests: expected less, or no order would go out. "

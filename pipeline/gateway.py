@@ -17,6 +17,7 @@ import ib_async
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch, Chunk
+from tickarrow.pipeline.contracts import look_up
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import GatewayError
@@ -55,6 +56,8 @@ class Consumer(Protocol):
 
     @property
     def intents(self) -> Batch: ...
+
+    def quote(self, row: int) -> tuple[float, float]: ...
 
     def feed(self, chunk: Chunk, arrival_ns: int) -> Any: ...
 
@@ -171,16 +174,12 @@ class Gateway:
             failed.cancel()
 
     async def _subscribe(self) -> None:
-        for instrument, contract in zip(self.universe, self.contracts):
-            found = await self._in_time(self.ib.reqContractDetailsAsync(contract))
-            if not found:
-                raise GatewayError(f"{self.where} does not know the symbol {instrument.symbol!r}. Remove it from the universe or check its spelling.")
-            contract.conId = found[0].contract.conId
+        grids = await look_up(self.ib, self.contracts, self.where, self.conf.timeout_s or None, self._ledger is not None)
         if self._ledger is not None:
             ledger, tag = self._ledger(self.conf.account or self.ib.client.getAccounts()[0]), f"ta{self.conf.client_id}"
             self.ib.client.updateReqId(ledger.next_id)
-            reports = self._controls.append, self.tell, self.seconds
-            self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step)
+            reports = self._controls.append, self.tell, (lambda: self.pipeline.ts * 1e-9) if self.lock_step else self.seconds
+            self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step, grids, self.pipeline.quote)
             await self.orders.settle(self.conf.timeout_s or None, self._market_speed)
             self._apply_controls()
             if self._known is not None:
@@ -218,6 +217,7 @@ class Gateway:
             await asyncio.sleep(0.02)
         if self.orders.working:
             warnings.warn(f"{self.orders.working} orders are not confirmed as cancelled: look at them in TWS", stacklevel=2)
+        self.orders.tell_brackets()
 
     def apply(self, event: Control) -> None:
         """Apply a control event at once: nothing is being decoded now."""
@@ -315,7 +315,7 @@ class Gateway:
             if self.journal is not None:
                 self.journal.append(chunk)
             self.pipeline.feed(chunk, arrival)
-            if len(self.pipeline.intents) and self.orders is not None:
+            if self.orders is not None and (len(self.pipeline.intents) or self.orders.router.busy):
                 # Orders count as sent on the first chunk that is not yet acknowledged: acknowledge all before this one.
                 self._acknowledge(chunk.number - 1)
                 self.orders.send(self.pipeline.intents)

@@ -219,6 +219,10 @@ class Pipeline:
         """Rows of ORDERS that the last step decided."""
         return self.act.intents
 
+    def quote(self, row: int) -> tuple[float, float]:
+        """Bid and ask of a row of the universe, currency; NaN = side missing."""
+        return self.act.quote(row)
+
     def digests(self) -> dict[str, str]:
         """Digests of what was decided so far (design contract 8)."""
         decisions = self.tables.decisions

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import re
 import signal
 import time
@@ -88,6 +89,10 @@ class Recording:
         ticks = self.decode.step(chunk)
         self.chunk, self.ts = chunk.number, chunk.ts
         return ticks
+
+    def quote(self, row: int) -> tuple[float, float]:
+        """No order needs one."""
+        return math.nan, math.nan
 
     def apply(self, event: Control) -> None:
         """Journal a control event between chunks, and apply what of it concerns decoding."""

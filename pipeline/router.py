@@ -6,25 +6,27 @@ goes out; cancels always do. Nothing is ever sent twice: what was lost is report
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide_act import DUST, Control
-from tickarrow.pipeline.router_channel import Answer, Channel, Intent
+from tickarrow.pipeline.router_channel import Channel, Intent
+from tickarrow.pipeline.router_compare import Compared
 from tickarrow.pipeline.router_ledger import Ledger, OwnOrder
-from tickarrow.pipeline.router_life import Lives
-from tickarrow.pipeline.schemas import ControlKind, OrderState, Side
+from tickarrow.pipeline.router_price import NEAR, Grid, bracket_prices, passive_price
+from tickarrow.pipeline.schemas import PARTS, ControlKind, OrderState
 
-RETRY_S = 2.0  # between two questions for the same
-LOST_S = 5.0  # what was sent is not taken as lost before
-LATE_ASKS = 5  # so often is asked for executions that a state speaks of
+PROFIT, STOP = PARTS, 2 * PARTS  # are added to the key of an entry
 TOLD = 50  # so many different reasons of refusals are told
 UNSETTLED = "orders and positions are not yet compared with the gateway"
+WHOLE = "a position with a bracket is closed as a whole, and opened from nothing"
 
 
-class Router(Lives):
+class Router(Compared):
     """Every order goes through `submit`, every cancel through `cancel`.
 
     Parameters
@@ -33,63 +35,84 @@ class Router(Lives):
     ledger : what is known of orders and positions, on disk too
     con_ids : IBKR's number of each row of the universe
     names : symbol of each row
-    conf : pacing and patience
+    conf : styles, pacing and patience
     report : takes each control event
     tell : takes one line for the user
     seconds : the clock
     paced : whether requests are counted
+    grids : prices and sizes that each row may have; empty = cents and whole shares
+    quote : bid and ask of a row now, currency; passive orders need it
     """
 
     def __init__(
         self, channel: Channel, ledger: Ledger, con_ids: list[int], names: list[str], conf: OrdersConf, report: Callable[[Control], None],
-        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool = True,
+        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool = True, grids: list[Grid] | None = None,
+        quote: Callable[[int], tuple[float, float]] = lambda row: (math.nan, math.nan),
     ) -> None:  # fmt: skip
-        super().__init__(ledger, con_ids, names, report, tell, seconds)
-        self.channel, self.conf, self.paced = channel, conf, paced
+        super().__init__(channel, ledger, con_ids, names, conf, report, tell, seconds)
+        self.paced, self.grids, self.quote = paced, grids or [Grid()] * len(con_ids), quote
         self.checks: list[Callable[[Intent], str]] = []  # each says why an intent must not go out, or ""
         self.refused: Counter[str] = Counter()  # why intents did not go out, and how often
         self.stopped = ""  # why no new order goes out; "" = they do
-        self.connected = self.settled = False
         self.sent = 0
-        self._queue: deque[OwnOrder] = deque()  # written ahead, wait for their turn
         self._cancels: deque[OwnOrder] = deque()
-        self._ask_at, self._asks, self._asking, self._compared_at = 0.0, 0, False, 0.0
-        self._open: tuple[set[int], dict[int, float]] = (set(), {})  # what the last answer left open
         self._tokens, self._counted_at = float(conf.requests), seconds()
 
     # --- orders that are wanted
 
-    def send(self, intents: Batch) -> None:
-        """Take the new rows of ORDERS."""
+    @property
+    def busy(self) -> bool:
+        """Whether a chunk may bring something to do, also without new intents."""
+        return bool(self._queue) or (self.conf.style == "passive" and bool(self._live))
+
+    def send(self, intents: Batch, closing: bool = False) -> None:
+        """Take the new rows of ORDERS, and let passive orders follow their quote; `closing`: these close positions, whatever else is refused."""
+        self.follow()
         for i in range(intents.lo, intents.hi):
             if intents.state[i] == OrderState.CANCEL_INTENT:
                 self.cancel(int(intents.key[i]))
             elif intents.state[i] == OrderState.INTENT:
-                self.submit(Intent(int(intents.key[i]), int(intents.symbol[i]), int(intents.side[i]), float(intents.quantity[i]), float(intents.limit[i])))
+                key, row, side = int(intents.key[i]), int(intents.symbol[i]), int(intents.side[i])
+                self.submit(Intent(key, row, side, float(intents.quantity[i]), float(intents.limit[i]), closing))
         self.pump()
 
     def submit(self, intent: Intent) -> str:
         """The one way of an order: checked, written ahead, and sent by `pump` when it is its turn; why not, or ""."""
-        why = self._refusal(intent) or next((said for check in self.checks if (said := check(intent))), "")
+        con_id, grid = self.con_ids[intent.row], self.grids[intent.row]
+        held = self.ledger.positions.get(con_id, 0.0)
+        parts = [o for o in self.working if o.is_part and o.con_id == con_id]
+        bracketed = bool(self.conf.profit_bp or self.conf.stop_bp)
+        shares = intent.quantity
+        if (parts or (bracketed and abs(held) > DUST)) and held * intent.side < 0:
+            shares = min(shares, abs(held))  # what closes it does not turn it
+        made = dataclasses.replace(intent, quantity=grid.size(shares), limit=grid.not_beyond(intent.limit, intent.side))
+        why = self._refusal(made, held, bool(parts) or bracketed) or next((said for check in self.checks if not made.closing and (said := check(made))), "")
         if why:
-            self._note_refusal(why)
+            self._note(why)
             self.ledger.used(key=intent.key)
             self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit))
             return why
-        order_id = max(self.channel.next_id(), self.ledger.next_id)
-        order = OwnOrder(intent.key, self.con_ids[intent.row], intent.side, intent.quantity, intent.limit, order_id, since=self.seconds())
-        self.ledger.intent(order)
-        self._live[order.key] = self._by_id[order_id] = order
-        self._queue.append(order)
+        order = self._write(OwnOrder(made.key, con_id, made.side, made.quantity, made.limit, 0, held=held, closing=made.closing))
+        if bracketed and abs(held) <= DUST:
+            for number, kind, price in zip((PROFIT, STOP), ("LMT", "STP"), bracket_prices(made.side, made.limit, self.conf, grid)):
+                if not math.isnan(price):
+                    self._write(OwnOrder(made.key + number, con_id, -made.side, made.quantity, price, 0, kind, entry_id=order.order_id))
+        self._queue[order.key] = order
+        for part in parts:
+            self.cancel(part.key)
         return ""
 
-    def _note_refusal(self, why: str) -> None:
-        self.refused[why] += 1
-        if self.refused[why] == 1 and why != UNSETTLED and len(self.refused) <= TOLD:  # the link itself has been told
-            self.tell(f"an order is refused: {why}")
+    def _write(self, order: OwnOrder) -> OwnOrder:
+        order.order_id, order.since = max(self.channel.next_id(), self.ledger.next_id), self.seconds()
+        self.ledger.intent(order)
+        self._live[order.key] = self._by_id[order.order_id] = order
+        return order
 
-    def _refusal(self, intent: Intent) -> str:
-        if self.stopped:
+    def _refusal(self, intent: Intent, held: float, whole: bool) -> str:
+        closes = held * intent.side < 0 and intent.quantity <= abs(held) + DUST
+        if intent.closing and not closes:
+            return "it would do more than close the position"
+        if self.stopped and not intent.closing:
             return self.stopped
         if not (self.connected and self.settled):
             return UNSETTLED
@@ -97,7 +120,31 @@ class Router(Lives):
             return f"key {intent.key} is used"
         if any(o.stray and o.con_id == self.con_ids[intent.row] for o in self.working):
             return "an order of an earlier run still works"
+        if not intent.quantity:
+            return "its size is less than the least that the contract may have"
+        if whole and not (closes and intent.quantity >= abs(held) - DUST) and (abs(held) > DUST or self._bracket_of(intent.row)):
+            return WHOLE
         return ""
+
+    def _bracket_of(self, row: int) -> bool:
+        return any(o.is_part and o.con_id == self.con_ids[row] for o in self.working)
+
+    def _note(self, why: str) -> None:
+        self.refused[why] += 1
+        if self.refused[why] == 1 and why != UNSETTLED and len(self.refused) <= TOLD:  # the link itself has been told
+            self.tell(f"an order is refused: {why}")
+
+    def _refuse(self, order: OwnOrder, why: str, state: OrderState = OrderState.REJECTED) -> None:
+        """An order that waits for its turn does not go out, nor its bracket."""
+        del self._queue[order.key]
+        if why:
+            self._note(why)
+        for o in self._family(order):
+            self._over(o, state)
+
+    def _family(self, entry: OwnOrder) -> list[OwnOrder]:
+        """An order with what goes out with it, in the order of sending."""
+        return [o for part in (0, PROFIT, STOP) if (o := self.ledger.orders.get(entry.key + part)) is not None]
 
     def cancel(self, key: int) -> None:
         """An order shall end, whatever else is going on."""
@@ -105,9 +152,8 @@ class Router(Lives):
         if order is None or order.over:
             return
         order.cancel = True
-        if order in self._queue:
-            self._queue.remove(order)
-            self._over(order, OrderState.CANCELLED)
+        if order.entry in self._queue:
+            self._refuse(self._queue[order.entry], "", OrderState.CANCELLED)
         elif self.connected and order.cancelled_at < 0 and order not in self._cancels:
             self._cancels.append(order)
             self.pump()
@@ -121,20 +167,24 @@ class Router(Lives):
             self.cancel(key)
 
     def refuse_new(self, reason: str) -> None:
-        """No new order goes out from now on, also none that waits for its turn; "" = they go again. Cancels always do."""
+        """No new order goes out from now on, also none that waits for its turn; "" = they go again. Cancels always do, and what is `closing`."""
         self.stopped = reason
-        while reason and self._queue:
-            self._note_refusal(reason)
-            self._over(self._queue.popleft(), OrderState.REJECTED)
+        for order in list(self._queue.values()) if reason else ():
+            self._refuse(order, reason)
+
+    def _may(self, requests: float) -> bool:
+        """Whether so many requests may be sent now; they are counted if so."""
+        now, rate = self.seconds(), float(self.conf.requests)
+        self._tokens = min(rate, self._tokens + (now - self._counted_at) * rate)
+        self._counted_at = now
+        if self.paced and rate and self._tokens < min(requests, rate):
+            return False
+        return True
 
     def pump(self) -> None:
         """Send what may be sent now: cancels first, and new orders only while requests for cancels are left."""
         now = self.seconds()
-        rate = float(self.conf.requests)
-        self._tokens = min(rate, self._tokens + (now - self._counted_at) * rate)
-        self._counted_at = now
-        free = not (self.paced and rate)
-        while self.connected and self._cancels and (free or self._tokens >= 1.0):
+        while self.connected and self._cancels and self._may(1.0):
             order = self._cancels.popleft()
             if not order.over:
                 order.cancelled_at = now
@@ -143,18 +193,85 @@ class Router(Lives):
                     self._over(order, OrderState.CANCELLED)
         if self.connected and self.settled and self._queue:
             self.ledger.sync()  # all that waits was written when it came
-        while self.connected and self.settled and self._queue and (free or self._tokens >= 1.0 + self.conf.reserved):
-            order = self._queue[0]
-            if now - order.since > self.conf.wait_s:
-                self._queue.popleft()
-                self._over(order, OrderState.REJECTED)
-                continue
-            self._queue.popleft()
+            for order in list(self._queue.values()):
+                if now - order.since > self.conf.wait_s:
+                    self._refuse(order, f"it has waited for {self.conf.wait_s:g} s")
+                elif not self._waits(order):
+                    family = self._family(order)
+                    if abs(self.ledger.positions.get(order.con_id, 0.0) - order.held) > DUST:
+                        self._refuse(order, "the position has changed since it was decided")
+                    elif self._may(len(family) + self.conf.reserved):
+                        self._send(family, now)
+                    else:
+                        break
+
+    def _waits(self, order: OwnOrder) -> bool:
+        """Whether something has to come first: the end of a bracket that it closes the position of, or what its margin would be."""
+        if any(o.is_part and o.con_id == order.con_id and o.entry != order.key for o in self.working):
+            return True
+        if not self.conf.margin_share or order.closing or order.margin_known:
+            return False
+        if not order.margin_asked and self._may(1.0 + self.conf.reserved):
+            order.margin_asked = True
             self._tokens -= 1.0
-            order.state, order.since, order.sent_at = OrderState.SENT, now, now
-            self.channel.place(order)
-            self.ledger.state(order)
-            self.sent += 1
+            self.channel.ask_margin(order)
+        return True
+
+    def judged(self, key: int, margin: float, equity: float, why: str = "") -> None:
+        """What the margin would be after an order that waits for it.
+
+        Parameters
+        ----------
+        key : own key
+        margin, equity : initial margin and equity with loan afterwards, currency
+        why : the gateway would not take it
+        """
+        order = self._queue.get(key)
+        if order is None:
+            return
+        if not why and not margin <= self.conf.margin_share * equity:
+            why = f"initial margin would be more than {self.conf.margin_share:.0%} of equity with loan"
+        if why:
+            self._refuse(order, why)
+        else:
+            order.margin_known = True
+            self.pump()
+
+    def _send(self, family: list[OwnOrder], now: float) -> None:
+        del self._queue[family[0].key]
+        self._tokens -= len(family)
+        self.sent += 1
+        for o in family:
+            price = math.nan if o.is_part else self._price(o, 0.0)
+            o.price, o.priced = o.limit if math.isnan(price) else price, now
+            o.state, o.since, o.sent_at = OrderState.SENT, now, now
+            self.channel.place(o, o is family[-1])
+            self.ledger.state(o)
+
+    # --- orders that follow the quote
+
+    def _price(self, o: OwnOrder, age: float) -> float:
+        """What its style wants, currency, `age` seconds after it was sent; NaN = nothing to follow."""
+        row, crosses = self.rows[o.con_id], self.conf.cross_s
+        if self.conf.style != "passive" or o.closing or (crosses and age >= crosses):
+            return o.limit
+        return passive_price(o.side, *self.quote(row), o.limit, self.conf, self.grids[row])
+
+    def follow(self) -> None:
+        """Passive orders get a new price where their quote has moved away."""
+        now = self.seconds()
+        if self.conf.style != "passive" or not (self.connected and self.settled):
+            return
+        for o in self.working:
+            rests = o.state == OrderState.SUBMITTED and not (o.is_part or o.cancel or o.stray or o.changing or o.fixed)
+            if not rests or now - o.priced < self.conf.reprice_s:
+                continue
+            price, step = self._price(o, now - o.sent_at), self.grids[self.rows[o.con_id]].step(o.price)
+            least = step * (1.0 if price == o.limit else self.conf.reprice_ticks) * (1 - NEAR)
+            if abs(price - o.price) >= least and self._may(1.0 + self.conf.reserved):
+                self._tokens -= 1.0
+                o.price, o.priced, o.changing, o.since = price, now, True, now
+                self.channel.change(o)
 
     # --- sessions
 
@@ -171,99 +288,8 @@ class Router(Lives):
         self.connected = self.settled = self._asking = False
         self._cancels.clear()
         self._told.clear()
-        for order in self._queue:
-            self._over(order, OrderState.REJECTED)
-        self._queue.clear()
-
-    def doubt(self, after: float = 0.0) -> None:
-        """Compare everything with the gateway in so many seconds, and send no new order before."""
-        at = self.seconds() + after
-        self._ask_at = at if self.settled else min(at, self._ask_at)
-        self.settled, self._asks, self._open = False, 0, (set(), {})
-
-    def due(self) -> bool:
-        """Whether the gateway is to be asked now; the question is taken as asked."""
-        at = self._compared_at + self.conf.compare_s if self.settled else self._ask_at
-        if not self.connected or self._asking or self.seconds() < at:
-            return False
-        self._asking = True
-        return True
-
-    def unanswered(self) -> None:
-        """The question was not answered: ask again."""
-        self._asking, self._ask_at, self._compared_at = False, self.seconds() + RETRY_S, self.seconds()
-
-    def answered(self, answer: Answer) -> None:
-        """Settle what can be settled; what is still open in a second answer is decided."""
-        now, self._asking, self._asks = self.seconds(), False, self._asks + 1
-        for e in answer.executions:
-            self.ledger.used(key=e.key)
-            self.executed(e)
-        for said in (*answer.open, *answer.completed):
-            self.ledger.used(said.key, said.order_id)
-            self.said(said, asked=True)
-        named = {said.key for said in (*answer.open, *answer.completed)}
-        for order in self.working:
-            if order.cancel and order.key in named:
-                self.cancel(order.key)
-        missing = {o.key for o in self.working if o.key not in named and o not in self._queue}
-        late = any(o.filled > o.executed + DUST for o in self._live.values())
-        held = self.ledger.positions
-        apart = {c: answer.positions.get(c, (0.0, 0.0))[0] - held.get(c, 0.0) for c in answer.positions.keys() | held.keys()}
-        apart = {c: shares for c, shares in apart.items() if abs(shares) > DUST}
-        before, self._open = self._open, (missing, apart)
-        young = any(now - self.ledger.orders[k].since < LOST_S for k in missing)
-        self._compared_at = now
-        unclear = missing or apart or late
-        if self.settled:
-            if unclear:
-                self.doubt(RETRY_S)
-            return
-        if unclear and (self._asks < 2 or before != self._open or young or (late and self._asks < LATE_ASKS)):
-            self._ask_at = now + RETRY_S
-            return
-        for key in missing:
-            self.tell(f"order {key} is not known to the gateway: taken as cancelled. Look at it in TWS.")
-            self._over(self.ledger.orders[key], OrderState.CANCELLED, assumed=True)
-        for o in list(self._live.values()):
-            o.filled = min(o.filled, o.executed)  # asked often enough
-            self._leave(o)
-        for con_id, (_, cost) in answer.positions.items():
-            self._costs[con_id] = cost
-        for con_id, shares in apart.items():
-            self._move(con_id, shares)
-        if not self._taken_over:
-            self._take_over()
-        self.settled, self._asks = True, 0
-        self._told.clear()
-        self.pump()
-
-    def _move(self, con_id: int, shares: float) -> None:
-        """Somebody else has traded."""
-        self.ledger.moved(con_id, shares)
-        self._moved[con_id] = self.seconds()
-        if con_id in self.rows and self._taken_over:
-            name = self.names[self.rows[con_id]]
-            self.tell(f"position of {name}: {shares:+g} shares are not of our executions, and are taken over. Somebody else trades it: look at it in TWS.")
-            self._report_moved(con_id, shares)
-
-    def _report_moved(self, con_id: int, shares: float) -> None:
-        side = Side.BUY if shares > 0 else Side.SELL
-        self.report(
-            Control(kind=ControlKind.EXECUTION, symbol=self.rows[con_id], side=side, quantity=abs(shares), price=self._costs.get(con_id, 0.0), value=0.0)
-        )
-
-    def _take_over(self) -> None:
-        """Report what earlier runs and others have left: keys that are used, positions, orders that still work."""
-        self._taken_over = True
-        self._paid |= {e.exec_id for e in self.ledger.executions.values()}
-        if self.ledger.next_key > 1:
-            self.report(Control(kind=ControlKind.KEYS, key=self.ledger.next_key))
-        for con_id in self.con_ids:
-            if abs(shares := self.ledger.positions.get(con_id, 0.0)) > DUST:
-                self._report_moved(con_id, shares)
-        for order in self.working:
-            self._report(order)
+        for order in list(self._queue.values()):
+            self._refuse(order, UNSETTLED)
 
     def look(self) -> None:
         """What time brings: silence that means something, and turns of what waits."""
@@ -271,7 +297,12 @@ class Router(Lives):
         if self.connected and self.settled:
             doubtful = any(now - at > self.conf.acknowledge_s for _, at in self._told.values())
             for o in self._live.values():
-                waits = o.state == OrderState.SENT or o.filled > o.executed + DUST
+                waits = o.state == OrderState.SENT or o.changing or o.filled > o.executed + DUST
+                if o.state == OrderState.SENT and now - o.since > self.conf.acknowledge_s:
+                    self.tell(
+                        f"order {o.key} has no answer after {self.conf.acknowledge_s:g} s: it is looked for. "
+                        "Is the API read-only in TWS, or does TWS wait for a confirmation?"
+                    )
                 doubtful |= waits and now - o.since > self.conf.acknowledge_s
                 doubtful |= not o.over and o.cancelled_at >= 0 and now - o.cancelled_at > self.conf.acknowledge_s
             if doubtful:

@@ -18,6 +18,7 @@ class Intent:
     side: int  # Side
     quantity: float  # shares
     limit: float  # currency
+    closing: bool = False  # it closes a position at once, and passes where others are refused
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Said:
     filled: float = 0.0
     order_id: int = 0
     perm_id: int = 0
+    kind: str = "LMT"  # or STP, whose price is in `limit`
 
 
 @dataclass(slots=True)
@@ -65,7 +67,17 @@ class Channel(Protocol):
         """The next order id; the router takes a higher one if it has used it."""
         ...
 
-    def place(self, order: OwnOrder) -> None: ...
+    def place(self, order: OwnOrder, transmit: bool) -> None:
+        """Send an order at its `price`; one that is not transmitted waits at the gateway for the last of its bracket."""
+        ...
+
+    def change(self, order: OwnOrder) -> None:
+        """Give an order that works its new `price`: the same order, never a second one."""
+        ...
+
+    def ask_margin(self, order: OwnOrder) -> None:
+        """What the account's margin would be after an order; `Router.judged` hears it."""
+        ...
 
     def cancel(self, order: OwnOrder) -> bool:
         """Whether the cancel is sent; False = the order itself was still here, and is gone."""

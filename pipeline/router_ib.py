@@ -5,6 +5,8 @@ ib_async marks an order as cancelled on many errors, also when it lives on: such
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 import os
 from collections import deque
 from collections.abc import Callable
@@ -16,10 +18,12 @@ import ib_async
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide_act import Control
+from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.router import Router
 from tickarrow.pipeline.router_channel import Answer, Execution, Said
 from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
-from tickarrow.pipeline.schemas import OrderState, Side
+from tickarrow.pipeline.router_price import Grid
+from tickarrow.pipeline.schemas import PARTS, OrderState, Side
 
 STATES = {
     "PreSubmitted": OrderState.SUBMITTED,
@@ -61,16 +65,24 @@ class Orders:
     tell : called with each line for the user
     seconds : market seconds
     paced : whether requests are counted
+    grids : prices and sizes that each contract may have
+    quote : bid and ask of a row now, currency
     """
 
     def __init__(
         self, ib: ib_async.IB, contracts: list[Any], tag: str, ledger: Ledger, conf: OrdersConf, report: Callable[[Control], None],
-        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool,
+        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool, grids: list[Grid], quote: Callable[[int], tuple[float, float]],
     ) -> None:  # fmt: skip
+        if conf.margin_share and not paced:
+            raise ConfigError(
+                f"orders.margin_share is {conf.margin_share:g}: a market in lock step does not wait for the answer. "
+                "Set it to 0, or give the market a clock (gateway.speed=1)."
+            )
         self.ib, self.tag = ib, tag
+        self._margins: set[asyncio.Task[None]] = set()  # questions for margin that are not answered
         self._session = 0  # number of the present one: an answer of an earlier one is no answer
         self._contracts = {c.conId: c for c in contracts}
-        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, paced)
+        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, paced, grids, quote)
         ib.openOrderEvent += self._on_status
         ib.orderStatusEvent += self._on_status
         ib.execDetailsEvent += self._on_execution
@@ -86,10 +98,43 @@ class Orders:
     def next_id(self) -> int:
         return int(self.ib.client.getReqId())
 
-    def place(self, order: OwnOrder) -> None:
-        action = "BUY" if order.side == Side.BUY else "SELL"
-        made = ib_async.LimitOrder(action, order.quantity, order.limit, orderId=order.order_id, orderRef=f"{self.tag}-{order.key}", tif="DAY")
-        self.ib.placeOrder(self._contracts[order.con_id], made)
+    def _made(self, order: OwnOrder, transmit: bool = True) -> ib_async.Order:
+        """The order in IBKR's words."""
+        conf, part = self.router.conf, order.key // PARTS
+        stop = order.kind == "STP"
+        return ib_async.Order(
+            orderId=order.order_id, action="BUY" if order.side == Side.BUY else "SELL", totalQuantity=order.quantity, orderType=order.kind,
+            lmtPrice=ib_async.util.UNSET_DOUBLE if stop else order.price, auxPrice=order.price if stop else ib_async.util.UNSET_DOUBLE,
+            tif=conf.bracket_tif if part else "DAY" if order.closing else conf.tif, outsideRth=conf.outside_rth,
+            orderRef=f"{self.tag}-{order.entry}" + (f".{part}" if part else ""), parentId=order.entry_id, transmit=transmit,
+        )  # fmt: skip
+
+    def place(self, order: OwnOrder, transmit: bool) -> None:
+        self.ib.placeOrder(self._contracts[order.con_id], self._made(order, transmit))
+
+    def change(self, order: OwnOrder) -> None:
+        """The same order id with another price. ib_async's own `placeOrder` refuses it where it takes the order as over, rightly or not."""
+        if self.ib.client.isReady():
+            self.ib.client.placeOrder(order.order_id, self._contracts[order.con_id], self._made(order))
+
+    def ask_margin(self, order: OwnOrder) -> None:
+        task = asyncio.ensure_future(self._margin(order))
+        self._margins.add(task)
+        task.add_done_callback(self._margins.discard)
+
+    async def _margin(self, order: OwnOrder) -> None:
+        made = self._made(dataclasses.replace(order, price=order.limit, entry_id=0))
+        try:
+            said = await asyncio.wait_for(self.ib.whatIfOrderAsync(self._contracts[order.con_id], made), self.router.conf.wait_s)
+            margin, equity = (float(x) for x in (said.initMarginAfter, said.equityWithLoanAfter))
+            if max(margin, equity) > UNSET:
+                raise ValueError
+        except (TimeoutError, ConnectionError):
+            return  # it waits no longer
+        except (AttributeError, ValueError):  # the request was refused, and answered with nothing
+            self.router.judged(order.key, math.nan, math.nan, "the gateway does not say what margin it would take, or would not take it")
+            return
+        self.router.judged(order.key, margin, equity)
 
     def cancel(self, order: OwnOrder) -> bool:
         """A cancel goes before everything that ib_async holds back; an order that is still there is taken back."""
@@ -120,8 +165,13 @@ class Orders:
 
     @property
     def working(self) -> int:
-        """Orders that the gateway may still fill."""
-        return len(self.router.working)
+        """Orders that the gateway may still fill and that end with the run: those of brackets end with their positions."""
+        return len([o for o in self.router.working if not o.is_part])
+
+    def tell_brackets(self) -> None:
+        """Say what stays when the run ends."""
+        if left := [o for o in self.router.working if o.is_part]:
+            self.router.tell(f"{len(left)} orders of brackets stay at the gateway with their positions.")
 
     # --- questions
 
@@ -164,8 +214,9 @@ class Orders:
 
     def _key(self, reference: str) -> int:
         """Own key; 0 = not ours."""
-        tag, _, key = reference.rpartition("-")
-        return int(key) if tag == self.tag and key.isdigit() else 0
+        tag, _, keys = reference.rpartition("-")
+        key, _, part = keys.partition(".")
+        return int(key) + PARTS * int(part or 0) if tag == self.tag and key.isdigit() and (not part or part.isdigit()) else 0
 
     def _said(self, trade: Any) -> Said | None:
         order, status = trade.order, trade.orderStatus
@@ -175,8 +226,9 @@ class Orders:
         side = Side.BUY if order.action == "BUY" else Side.SELL
         filled = max(float(status.filled or 0.0), _amount(order.filledQuantity))
         quantity = _amount(order.totalQuantity) or filled
-        return Said(key, trade.contract.conId, STATES.get(status.status), side, quantity, _amount(order.lmtPrice), filled, order.orderId,
-                    order.permId or status.permId)  # fmt: skip
+        price = _amount(order.auxPrice if order.orderType == "STP" else order.lmtPrice)
+        return Said(key, trade.contract.conId, STATES.get(status.status), side, quantity, price, filled, order.orderId,
+                    order.permId or status.permId, order.orderType)  # fmt: skip
 
     def _on_status(self, trade: Any) -> None:
         if trade.log and trade.log[-1].errorCode:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
 import zlib
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tickarrow.pipeline.errors import SessionError
-from tickarrow.pipeline.schemas import OrderState
+from tickarrow.pipeline.schemas import PARTS, OrderState
 
 OVER = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
 KEPT_S = 2 * 86_400  # a gateway repeats the executions of the day; older ones need not be known
@@ -26,12 +27,13 @@ KEPT_S = 2 * 86_400  # a gateway repeats the executions of the day; older ones n
 class OwnOrder:
     """One of our orders, as far as we know."""
 
-    key: int  # own key, in orderRef; never used twice
+    key: int  # own key, in orderRef; never used twice; PARTS and more: of a part of a bracket
     con_id: int  # IBKR's number of the instrument
     side: int  # Side
     quantity: float  # shares
-    limit: float  # currency
+    limit: float  # currency, the worst price it may have; of a stop the price that starts it
     order_id: int  # IBKR's, of this client
+    kind: str = "LMT"  # or STP
     perm_id: int = 0  # broker key; 0 = not known
     state: OrderState = OrderState.INTENT
     executed: float = 0.0  # shares, sum of its executions
@@ -42,10 +44,29 @@ class OwnOrder:
     cancelled_at: float = -1.0  # seconds, a cancel was sent in this session; -1 = none was
     assumed: bool = False  # it is over because nothing else is likely: it may come back
     stray: bool = False  # of an earlier run, or came back: nothing of this run waits for it
+    price: float = math.nan  # currency, at the gateway; NaN = not sent in this run
+    priced: float = 0.0  # seconds, when it got it
+    changing: bool = False  # the gateway has not yet said that it has it
+    fixed: bool = False  # the gateway does not let it be changed
+    held: float = 0.0  # shares that were held when it was wanted
+    closing: bool = False  # it closes a position at once
+    margin_asked: bool = False  # its margin is known, or asked for
+    margin_known: bool = False
+    entry_id: int = 0  # orderId of the entry of a part of a bracket
 
     @property
     def over(self) -> bool:
         return self.state in OVER
+
+    @property
+    def entry(self) -> int:
+        """Key of the entry of its bracket; of what is no part of one its own."""
+        return self.key % PARTS
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it takes the profit or stops the loss of another."""
+        return self.key >= PARTS
 
 
 @dataclass(slots=True, frozen=True)
@@ -157,7 +178,7 @@ class Ledger:
         self.orders = {k: o for k, o in self.orders.items() if not o.over}
         self.executions = {b: e for b, e in self.executions.items() if now - e.ts < KEPT_S}
         for o in self.orders.values():
-            o.stray, o.cancel = True, True  # decided on a state of the market that is gone
+            o.stray = o.cancel = not o.is_part  # decided on a state of the market that is gone; a bracket holds as long as its position
         storage.replace(self._compact())
 
     def close(self) -> None:
@@ -173,7 +194,7 @@ class Ledger:
             held[e.con_id] = held.get(e.con_id, 0.0) - e.shares
         lines += [_line("moved", con_id, shares) for con_id, shares in held.items() if shares]
         for o in self.orders.values():
-            lines.append(_line("intent", o.key, o.con_id, o.side, o.quantity, o.limit, o.order_id))
+            lines.append(_line("intent", o.key, o.con_id, o.side, o.quantity, o.limit, o.order_id, o.kind))
             lines.append(_line("executed", o.key, o.executed))  # some of its executions may be too old to be kept
             if o.state != OrderState.INTENT:
                 lines.append(_line("state", o.key, int(o.state), o.perm_id))
@@ -207,17 +228,18 @@ class Ledger:
 
     def intent(self, order: OwnOrder) -> None:
         """An order will be sent."""
-        self._write("intent", order.key, order.con_id, order.side, order.quantity, order.limit, order.order_id)
+        self._write("intent", order.key, order.con_id, order.side, order.quantity, order.limit, order.order_id, order.kind)
         if order.executed:
             self._write("executed", order.key, order.executed)
         self._intent(order)
 
     def _intent(self, order: OwnOrder) -> None:
         self.orders[order.key] = order
-        self.next_id, self.next_key = max(self.next_id, order.order_id + 1), max(self.next_key, order.key + 1)
+        self.next_id, self.next_key = max(self.next_id, order.order_id + 1), max(self.next_key, order.entry + 1)
 
     def used(self, key: int = 0, order_id: int = 0) -> None:
         """A key and an order id must not be used any more."""
+        key %= PARTS
         if key >= self.next_key or order_id >= self.next_id:
             self.next_id, self.next_key = max(self.next_id, order_id + 1), max(self.next_key, key + 1)
             self._write("ids", self.next_id, self.next_key)

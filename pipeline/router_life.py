@@ -6,15 +6,18 @@ ends an order is believed, an error only before the first acknowledgement."""
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 
 from tickarrow.pipeline.decide_act import DUST, Control
 from tickarrow.pipeline.router_channel import Execution, Said
 from tickarrow.pipeline.router_ledger import OVER, Executed, Ledger, OwnOrder
-from tickarrow.pipeline.schemas import ControlKind, OrderState, Side
+from tickarrow.pipeline.schemas import PARTS, ControlKind, OrderState, Side
 
 WARNINGS = {105, 165, 329, 399, 404, 492, 10167}  # the order lives on
 CANCELLED_CODE = 202
+CHANGED_S = 5.0  # a change is not taken as lost before
+TOO_LATE = {103, 104}  # the order that is to be changed is over, or has this price already
 NOT_CANCELLED = {161, 10147, 10148}  # a cancel came too late, or for what the gateway does not know
 
 
@@ -77,6 +80,7 @@ class Lives:
             o.perm_id = said.perm_id
             if not o.over:
                 self.ledger.state(o)
+        self._price_said(o, said, asked)
         if said.filled > o.filled:
             o.filled, o.since = said.filled, self.seconds()
             self._live[o.key] = o
@@ -92,9 +96,23 @@ class Lives:
         elif not o.over or (o.assumed and said.state != OrderState.REJECTED):
             self._over(o, said.state, assumed=said.state == OrderState.REJECTED)  # Inactive may become active again
 
+    def _price_said(self, o: OwnOrder, said: Said, asked: bool) -> None:
+        """The gateway says price and size of an order: the one it was given, or an old one; siblings in a bracket become smaller."""
+        if o.over or said.state != OrderState.SUBMITTED or not said.limit:
+            return
+        if o.is_part and said.quantity:
+            o.quantity = said.quantity
+        if abs(said.limit - o.price) < DUST:
+            if o.changing:
+                o.changing = False
+                self._report(o)
+        elif not o.changing or (asked and self.seconds() - o.since > CHANGED_S):
+            o.price, o.changing = said.limit, False
+
     def _adopt(self, said: Said) -> OwnOrder:
         """An order with our mark that the ledger does not know as open."""
-        o = OwnOrder(said.key, said.con_id, said.side, said.quantity, said.limit, said.order_id, said.perm_id, stray=True, cancel=True)
+        stray = said.key < PARTS
+        o = OwnOrder(said.key, said.con_id, said.side, said.quantity, said.limit, said.order_id, said.kind, said.perm_id, stray=stray, cancel=True)
         o.executed = sum(e.shares for e in self.ledger.executions.values() if e.key == o.key) * o.side
         self.ledger.intent(o)
         self._live[o.key] = self._by_id[o.order_id] = o
@@ -104,7 +122,7 @@ class Lives:
     def _come_back(self, o: OwnOrder) -> None:
         """What was taken as over lives: end it."""
         self.tell(f"order {o.key} was taken as over and is open at the gateway: it is cancelled.")
-        o.state, o.stray, o.assumed, o.cancelled_at, o.since = OrderState.SUBMITTED, True, False, -1.0, self.seconds()
+        o.state, o.stray, o.assumed, o.cancelled_at, o.since = OrderState.SUBMITTED, not o.is_part, False, -1.0, self.seconds()
         self._live[o.key] = o
         self.ledger.state(o)
         self._report(o)
@@ -121,6 +139,11 @@ class Lives:
             self._over(o, OrderState.CANCELLED)
         elif code not in NOT_CANCELLED and o.state == OrderState.SENT:
             self._over(o, OrderState.REJECTED, assumed=True)
+        elif o.changing and code in TOO_LATE:
+            o.changing = False  # it is filled or cancelled, and that is on its way
+        elif o.changing:
+            o.changing, o.fixed = False, True
+            self.doubt()
         else:
             self.doubt()
 
@@ -180,4 +203,5 @@ class Lives:
         row = self.rows.get(o.con_id, -1)
         if row >= 0 and self._taken_over:
             left = max(o.quantity - o.executed, 0.0) if o.stray and not o.over else o.quantity
-            self.report(Control(0, 0, ControlKind.ORDER_STATE, row, o.key, o.side, o.state, left, o.limit, perm_id=o.perm_id))
+            price = o.limit if math.isnan(o.price) else o.price
+            self.report(Control(0, 0, ControlKind.ORDER_STATE, row, o.key, o.side, o.state, left, price, perm_id=o.perm_id))

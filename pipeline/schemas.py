@@ -111,6 +111,9 @@ class OrderState(IntEnum):
     REJECTED = 6
 
 
+PARTS = 1 << 48  # the parts of a bracket have the key of their entry and once (profit) or twice (stop) this
+
+
 class ControlKind(IntEnum):
     """Inputs that are not market data (design contract 7)."""
 

@@ -110,12 +110,21 @@ def contract(i: Instrument, exchange: str = "SMART") -> tuple[object, ...]:
     return (con_id(i), i.symbol, "STK", "", 0, "", "", exchange, "USD", i.symbol, i.symbol)
 
 
+def market_rule_id(tick: float) -> int:
+    """Number of the rule that all prices are multiples of `tick`, currency: 26 is IBKR's for cents, others are ours."""
+    return 26 if tick == 0.01 else 100_000 + round(tick * 1e6)
+
+
+def market_rule(number: int, tick: float) -> bytes:
+    return frame(93, number, 1, 0.0, tick)
+
+
 def contract_details(req: int, i: Instrument, version: int) -> bytes:
-    tick = i.tick_size
+    tick, rule = i.tick_size, market_rule_id(i.tick_size)
     return frame(
         10, *(() if version >= 164 else (8,)), req, i.symbol, "STK", "", 0, "", "SMART", "USD", i.symbol, "SIM", i.symbol, con_id(i), tick,
         *(() if version >= 164 else (100,)), "", "LMT,MKT", "SMART,SIM", 1, 0, i.symbol, "SIM", "", "", "", "", "UTC", "", "", "", 0, 0,
-        1, "", "", 26, "", "COMMON", *((1,) if version == 163 else ()), *((1, 1, 100) if version >= 164 else ()),
+        1, "", "", f"{rule},{rule}", "", "COMMON", *((1,) if version == 163 else ()), *((1, 1, 100) if version >= 164 else ()),
     )  # fmt: skip
 
 
@@ -127,10 +136,24 @@ def order_status(o: Order) -> bytes:
     return frame(3, o.order_id, o.status, o.filled, o.remaining, o.average, o.perm_id, o.parent_id, o.last_price, o.client_id, o.held, 0)
 
 
-def open_order(o: Order, i: Instrument, version: int, *, what_if: bool = False, commission: float = float("nan")) -> bytes:
-    """openOrder; with `what_if` the answer to a whatIf order: margins of a quarter of its value, and its commission."""
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a whatIf order would do to its account, currency."""
+
+    margin_before: float
+    margin_after: float
+    equity_before: float
+    equity_after: float
+
+
+def open_order(o: Order, i: Instrument, version: int, *, what_if: Account | None = None, commission: float = float("nan")) -> bytes:
+    """openOrder; with `what_if` the answer to a whatIf order: margins, equity with loan, and its commission."""
     limit, stop = o.prices
-    margin = text(0.25 * o.quantity * (limit or stop)) if what_if else UNSET
+    margins = [UNSET] * 9  # initial, maintenance, equity with loan: before, change, after
+    if what_if is not None:
+        w = what_if
+        columns = [(w.margin_before, w.equity_before), (w.margin_after - w.margin_before, w.equity_after - w.equity_before), (w.margin_after, w.equity_after)]
+        margins = [text(x) for margin, equity in columns for x in (margin, margin, equity)]
     side = "BUY" if o.side > 0 else "SELL"
     f: list[Any] = [5, o.order_id, *contract(i), side, o.quantity, o.kind, limit, stop, o.tif, o.oca_group, o.account, "", 0, o.ref]
     f += [o.client_id, o.perm_id, 0, 0, 0, *[""] * 5]  # outsideRth, hidden, discretionaryAmt ... faPercentage
@@ -139,7 +162,7 @@ def open_order(o: Order, i: Instrument, version: int, *, what_if: bool = False, 
     f += [*[""] * 6, 0, 0, 0, "", o.oca_type, 0, 0, "", o.parent_id, 0, "", 0, "", ""]  # startingPrice ... deltaNeutralAuxPrice
     f += [0, 0, *[""] * 5]  # continuousUpdate ... comboLegsDescrip
     f += [0, 0, 0, *[""] * 4, 0, "", "", 0, 0, ""]  # legs, smart routing, scale, hedge, clearing, delta-neutral contract, algo
-    f += [0, what_if, o.status, "", "", "", margin, margin, UNSET, margin, margin, UNSET]  # margins before, change, after
+    f += [0, what_if is not None, o.status, *margins]
     f += [commission, "", "", "USD" if what_if else "", "", 0, 0]
     f += [0, *[""] * 7, 0, *[""] * 4, 0, 0, 0, 0]  # conditions ... usePriceMgmtAlgo
     f += [""] if version >= 159 else []

@@ -24,6 +24,9 @@ from tickarrow.pipeline.universe import Instrument, Universe
 FIRST_PERM_ID = 1_000_000_001
 MARKET_OVER = "the market is over"
 KINDS = ("LMT", "MKT", "STP", "STP LMT")
+TIFS = ("DAY", "GTC", "IOC", "FOK")
+AT_ONCE = ("IOC", "FOK")  # the rest, or all if not all can be filled, is cancelled
+MARGIN = 0.25  # share of the value of a position
 
 
 class Client(Protocol):
@@ -90,10 +93,18 @@ class Matching:
             self._modify(known, order)
 
     def _what_if(self, client: Client, order: Order, instrument: Instrument) -> None:
+        """Initial margin is a quarter of the value of all positions, at their prices of purchase; equity is cash and positions."""
         touch = float(self.state[order.row]["ask" if order.side > 0 else "bid"])
         price = next((p for p in order.prices if p), 0.0 if np.isnan(touch) else touch)
         commission = self._commission(order.quantity, order.quantity * price)
-        client.send(frames.open_order(order, instrument, client.version, what_if=True, commission=commission))
+        values = {row: shares * average for row, (shares, average) in self.positions.items()}
+        before = MARGIN * sum(abs(v) for v in values.values())
+        shares, average = self.positions.get(order.row, (0.0, 0.0))
+        turned = shares + order.side * order.quantity
+        values[order.row] = turned * (price if shares * turned <= 0 or abs(turned) > abs(shares) else average)
+        after = MARGIN * sum(abs(v) for v in values.values())
+        account = frames.Account(before, after, self.conf.cash, self.conf.cash - commission)
+        client.send(frames.open_order(order, instrument, client.version, what_if=account, commission=commission))
 
     def _modify(self, known: Order, order: Order) -> None:
         known.quantity, known.limit, known.stop = order.quantity, order.limit, order.stop
@@ -134,7 +145,7 @@ class Matching:
             return
         self._start(order)
         self.match(order.row, self.now)
-        if not order.done and order.tif == "IOC":
+        if not order.done and order.tif in AT_ONCE:
             self._cancel(order)
         self._publish_limits(order.row)
 
@@ -165,8 +176,8 @@ class Matching:
             return 135, f"Can't find order with id = {order.parent_id}"
         elif order.parent_id and parent is not None and parent.status == "Cancelled":
             return 201, "Order rejected - reason: the parent order is cancelled"
-        if order.kind not in KINDS or order.tif not in ("DAY", "GTC", "IOC"):
-            what = f"{order.kind} {order.tif}. Send {', '.join(KINDS)}; DAY, GTC or IOC."
+        if order.kind not in KINDS or order.tif not in TIFS:
+            what = f"{order.kind} {order.tif}. Send {', '.join(KINDS)}; {', '.join(TIFS)}."
             return 387, f"Unsupported order type for this exchange and security type: {what}"
         if not (0 < order.quantity < np.inf):
             return 201, "Order rejected - reason: the order size must be positive"
@@ -226,12 +237,12 @@ class Matching:
             price_name, left_name = ("ask", "ask_left") if order.side > 0 else ("bid", "bid_left")
             left = float(quote[left_name])  # NaN: a price without a size limits nothing
             shares = order.remaining if np.isnan(left) else min(order.remaining, left)
-            if shares > 0:
+            if shares > 0 and (order.tif != "FOK" or shares >= order.remaining):
                 if not np.isnan(left):
                     quote[left_name] = left - shares
                 self._fill(order, order.limit if order.resting and "LMT" in order.kind else float(quote[price_name]), shares, now)
         for order in reached:
-            if not order.done and order.tif == "IOC":
+            if not order.done and order.tif in AT_ONCE:
                 self._cancel(order)
         self._publish_limits(row)
 

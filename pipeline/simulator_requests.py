@@ -89,6 +89,15 @@ def contract_details(s: Session, request: Request) -> None:
     s.send(frames.contract_details(req, i, s.version) + frame(52, 1, req))
 
 
+def market_rule(s: Session, request: Request) -> None:
+    number = request.whole(1)
+    ticks = {frames.market_rule_id(i.tick_size): i.tick_size for i in s.simulator.universe}
+    if number in ticks:
+        s.send(frames.market_rule(number, ticks[number]))
+    else:
+        s.error(-1, 321, f"Error validating request: market rule {number} is not known")
+
+
 def place_order(s: Session, request: Request) -> None:
     order_id, i = request.whole(1), instrument(s, request, 2)
     side = {"BUY": 1, "SELL": -1, "SSHORT": -1}.get(request[16], 0)
@@ -191,7 +200,7 @@ ANSWERS: dict[int, Answer] = {
     8: lambda s, r: s.send(frame(9, 1, s.next_id())), 9: contract_details, 10: market_depth, 11: cancel_depth, 16: open_orders,
     17: lambda s, r: s.send(frame(15, 1, s.simulator.account)), 20: bars.historical_data, 25: bars.cancel_historical, 49: current_time,
     50: bars.real_time_bars, 51: bars.cancel_bars, 59: data_type, 61: positions, 62: account_summary, 76: account_multi,
-    87: bars.head_timestamp, 96: bars.historical_ticks, 97: tick_by_tick, 98: cancel_data, 99: completed_orders,
+    87: bars.head_timestamp, 91: market_rule, 96: bars.historical_ticks, 97: tick_by_tick, 98: cancel_data, 99: completed_orders,
 }  # fmt: skip
 # Take effect after the order latency.
 LATER: dict[int, Answer] = {3: place_order, 4: cancel_order, 58: cancel_all}

@@ -91,14 +91,15 @@ class Desk:
     Keeps what it was fed, so that it can be replayed.
     """
 
-    def __init__(self, symbols=SYMBOLS, now=lambda: 0.0):
+    def __init__(self, symbols=SYMBOLS, now=lambda: 0.0, orders=None):
         n = len(symbols)
         self.ticks, self.decisions, self.orders, self.fills = (
             Table(s, keep=True) for s in (schemas.TICKS, schemas.DECISIONS, schemas.ORDERS, schemas.FILLS)
         )
         self.decode = Decode(n, self.ticks)
         risk = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.2, hurdle=0.0)
-        self.act = Act(risk, COSTS, OrdersConf(ttl_s=1e9), n, np.array([HORIZON_NS]), np.full(n, 0.01), self.decisions, self.orders, self.fills, False)
+        conf = orders or OrdersConf(ttl_s=1e9)
+        self.act = Act(risk, COSTS, conf, n, np.array([HORIZON_NS]), np.full(n, 0.01), self.decisions, self.orders, self.fills, False)
         self.forecasts = Table(forecasts_schema(1))
         self.tables = SimpleNamespace(prepare=lambda: None)
         self.chunk, self.ts, self.now = -1, 0, now
@@ -110,6 +111,9 @@ class Desk:
     @property
     def intents(self):
         return self.act.intents
+
+    def quote(self, row):
+        return self.act.quote(row)
 
     def feed(self, chunk, arrival_ns=0):
         self.fed.append((chunk.number, chunk.ts, bytes(chunk.data[chunk.lo : chunk.hi])))
@@ -197,7 +201,7 @@ def fault(kind, at_s=20.0, **more):
     return FaultConf(kind=kind, at_s=at_s, **more)
 
 
-def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, halts=(), during=None, **conf):
+def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, halts=(), during=None, orders=None, disk=None, **conf):
     """Run a gateway against the simulated one with these faults, as many market seconds after the market has opened."""
     settings = {"speed": 1.0, "settle_ms": 30.0, "once": False, "pacing": 0, "latency_ms": 20.0, "timeout_s": 5.0, "faults": list(faults)} | conf
     made = GatewayConf(**settings)
@@ -209,8 +213,11 @@ def incident(*faults, seconds=60.0, symbols=SYMBOLS, rows=None, halts=(), during
         source.halts = halts
         simulator.open(source)
         loop = asyncio.get_running_loop()
-        desk = Desk(symbols)
-        gateway = Gateway(replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, ledger=lambda account: Ledger(Disk()))
+        desk = Desk(symbols, orders=orders)
+        ledger = Ledger(disk or Disk())
+        gateway = Gateway(
+            replace(made, port=port), simulator.universe, desk, None, lock_step=False, simulated=False, ledger=lambda account: ledger, orders=orders
+        )
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             desk.now = lambda: loop.time() - (simulator.feed._anchor or loop.time())

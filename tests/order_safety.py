@@ -5,8 +5,10 @@
 
 Faults: the socket breaks or the process is killed before or after any step of an order's life, the machine loses its power, the gateway restarts and
 rolls its ids back, messages on their way arrive or do not, orders are never acknowledged, states and executions come late, twice or in another
-order, executions are corrected, somebody else trades. After each event: no order twice, none sent that is not on disk or before the comparison, no
-id used again, every execution counted once. Whenever the router says that it has compared and all is quiet: no order lost, none unknown, positions equal."""
+order, executions are corrected, somebody else trades. Seeds take turns with the styles of orders: marketable, passive ones that
+follow the quote, brackets, those that end at once, orders whose margin is asked for. After each event: no order twice, none sent that is not on disk or before
+the comparison, no id used again, no change that would make a second order, no closing order beside a bracket, every execution counted once.
+Whenever the router says that it has compared and all is quiet: no order lost, none unknown, positions equal. At the end: no bracket without its position."""
 
 from __future__ import annotations
 
@@ -22,10 +24,21 @@ from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.router import Router
 from tickarrow.pipeline.router_channel import Answer, Execution, Intent, Said
 from tickarrow.pipeline.router_ledger import Ledger
-from tickarrow.pipeline.schemas import ControlKind, OrderState
+from tickarrow.pipeline.schemas import PARTS, ControlKind, OrderState
 
 CON_IDS = [101, 102, 103]
-STEPS = ("intent", "write", "sync", "place", "placed", "arrive", "submitted", "partial", "filled", "cancel", "cancelling", "cancelled", "asked", "answered")
+STEPS = (
+    "intent", "write", "sync", "place", "placed", "arrive", "submitted", "partial", "filled", "cancel", "cancelling", "cancelled", "asked", "answered",
+    "change", "changing", "changed", "margin", "judged",
+)  # fmt: skip
+STYLES = {
+    "marketable": OrdersConf(),
+    "passive": OrdersConf(style="passive", reprice_s=0.3, cross_s=3.0),
+    "bracket": OrdersConf(profit_bp=50.0, stop_bp=50.0),
+    "stop": OrdersConf(style="passive", stop_bp=50.0, reprice_s=0.3),
+    "ioc": OrdersConf(tif="IOC"),
+    "margin": OrdersConf(margin_share=0.5, profit_bp=50.0),
+}
 END_S, QUIET_S = 60.0, 110.0  # faults until, then time to come to rest
 FOUND_S = 80.0  # what was swallowed is found within
 FINAL = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
@@ -67,28 +80,36 @@ class Memory:
 class Order:
     """The gateway's truth of one order."""
 
-    def __init__(self, order, client_id, perm_id):
-        self.key, self.con_id, self.side, self.quantity, self.limit = order.key, order.con_id, order.side, order.quantity, order.limit
-        self.order_id, self.client_id, self.perm_id, self.filled, self.status, self.mute = order.order_id, client_id, perm_id, 0.0, "PendingSubmit", False
+    def __init__(self, order, transmit):
+        self.key, self.con_id, self.side, self.quantity, self.price = order.key, order.con_id, order.side, order.quantity, order.price
+        self.order_id, self.perm_id, self.filled, self.status, self.mute = order.order_id, 0, 0.0, "PendingSubmit", False
+        self.kind, self.entry_id, self.transmit, self.children = order.kind, order.entry_id, transmit, []
 
     @property
     def over(self):
         return self.status in ("Filled", "Cancelled")
 
+    @property
+    def known(self):
+        """Whether the gateway tells of it: it is transmitted."""
+        return self.perm_id > 0
+
     def said(self):
-        state = {"Submitted": OrderState.SUBMITTED, "Filled": OrderState.FILLED, "Cancelled": OrderState.CANCELLED}.get(self.status)
-        return Said(self.key, self.con_id, state, self.side, self.quantity, self.limit, self.filled, self.order_id, self.perm_id)
+        state = {"Submitted": OrderState.SUBMITTED, "Filled": OrderState.FILLED, "Cancelled": OrderState.CANCELLED, "Held": OrderState.SUBMITTED}
+        return Said(self.key, self.con_id, state.get(self.status), self.side, self.quantity, self.price, self.filled, self.order_id, self.perm_id, self.kind)
 
 
 class World:
     """One seed: gateway, client process, and what goes wrong."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, style=None):
         self.random = r = random.Random(seed)
+        self.conf, self.bid, self.asked_for = STYLES[style or list(STYLES)[seed % len(STYLES)]], 10.0, 0
         self.now, self.events, self.number, self.disk = 1000.0, [], 0, Memory(self)
         self.orders, self.executions, self.positions, self.ids, self.valid_id = {}, [], dict.fromkeys(CON_IDS, 0.0), set(), 1
         self.perm = 5000
         self.session = 0  # number of the socket; 0 = there is none
+        self.restarts = 0  # of the gateway
         self.sessions, self.process, self.alive, self.open_at = 0, 0, False, 0.0
         self.steps, self.count = Counter(), Counter()
         self.hidden = Counter()  # by execId
@@ -98,7 +119,8 @@ class World:
         self.plan = {(r.choice(STEPS), r.randrange(1, 12)): r.choice(kinds) for _ in range(r.choice((0, 1, 2, 4, 6)))}
         self.rates = {k: r.choice((0.0, 0.0, p)) for k, p in (
             ("mute", 0.1), ("refuse", 0.15), ("twice", 0.5), ("late", 0.3), ("status_first", 0.5), ("correct", 0.2), ("manual", 0.5), ("no_status", 0.2),
-            ("cancel_lost", 0.2), ("survives", 0.6), ("wrongly", 0.1), ("unanswered", 0.2))}  # fmt: skip
+            ("cancel_lost", 0.2), ("survives", 0.6), ("wrongly", 0.1), ("unanswered", 0.2), ("change_refused", 0.2), ("change_lost", 0.1),
+            ("orphan", 0.2))}  # fmt: skip
         for _ in range(r.choice((0, 1, 3))):
             self.at(r.uniform(1, END_S), self.fault, r.choice(("cut", "restart", "kill", "power")))
         self.at(0.0, self.start)
@@ -126,6 +148,11 @@ class World:
         if not self.rest():
             raise Broken(f"not at rest {QUIET_S:g} s after the last fault: connected {self.router.connected}, settled {self.router.settled}")
         self.compare()
+        for o in self.orders.values():
+            entry = next((e for e in self.orders.values() if o in e.children), None)
+            if o.known and not o.over and o.status != "Held" and (entry is None or entry.over) and o.entry_id:
+                if o.quantity - o.filled > max(-self.positions[o.con_id] * o.side, 0.0) + 1e-6:
+                    raise Broken(f"order {o.key} of a bracket would open a position: {self.positions[o.con_id]} is held")
 
     def chance(self, name):
         return self.now < self.faults_until and self.random.random() < self.rates[name]
@@ -146,6 +173,9 @@ class World:
             self.cut()
         if kind == "restart":
             self.valid_id = 1  # rolled back
+            self.restarts += 1
+            for key in [k for k, o in self.orders.items() if not o.known]:
+                del self.orders[key]  # what was not transmitted is gone
             self.open_at = self.now + self.random.uniform(1, 15)
             for o in self.orders.values():
                 o.mute = False
@@ -180,12 +210,26 @@ class World:
             self.ledger = Ledger(self.disk, lambda: self.now)
             self.held, self.known, self.working = dict.fromkeys(range(len(CON_IDS)), 0.0), {}, {}
             self.counted, self.key = set(), 1
-            self.router = Router(self, self.ledger, CON_IDS, ["AAA", "BBB", "CCC"], OrdersConf(), self.report, lambda text: None, lambda: self.now)
+            tell = Counter().update  # nobody reads it
+            self.router = Router(self, self.ledger, CON_IDS, ["AAA", "BBB", "CCC"], self.conf, self.report, tell, lambda: self.now, quote=self.quote)
         except Killed:
             return
         self.at(self.random.uniform(0, 1), self.connect, self.process)
         self.at(0.3, self.look, self.process)
         self.at(0.3, self.decide, self.process)
+        self.at(0.3, self.tick, self.process)
+
+    def quote(self, row):
+        return self.bid, self.bid + 0.02
+
+    def tick(self, process):
+        """The market moves, and orders that follow it are looked at."""
+        if process != self.process:
+            return
+        self.at(self.random.uniform(0.05, 0.4), self.tick, process)
+        self.bid = round(max(self.bid + self.random.choice((-0.01, 0.0, 0.01)), 9.0), 2)
+        self.router.follow()
+        self.router.pump()
 
     def connect(self, process):
         if process != self.process or not self.alive or self.session:
@@ -221,7 +265,11 @@ class World:
         key, self.key = self.key, self.key + 1
         self.step("intent")
         self.working[row] = key
-        self.router.submit(Intent(key, row, self.random.choice((-1, 1)), float(self.random.choice((100, 200, 500))), 10.0))
+        side, shares = self.random.choice((-1, 1)), float(self.random.choice((100, 200, 500)))
+        held = self.held[row]
+        if held and self.random.random() < 0.7:
+            side, shares = (-1 if held > 0 else 1), abs(held)  # as a pipeline closes a position
+        self.router.submit(Intent(key, row, side, shares, round(self.bid + 0.03 if side > 0 else self.bid - 0.01, 2)))
         self.router.pump()
 
     def report(self, event):
@@ -233,6 +281,8 @@ class World:
                 raise Broken(f"an execution of key {event.key} is counted twice")
             self.counted.add(event.exec_id)
             self.held[event.symbol] += event.side * event.quantity
+        elif event.kind == ControlKind.ORDER_STATE and event.key >= PARTS:
+            self.known[event.key] = OrderState(event.state)  # nothing waits for a part of a bracket
         elif event.kind == ControlKind.ORDER_STATE:
             self.known[event.key] = OrderState(event.state)
             if event.state in FINAL:
@@ -283,14 +333,29 @@ class World:
         if session == self.session:
             getattr(self.router, what)(*args)
 
-    def place(self, order):
+    def place(self, order, transmit):
         self.step("place")
         if not self.router.settled:
             raise Broken(f"order {order.key} is sent before orders and positions were compared")
         if b'["intent", %d,' % order.key not in self.disk.data[: self.disk.safe]:
             raise Broken(f"order {order.key} is sent and not on disk")
-        self.up(self.placed, Order(order, 1, 0))
+        if order.kind == "LMT" and order.side * (order.price - order.limit) > 1e-9:
+            raise Broken(f"order {order.key} is sent at {order.price}, which is beyond its limit {order.limit}")
+        if not order.is_part and any(o.is_part and not o.over and o.con_id == order.con_id and o.entry != order.key for o in self.ledger.orders.values()):
+            raise Broken(f"order {order.key} is sent while a bracket works")
+        self.up(self.placed, Order(order, transmit), self.restarts)
         self.step("placed")
+
+    def change(self, order):
+        self.step("change")
+        if order.side * (order.price - order.limit) > 1e-9:
+            raise Broken(f"order {order.key} is changed to {order.price}, which is beyond its limit {order.limit}")
+        self.up(self.changed, order.order_id, order.key, order.price, self.restarts)
+        self.step("changing")
+
+    def ask_margin(self, order):
+        self.step("margin")
+        self.up(self.margin, order.key)
 
     def cancel(self, order):
         self.step("cancel")
@@ -305,7 +370,9 @@ class World:
 
     # --- the gateway
 
-    def placed(self, o):
+    def placed(self, o, restarts):
+        if restarts != self.restarts:
+            return  # a gateway that is gone has read it
         self.step("arrive")
         if o.order_id in self.ids:
             raise Broken(f"order id {o.order_id} is used twice")
@@ -313,20 +380,38 @@ class World:
             raise Broken(f"order {o.key} is at the gateway twice")
         self.ids.add(o.order_id)
         self.valid_id = max(self.valid_id, o.order_id + 1)
-        if self.chance("refuse"):
+        entry = next((e for e in self.orders.values() if e.order_id == o.entry_id), None) if o.entry_id else None
+        if o.entry_id and (entry is None or entry.status == "Cancelled"):
+            self.down("error", o.order_id, 135 if entry is None else 201, "no parent")
+            return
+        if not o.entry_id and o.transmit and self.chance("refuse"):
             self.down("error", o.order_id, 201, "Order rejected")
             return
         if self.chance("wrongly"):
             self.count["wrongly refused"] += 1
             self.down("error", o.order_id, 10999, "something, and the order lives on")
-        self.perm += 1
-        o.perm_id = self.perm
         self.orders[o.key] = o
-        self.count["orders"] += 1
         o.mute = self.chance("mute")
         if o.mute:
             self.count["mute"] += 1
-        self.at(self.random.uniform(0.01, 0.5), self.accept, o)
+        if entry is not None:
+            entry.children.append(o)
+        if o.transmit:
+            self.transmit(o, entry)
+
+    def transmit(self, o, entry):
+        """An order goes to the market, with those that have waited for it."""
+        family = [o] if entry is None else [e for e in (entry, *entry.children) if not e.known]
+        for e in family:
+            self.perm += 1
+            e.perm_id = self.perm
+            if e.entry_id and entry.status != "Filled":
+                e.status = "Held"
+                self.count["parts"] += 1
+                self.say(e)
+            else:
+                self.count["orders"] += not e.entry_id
+                self.at(self.random.uniform(0.01, 0.5), self.accept, e)
 
     def accept(self, o):
         if o.over:
@@ -334,7 +419,42 @@ class World:
         o.status = "Submitted"
         self.say(o)
         self.step("submitted")
-        self.at(self.random.expovariate(0.8), self.fill, o)
+        if self.conf.tif == "IOC" and not o.entry_id:
+            self.fill(o)
+            if not o.over:
+                self.end(o)
+            return
+        self.at(self.random.expovariate(0.8 if not o.entry_id else 0.1), self.fill, o)
+
+    def changed(self, order_id, key, price, restarts):
+        if restarts != self.restarts:
+            return
+        self.step("changed")
+        o = next((o for o in self.orders.values() if o.order_id == order_id), None)
+        if o is None:
+            raise Broken(f"a change of order {key} would be a second order: the gateway does not know the first")
+        if o.over:
+            self.count["changed too late"] += 1
+            self.down("error", order_id, 104, "Cannot modify a filled order")
+        elif self.chance("change_refused"):
+            self.count["change refused"] += 1
+            self.down("error", order_id, 110, "The price does not conform")
+        elif self.chance("change_lost"):
+            self.count["change lost"] += 1
+        elif o.price == price:
+            self.down("error", order_id, 103, "Duplicate order id")
+        else:
+            self.count["changes"] += 1
+            o.price = price
+            self.say(o)
+
+    def margin(self, key):
+        self.asked_for += 1
+        answers = {0: (1.0, 0.5), 1: (float("nan"), float("nan"))}
+        margin, equity = answers.get(self.asked_for % 20, (1.0, 100.0))
+        self.count["margin asked"] += 1
+        self.down("judged", key, margin, equity)
+        self.step("judged")
 
     def say(self, o):
         if not o.mute and not self.chance("no_status"):
@@ -344,9 +464,9 @@ class World:
                 self.down("said", o.said(), after=self.random.uniform(0.1, 3))  # the same once more, when it is old
 
     def fill(self, o):
-        if o.over:
+        if o.over or not o.known:
             return
-        if self.random.random() < 0.3:
+        if self.random.random() < (0.7 if o.entry_id else 0.3):
             return  # the price went away: it waits for its cancel
         shares = o.quantity - o.filled
         if shares > 50 and self.random.random() < 0.6:
@@ -358,6 +478,7 @@ class World:
         self.executions.append(e)
         self.count["fills"] += 1
         first = self.chance("status_first")
+        self.shrink(o, shares)
         if first:
             self.say(o)
         self.tell_execution(o, e)
@@ -366,9 +487,27 @@ class World:
         self.down("position", o.con_id, self.positions[o.con_id])
         if self.chance("correct") and shares > 10:
             self.at(self.random.uniform(0.1, 5), self.correct, o, e)
+        for child in o.children if o.over else ():
+            self.activate(child)
         self.step("filled" if o.over else "partial")
-        if not o.over:
+        if not o.over and self.conf.tif != "IOC":
             self.at(self.random.expovariate(1.0), self.fill, o)
+
+    def activate(self, child):
+        if child.status == "Held":
+            child.status = "PendingSubmit"
+            self.at(self.random.uniform(0.01, 0.1), self.accept, child)
+
+    def shrink(self, o, shares):
+        """What one part of a bracket fills the other loses."""
+        entry = next((e for e in self.orders.values() if o in e.children), None)
+        for other in entry.children if entry is not None else ():
+            if other is not o and not other.over:
+                other.quantity -= shares
+                if other.quantity <= other.filled:
+                    self.end(other)
+                else:
+                    self.say(other)
 
     def tell_execution(self, o, e):
         if o.mute:
@@ -407,14 +546,27 @@ class World:
             self.down("error", order_id, 10147, "not found")
         elif o.over:
             self.down("error", order_id, 10148, f"state: {o.status}")
-        elif o.status == "PendingSubmit" and self.random.random() < 0.5:
+        elif o.status == "PendingSubmit" and o.known and self.random.random() < 0.5:
             self.at(0.1, self.cancelled, order_id)  # it is not yet where it can be cancelled
         else:
-            o.status = "Cancelled"
-            self.say(o)
-            if not o.mute:
-                self.down("error", order_id, 202, "Order Canceled")
+            self.end(o)
             self.step("cancelled")
+
+    def end(self, o):
+        """An order is cancelled, and what it leaves of its bracket closes what it has opened."""
+        o.status = "Cancelled"
+        if o.known:
+            self.say(o)
+        if not o.mute:
+            self.down("error", o.order_id, 202, "Order Canceled")
+        for child in o.children:
+            if child.over:
+                continue
+            child.quantity = min(child.quantity, o.filled)
+            if child.quantity <= 0 or self.chance("orphan"):  # whether it outlives its entry is not certain
+                self.end(child)
+            else:
+                self.activate(child)
 
     def cancel_all_orders(self):
         for o in list(self.orders.values()):
@@ -429,10 +581,10 @@ class World:
             return
 
         def orders():
-            answer.open = [o.said() for o in self.orders.values() if not o.over]
+            answer.open = [o.said() for o in self.orders.values() if not o.over and o.known]
 
         def completed():
-            answer.completed = [o.said() for o in self.orders.values() if o.over]
+            answer.completed = [o.said() for o in self.orders.values() if o.over and o.known]
 
         def executions():
             answer.executions = [e for e in self.executions if not self.hidden[e.exec_id]]
@@ -454,7 +606,7 @@ class World:
     def manual(self):
         """Somebody trades in TWS."""
         con_id = self.random.choice(CON_IDS)
-        self.positions[con_id] += self.random.choice((-100.0, 100.0, 30.0))
+        self.positions[con_id] += self.random.choice((-100.0, 100.0, 30.0, -self.positions[con_id]))
         self.count["manual"] += 1
         if self.session:
             self.down("position", con_id, self.positions[con_id], after=self.random.choice((0.0, 2.0)))
@@ -482,19 +634,20 @@ class World:
     def quiet(self):
         """Whether the client can know everything: nothing is on its way, nothing was kept from it."""
         r = self.router
-        silent = any(o.mute for o in self.orders.values() if not o.over) or any(o.status == "PendingSubmit" for o in self.orders.values())
+        lives = [o for o in self.orders.values() if not o.over and o.known]
+        silent = any(o.mute or o.status == "PendingSubmit" for o in lives)
         return self.session and not self.in_flight and not self.late and not silent and not self.kept() and not r._told and not r._queue
 
     def kept(self):
         """States and executions that the gateway has swallowed are found by the next question only."""
-        swallowed = any(self.rates[k] for k in ("no_status", "mute", "manual", "cancel_lost"))
+        swallowed = any(self.rates[k] for k in ("no_status", "mute", "manual", "cancel_lost", "change_lost"))
         return swallowed and self.now < self.faults_until + FOUND_S
 
     def compare(self):
         """0 lost, 0 unknown, positions equal."""
         for o in self.orders.values():
             ours = self.ledger.orders.get(o.key)
-            if not o.over and (ours is None or ours.over):
+            if not o.over and o.known and (ours is None or ours.over):
                 raise Broken(f"order {o.key} works at the gateway and the router does not know it")
             if ours is not None and o.over and not ours.over:
                 raise Broken(f"order {o.key} is {o.status} and the router takes it as working")
@@ -508,7 +661,7 @@ class World:
                 raise Broken(f"position of {con_id} is {self.positions[con_id]}, the pipeline holds {self.held[row]}")
         for key, state in self.known.items():
             truth = self.orders.get(key)
-            if state in FINAL and truth is not None and not truth.over:
+            if state in FINAL and truth is not None and truth.known and not truth.over:
                 raise Broken(f"order {key} was reported as over and works")
 
 

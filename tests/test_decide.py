@@ -102,6 +102,44 @@ def test_an_order_reported_as_filled_whose_executions_never_come_is_let_go():
     assert go(after=0.2) == "ORDER"
 
 
+def test_an_order_may_be_sent_smaller_and_at_other_prices():
+    stage = make()
+    go = Driver(stage)
+    go()
+    assert (stage.state[0].ordered, stage.state[0].limit) == (4.0, 100.02)
+    go.apply(ControlKind.ORDER_STATE, symbol=0, key=1, state=OrderState.SUBMITTED, quantity=3.0, price=99.98)
+    go.apply(ControlKind.EXECUTION, symbol=0, key=1, side=Side.BUY, quantity=1.0, price=99.98, exec_id=5)
+    assert (stage.state[0].ordered, stage.state[0].quantity, stage.state[0].limit) == (3.0, 2.0, 99.98)
+    assert go() == "ORDER_WORKING"
+    go.apply(ControlKind.EXECUTION, symbol=0, key=1, side=Side.BUY, quantity=2.0, price=99.99, exec_id=6)
+    go.apply(ControlKind.ORDER_STATE, symbol=0, key=1, state=OrderState.FILLED, quantity=3.0, price=99.99)
+    assert stage.state[0].working == 0
+    assert stage._orders.column("quantity").tolist()[:2] == [4.0, 3.0]
+    assert stage._orders.column("limit").tolist()[:2] == [100.02, 99.98]
+
+
+def test_executions_of_an_order_that_was_sent_smaller_end_it_when_its_state_comes_last():
+    stage = make()
+    go = Driver(stage)
+    go()
+    go.apply(ControlKind.EXECUTION, symbol=0, key=1, side=Side.BUY, quantity=3.0, price=99.98, exec_id=5)
+    assert stage.state[0].working == 1
+    go.apply(ControlKind.ORDER_STATE, symbol=0, key=1, state=OrderState.FILLED, quantity=3.0, price=99.98)
+    assert stage.state[0].working == 0
+
+
+def test_nothing_waits_for_the_parts_of_a_bracket():
+    stage = make()
+    go = Driver(stage)
+    stop = 1 + 2 * schemas.PARTS
+    go.apply(ControlKind.ORDER_STATE, symbol=0, key=stop, side=-1, quantity=4.0, price=99.0, state=OrderState.SUBMITTED)
+    assert go() == "ORDER"
+    go.apply(ControlKind.EXECUTION, symbol=0, key=stop, side=-1, quantity=4.0, price=99.0, exec_id=7)
+    assert stage.state[0].position == -4.0
+    assert go() == "ORDER_WORKING"
+    assert states(stage)[:2] == [(stop, "SUBMITTED"), (1, "INTENT")]
+
+
 @pytest.mark.parametrize("state", [OrderState.CANCELLED, OrderState.REJECTED])
 def test_an_ended_order_makes_room_for_another(state):
     go = Driver(make())
@@ -318,6 +356,12 @@ def test_no_fills_no_profit():
     ({"orders": OrdersConf(ttl_s=NAN)}, "orders.ttl_s is nan: expected a positive number. " + FIX.format("orders")),
     ({"orders": OrdersConf(requests=5, reserved=5)}, "orders.reserved is 5 of 5 orders.requests: expected less, or no order would go out. "
      + FIX.format("orders")),
+    ({"orders": OrdersConf(style="pasive")}, "orders.style is 'pasive': expected one of marketable, passive. " + FIX.format("orders")),
+    ({"orders": OrdersConf(bracket_tif="IOC")}, "orders.bracket_tif is 'IOC': expected one of DAY, GTC. " + FIX.format("orders")),
+    ({"orders": OrdersConf(style="passive", tif="IOC")},
+     "orders.tif is IOC: a passive order waits at its side of the quote. Choose orders.tif=DAY or orders.style=marketable."),
+    ({"orders": OrdersConf(stop_bp=10.0), "simulate": True},
+     "orders: fills at the next quote are those of marketable orders. Choose orders=limit, or run it on a gateway (tickarrow run)."),
     ({"risk": RiskConf(pool_share=2.0)}, "risk.pool_share is 2.0: expected 0 (each horizon alone) to 1 (only the pooled drift)."),
 ])  # fmt: skip
 def test_a_setting_out_of_range_is_named(settings_, text):

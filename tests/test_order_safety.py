@@ -8,6 +8,7 @@ from collections import Counter
 import order_safety
 import pytest
 
+from tickarrow.pipeline import router
 from tickarrow.pipeline.router import Router
 from tickarrow.pipeline.router_ledger import Ledger
 
@@ -19,28 +20,32 @@ def test_no_order_is_lost_doubled_or_unknown_whatever_goes_wrong():
         world.run()
         total += world.count
     assert min(total[k] for k in ("cut", "kill", "power", "restart", "manual", "corrections", "mute", "cancel lost")) >= 10
+    assert min(total[k] for k in ("changes", "change refused", "changed too late", "change lost", "parts", "margin asked")) >= 10
     assert {w.split(" at ")[1] for w in total if " at " in w} == set(order_safety.STEPS)
     assert total["orders"] > 1000
     assert total["compared"] > 1000
 
 
+OF = {"change": "passive", "changing": "passive", "changed": "passive", "margin": "margin", "judged": "margin"}  # the style that has such steps
+
+
 @pytest.mark.parametrize("kind", ["cut", "kill", "power", "restart"])
 @pytest.mark.parametrize("step", order_safety.STEPS)
 def test_a_fault_at_each_step_of_an_orders_life_alone(step, kind):
-    hit = 0
-    for nth in (1, 2, 5):
-        world = order_safety.World(1000 + nth)
+    hit, style = 0, OF.get(step, "bracket")
+    for nth in (1, 4):
+        world = order_safety.World(1000 + nth, style)
         world.plan = {(step, nth): kind}
         world.run()
         hit += world.count[f"{kind} at {step}"]
-    assert hit >= (1 if step in ("asked", "answered") else 3)  # where a session is calm it asks only once
+    assert hit >= (1 if step in ("asked", "answered", "changed") else 2)  # where a session is calm it asks only once
 
 
-def broken(monkeypatch, of, name, made):
+def broken(monkeypatch, of, name, made, style):
     monkeypatch.setattr(of, name, made)
-    for seed in range(60):
+    for seed in range(100, 180) if style else range(60):
         try:
-            order_safety.World(seed).run()
+            order_safety.World(seed, style).run()
         except order_safety.Broken as e:
             return str(e)
     return "nothing"
@@ -60,6 +65,10 @@ def test_a_seed_is_one_history():
     (Router, "_come_back", lambda self, o: None, "does not know it|position|filled"),
     (Ledger, "_intent", lambda self, order: self.orders.__setitem__(order.key, order), "is used twice|position"),
     (Router, "_move", lambda self, con_id, shares: None, "position|told"),
+    (Router, "_alone", lambda self, o, answer: False, "would open a position"),
+    (Router, "_waits", lambda self, order: False, "while a bracket works"),
+    (router, "passive_price", lambda side, bid, ask, worst, conf, grid: worst + side, "beyond its limit"),
 ])  # fmt: skip
 def test_a_router_without_one_of_its_rules_is_found_out(monkeypatch, of, name, made, said):
-    assert re.search(said, broken(monkeypatch, of, name, made))
+    style = "bracket" if name in ("_alone", "_waits") else None
+    assert re.search(said, broken(monkeypatch, of, name, made, style))

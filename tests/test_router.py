@@ -19,7 +19,8 @@ from tickarrow.pipeline.router import UNSETTLED, Router
 from tickarrow.pipeline.router_channel import Answer, Execution, Intent, Said
 from tickarrow.pipeline.router_ib import Orders, open_ledger
 from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
-from tickarrow.pipeline.schemas import ORDERS, ControlKind, OrderState
+from tickarrow.pipeline.router_price import Grid
+from tickarrow.pipeline.schemas import ORDERS, PARTS, ControlKind, OrderState
 
 ORDER_ID, PERM_ID = 5, 99
 
@@ -28,7 +29,9 @@ def router(disk=None, conf=None, ready=True):
     """A router of one symbol on a channel that only notes, with its clock in `at`."""
     made = SimpleNamespace(sent=[], said=[], told=[], at=100.0, disk=disk or Disk())
     made.next_id = lambda: 1
-    made.place = lambda order: made.sent.append(("place", order.key, order.order_id))
+    made.place = lambda order, transmit: made.sent.append(("place", order.key, order.order_id))
+    made.change = lambda order: made.sent.append(("change", order.key, order.price))
+    made.ask_margin = lambda order: made.sent.append(("margin", order.key))
     made.cancel = lambda order: made.sent.append(("cancel", order.key, order.order_id)) or True
     made.cancel_everybodys = lambda: made.sent.append("everybody's")
     made.ledger = Ledger(made.disk, lambda: made.at)
@@ -50,7 +53,7 @@ def states(made):
 def test_an_order_is_on_disk_before_it_is_sent():
     made = router()
     seen = []
-    made.place = lambda o: seen.append(b'["intent", 1, 7, 1, 10.0, 9.99, 1]' in made.disk.data)
+    made.place = lambda o, transmit: seen.append(b'["intent", 1, 7, 1, 10.0, 9.99, 1, "LMT"]' in made.disk.data)
     assert made.router.submit(order(1)) == ""
     assert seen == []
     made.router.pump()
@@ -194,6 +197,148 @@ def test_one_request_ends_the_orders_of_everybody_before_ours_are_cancelled_one_
     assert made.sent[4:] == [("cancel", 1, 1), ("cancel", 2, 2), ("cancel", 3, 3)]
 
 
+def passive(**more):
+    """A router of passive orders, one of them acknowledged at the bid of 9.90; `made.bid` moves."""
+    made = router(conf=OrdersConf(style="passive", **more))
+    made.bid = 9.9
+    made.router.quote = lambda row: (made.bid, made.bid + 0.05)
+    made.router.submit(order(1))
+    made.router.pump()
+    made.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.9, 0.0, 1, 50))
+    made.at += 1.0
+    del made.sent[:]
+    return made
+
+
+def follow(made, bid, after=1.0):
+    made.bid = bid
+    made.at += after
+    made.router.follow()
+    return made.sent[-1] if made.sent else None
+
+
+def test_one_change_at_a_time_and_none_too_soon():
+    made = passive()
+    assert follow(made, 9.91) == ("change", 1, 9.91)
+    assert follow(made, 9.93) == ("change", 1, 9.91)  # the first is not acknowledged
+    made.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.91, 0.0, 1, 50))
+    assert follow(made, 9.93, after=0.0) == ("change", 1, 9.93)
+    made.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.93, 0.0, 1, 50))
+    assert follow(made, 9.95, after=0.4) == ("change", 1, 9.93)
+    assert follow(made, 9.98, after=0.2) == ("change", 1, 9.98)
+    made.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.98, 0.0, 1, 50))
+    assert follow(made, 10.05) == ("change", 1, 9.99)  # its limit
+    assert [e.price for e in made.said if e.kind == ControlKind.ORDER_STATE] == [9.9, 9.91, 9.93, 9.98]
+    made.router.cancel(1)
+    follow(made, 9.5)
+    assert [what for what, *_ in made.sent] == ["change"] * 4 + ["cancel"]
+
+
+def test_changes_leave_the_requests_that_are_for_cancels():
+    made = passive(requests=3, reserved=2, reprice_s=0.0)
+    for _ in range(3):
+        follow(made, made.bid + 0.01, after=0.1)
+        made.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, made.ledger.orders[1].price, 0.0, 1, 50))
+    assert len(made.sent) == 1
+
+
+def test_a_change_that_comes_too_late_is_no_doubt_and_one_that_is_refused_is_the_last():
+    made = passive()
+    follow(made, 9.91)
+    made.router.error(1, 104, "Cannot modify a filled order.")
+    assert made.router.settled
+    assert follow(made, 9.92) == ("change", 1, 9.92)
+    made.router.error(1, 201, "Order rejected - reason: no")
+    assert not made.router.settled
+    assert made.ledger.orders[1].state == OrderState.SUBMITTED
+    made.router.answered(Answer(open=[Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.91, 0.0, 1, 50)]))
+    assert made.router.settled
+    follow(made, 9.95)
+    assert len(made.sent) == 2
+
+
+def test_a_change_without_an_answer_is_asked_for():
+    made = passive()
+    follow(made, 9.91)
+    made.at += 11.0
+    made.router.look()
+    assert made.router.due()
+    made.router.answered(Answer(open=[Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.9, 0.0, 1, 50)]))
+    assert made.router.settled
+    assert follow(made, 9.91) == ("change", 1, 9.91)
+    assert len(made.sent) == 2
+
+
+def test_an_order_without_an_answer_is_told():
+    made = router()
+    made.router.submit(order(1))
+    made.router.pump()
+    made.at += 11.0
+    made.router.look()
+    assert made.told == ["order 1 has no answer after 10 s: it is looked for. Is the API read-only in TWS, or does TWS wait for a confirmation?"]
+    assert not made.router.settled
+
+
+def test_a_bracket_outlives_the_run_and_goes_with_its_position():
+    first = router(conf=OrdersConf(profit_bp=50.0, stop_bp=50.0))
+    first.router.submit(order(1))
+    first.router.pump()
+    assert first.sent == [("place", 1, 1), ("place", 1 + PARTS, 2), ("place", 1 + 2 * PARTS, 3)]
+    first.router.executed(Execution("e.1.01", 1, 7, 1, 10.0, 9.98))
+    again = router(first.disk, ready=False)
+    working = OrderState.SUBMITTED
+    parts = [Said(1 + PARTS, 7, working, -1, 10.0, 10.04, 0.0, 2, 51), Said(1 + 2 * PARTS, 7, working, -1, 10.0, 9.94, 0.0, 3, 52, "STP")]
+    again.router.answered(Answer(open=parts, positions={7: (10.0, 9.98)}))
+    assert again.router.settled
+    assert again.sent == []
+    for _ in range(3):  # somebody sells the position in TWS
+        again.at += 61.0
+        again.router.due()
+        again.router.answered(Answer(open=parts))
+    assert again.sent == [("cancel", 1 + PARTS, 2), ("cancel", 1 + 2 * PARTS, 3)]
+    assert "order 281474976710657 of a bracket would open a position: its own is gone or smaller. It is cancelled." in again.told
+
+
+def test_a_bracket_of_which_nothing_is_known_is_cancelled_part_by_part():
+    first = router(conf=OrdersConf(stop_bp=50.0))
+    first.router.submit(order(1))
+    first.router.pump()
+    first.router.lost()
+    first.router.up()
+    first.at += 6.0
+    first.router.answered(Answer())
+    first.at += 2.0
+    first.router.answered(Answer())
+    assert first.sent[2:] == [("cancel", 1, 1), ("cancel", 1 + 2 * PARTS, 2)]  # the entry may wait there for its stop
+
+
+def test_what_has_waited_is_not_sent_when_the_position_has_changed_meanwhile():
+    made = router(conf=OrdersConf(requests=2, reserved=1))
+    for key in (1, 2):
+        made.router.submit(order(key))
+    made.router.pump()
+    made.router.executed(Execution("e.1.01", 1, 7, 1, 4.0, 9.98))
+    made.at += 1.0
+    made.router.pump()
+    assert made.router.refused == {"the position has changed since it was decided": 1}
+    assert made.sent == [("place", 1, 1)]
+
+
+def test_an_order_waits_for_its_margin_and_not_for_ever():
+    made = router(conf=OrdersConf(margin_share=0.5))
+    for key in (1, 2, 3):
+        made.router.submit(order(key))
+    made.router.pump()
+    assert made.sent == [("margin", 1), ("margin", 2), ("margin", 3)]
+    made.router.judged(2, 51.0, 100.0)
+    made.router.judged(1, 50.0, 100.0)
+    made.at += 3.0
+    made.router.pump()
+    assert made.sent[3:] == [("place", 1, 1)]
+    assert states(made) == [(2, OrderState.REJECTED), (3, OrderState.REJECTED)]
+    made.router.judged(3, 1.0, 100.0)
+
+
 def test_a_position_that_somebody_else_has_moved_is_taken_over_when_it_stays():
     made = router()
     made.router.position(7, 30.0)
@@ -278,7 +423,7 @@ def desk(monkeypatch):
     monkeypatch.setattr(ib.client, "cancelOrder", lambda *a: sent.append("cancel"))
     ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
     contract = ib_async.Stock("AAA", "SMART", "USD", conId=7)
-    orders = Orders(ib, [contract], "t", Ledger(Disk()), OrdersConf(), said.append, lambda text: None, lambda: 0.0, True)
+    orders = Orders(ib, [contract], "t", Ledger(Disk()), OrdersConf(), said.append, lambda text: None, lambda: 0.0, True, [Grid()], None)
     orders.router.up()
     orders.router.answered(Answer())
     ib.errorEvent += lambda request, code, text, contract: orders.router.error(request, code, text)
@@ -340,7 +485,7 @@ def test_a_cancel_passes_what_waits_for_its_turn(full):
 
 def test_an_order_that_ib_async_holds_back_is_taken_back_and_not_cancelled(full):
     order = OwnOrder(1, 7, 1, 10.0, 9.99, ORDER_ID)
-    full.orders.place(order)
+    full.orders.place(order, True)
     assert len(full.client._msgQ) == 3
     assert not full.orders.cancel(order)
     assert [m.split("\0")[0] for m in full.client._msgQ] == ["data 1", "data 2"]

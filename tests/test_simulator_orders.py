@@ -159,7 +159,7 @@ def test_what_cannot_be_is_refused():
     assert errors == [
         ["135", "Can't find order with id = 77"],
         ["110", "The price does not conform to the minimum price variation for this contract."],
-        *(["387", f"Unsupported order type for this exchange and security type: {what} DAY. Send LMT, MKT, STP, STP LMT; DAY, GTC or IOC."]
+        *(["387", f"Unsupported order type for this exchange and security type: {what} DAY. Send LMT, MKT, STP, STP LMT; DAY, GTC, IOC, FOK."]
           for what in ("LMT with goodAfterTime", "LMT with algo", "TRAIL")),
     ]  # fmt: skip
 
@@ -170,6 +170,44 @@ def test_what_if_answers_and_places_nothing():
     assert answer[1] == "9"
     assert simulator.counts()["orders"] == 0
     assert "5" in answer  # 1,000 shares at 0.005 each
+
+
+def test_what_if_tells_margin_and_equity_before_and_after():
+    def buy(c):
+        c.order(1, "BAC", "BUY", 100, 10.02)
+
+    # bought at 10.02; the second order adds 100 at 10.10, the third turns the position
+    def ask(c):
+        c.order(8, "BAC", "BUY", 100, 10.10, what_if=1)
+        c.order(9, "BAC", "SELL", 300, 10.00, what_if=1)
+
+    seen = run(RISES, {1: buy, 3: ask}, cash=10_000.0)
+    for order_id, after in (("8", 0.25 * 200 * 10.10), ("9", 0.25 * 200 * 10.00)):
+        f = next(f for f in seen if f[0] == "5" and f[1] == order_id)
+        at = f.index("PreSubmitted") + 1
+        numbers = [float(x) for x in f[at : at + 10]]
+        assert numbers == pytest.approx([250.5, 250.5, 10_000.0, after - 250.5, after - 250.5, -numbers[9], after, after, 10_000.0 - numbers[9], numbers[9]])
+
+
+def test_all_or_nothing_at_once():
+    def orders(c):
+        c.order(1, "BAC", "BUY", 600, 10.02, tif="FOK")  # 500 are offered
+        c.order(2, "BAC", "BUY", 400, 10.02, tif="FOK")
+        c.order(3, "BAC", "BUY", 400, 10.02, tif="IOC")
+
+    seen = run(RISES, {1: orders})
+    assert [life(seen, k)[-1][0] for k in (1, 2, 3)] == ["Cancelled", "Filled", "Cancelled"]
+    assert [(float(f[19]), f[2]) for f in seen if f[0] == "11"] == [(400.0, "2"), (100.0, "3")]
+
+
+def test_a_market_rule_tells_the_price_steps():
+    def ask(c):
+        c.send(91, 26)
+        c.send(91, 27)
+
+    seen = run(RISES, {1: ask})
+    assert next(f for f in seen if f[0] == "93") == ["93", "26", "1", "0", "0.01"]
+    assert next(f for f in seen if f[0] == "4" and "market rule" in f[4])[3:5] == ["321", "Error validating request: market rule 27 is not known"]
 
 
 def test_done_orders_are_told_on_request():

@@ -1,0 +1,165 @@
+"""Styles of orders over ib_async against the simulated gateway, in virtual time: passive ones that follow the quote, brackets, time in force,
+margin that is asked for; and what contracts allow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+
+import pytest
+from incidents import OrderState, incident
+from test_simulator import quote, trade
+
+from tickarrow.configs.orders import OrdersConf
+from tickarrow.pipeline.contracts import grid_of, rule_number
+from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.router import WHOLE
+from tickarrow.pipeline.router_channel import Intent
+from tickarrow.pipeline.router_ib import Orders
+from tickarrow.pipeline.router_price import Grid
+from tickarrow.pipeline.schemas import PARTS, ControlKind
+
+KEY = 1000
+PROFIT, STOP = KEY + PARTS, KEY + 2 * PARTS
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    logging.getLogger("ib_async").setLevel(logging.CRITICAL)
+
+
+def session(bids, conf, *actions, seconds=12.0):
+    """One symbol whose bid is `bids[second]`, two cents wide, 100 shares on each side; `actions`: (second, what is done with the router).
+    Nothing else is decided."""
+    rows = []
+    for k in range(int(seconds) + 60):
+        bid = bids[min(k, len(bids) - 1)]
+        rows += [quote(1000 * k, 0, bid, round(bid + 0.02, 2)), trade(1000 * k + 1, 0, bid, 100.0)]
+
+    async def during(gateway, simulator, port):
+        gateway.apply(Control(kind=ControlKind.KILL))
+        loop = asyncio.get_running_loop()
+        while simulator.feed._anchor is None:
+            await asyncio.sleep(0.01)
+        for at, act in actions:
+            await asyncio.sleep(simulator.feed._anchor + at - loop.time())
+            act(gateway.orders.router)
+            gateway.orders.router.pump()
+
+    i = incident(symbols=("AAA",), rows=rows, seconds=seconds, during=during, orders=conf)
+    orders = i.simulator.feed.matching.orders.values()
+    i.orders = {o.ref.partition("-")[2]: (o.kind, o.side, o.quantity, *(p for p in o.prices if p), o.tif, o.status, o.filled) for o in orders}
+    i.held = i.simulator.feed.matching.positions.get(0, (0.0, 0.0))[0]
+    assert i.desk.act.state["position"][0] == i.held
+    return i
+
+
+def wants(side, quantity, limit, key=KEY):
+    return lambda router: router.submit(Intent(key, 0, side, quantity, limit))
+
+
+def states(i, key=KEY):
+    """(state, price) that the pipeline was told of an order."""
+    return [(OrderState(e.state), e.price) for _, e in i.desk.events if e.kind == ControlKind.ORDER_STATE and e.key == key]
+
+
+SUBMITTED, FILLED, CANCELLED, REJECTED = OrderState.SUBMITTED, OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED
+
+
+def test_a_passive_order_follows_its_side_of_the_quote_and_crosses_in_the_end():
+    conf = OrdersConf(ttl_s=1e9, style="passive", cross_s=6.0)
+    i = session([10.0] * 4 + [10.01] * 2 + [10.02] * 20, conf, (2.5, wants(1, 60.0, 10.05)))
+    assert states(i) == [(SUBMITTED, 10.0), (SUBMITTED, 10.01), (SUBMITTED, 10.02), (SUBMITTED, 10.05), (FILLED, 10.05)]
+    assert i.orders == {"1000": ("LMT", 1, 60.0, 10.05, "DAY", "Filled", 60.0)}  # one order, whatever its price was
+    assert [e.price for e in i.simulator.feed.matching.executions] == [10.04]
+
+
+def test_a_bracket_takes_its_profit_and_takes_its_stop_away():
+    conf = OrdersConf(ttl_s=1e9, profit_bp=50.0, stop_bp=50.0)
+    i = session([10.0] * 5 + [10.09] * 20, conf, (2.5, wants(1, 60.0, 10.03)))
+    assert i.orders == {
+        "1000": ("LMT", 1, 60.0, 10.03, "DAY", "Filled", 60.0),
+        "1000.1": ("LMT", -1, 60.0, 10.08, "GTC", "Filled", 60.0),
+        "1000.2": ("STP", -1, 60.0, 9.98, "GTC", "Cancelled", 0.0),
+    }
+    assert i.held == 0.0
+    assert [s for s, _ in states(i, PROFIT)] == [SUBMITTED, FILLED]
+    assert states(i, STOP) == [(SUBMITTED, 9.98), (CANCELLED, 9.98)]
+
+
+def test_a_position_with_a_bracket_is_closed_as_a_whole_after_the_bracket_is_gone():
+    conf = OrdersConf(ttl_s=1e9, profit_bp=500.0, stop_bp=500.0)
+    said = []
+    actions = (
+        (2.5, wants(1, 60.0, 10.03)),
+        (4.5, lambda r: said.append(wants(1, 20.0, 10.03, KEY + 1)(r))),
+        (5.5, lambda r: said.append(wants(-1, 90.0, 9.99, KEY + 2)(r))),  # would turn it: closes it only
+        (6.5, lambda r: said.append(wants(1, 10.0, 10.03, KEY + 3)(r))),
+    )
+    i = session([10.0], conf, *actions, seconds=9.0)
+    assert said == [WHOLE, "", ""]
+    ends = {key: (o[0], o[2], *o[-2:]) for key, o in i.orders.items()}
+    assert ends == {
+        "1000": ("LMT", 60.0, "Filled", 60.0), "1000.1": ("LMT", 60.0, "Cancelled", 0.0), "1000.2": ("STP", 60.0, "Cancelled", 0.0),
+        "1002": ("LMT", 60.0, "Filled", 60.0),
+        "1003": ("LMT", 10.0, "Filled", 10.0), "1003.1": ("LMT", 10.0, "Submitted", 0.0), "1003.2": ("STP", 10.0, "PreSubmitted", 0.0),
+    }  # fmt: skip
+    assert i.held == 10.0
+    assert i.gateway.orders.working == 0  # what is left ends with its position, not with the run
+
+
+def test_a_closing_order_ends_a_position_where_new_orders_are_refused():
+    conf = OrdersConf(ttl_s=1e9, style="passive", stop_bp=500.0, cross_s=0.5)
+    said = []
+
+    def stop(router):
+        router.cancel_all()
+        router.refuse_new("the kill switch is on")
+        router.checks.append(lambda intent: "never")
+        said.extend((router.submit(Intent(KEY + 1, 0, -1, 60.0, 9.99)), router.submit(Intent(KEY + 3, 0, 1, 60.0, 9.99, closing=True))))
+        said.append(router.submit(Intent(KEY + 4, 0, -1, 60.0, 9.99, closing=True)))
+
+    i = session([10.0], conf, (2.5, wants(1, 60.0, 10.03)), (6.5, stop), seconds=9.0)
+    assert said == ["the kill switch is on", "it would do more than close the position", ""]
+    assert i.held == 0.0
+    assert {o[-2] for o in i.orders.values()} == {"Filled", "Cancelled"}
+
+
+@pytest.mark.parametrize(("tif", "filled"), [("IOC", 100.0), ("FOK", 0.0), ("GTC", 150.0)])
+def test_time_in_force(tif, filled):
+    i = session([10.0] * 4 + [9.99] * 20, OrdersConf(ttl_s=1e9, tif=tif), (2.5, wants(1, 150.0, 10.02)), seconds=6.0)
+    assert i.orders == {"1000": ("LMT", 1, 150.0, 10.02, tif, "Filled" if filled == 150.0 else "Cancelled", filled)}
+    assert states(i)[-1][0] == (FILLED if filled == 150.0 else CANCELLED)
+
+
+def test_margin_is_asked_for_first():
+    # a quarter of 60 * 10.03 = 150.45 of about 1,000,000
+    for share, ends in ((1.6e-4, FILLED), (1.5e-4, REJECTED)):
+        i = session([10.0], OrdersConf(ttl_s=1e9, margin_share=share), (2.5, wants(1, 60.0, 10.03)), seconds=5.0)
+        assert states(i)[-1][0] == ends
+        assert len(i.orders) == (ends == FILLED)
+    assert i.says("an order is refused: initial margin would be more than 0% of equity with loan")
+    with pytest.raises(ConfigError, match=r"orders.margin_share is 0.5: a market in lock step does not wait for the answer"):
+        Orders(None, [], "t", None, OrdersConf(margin_share=0.5), None, None, None, False, [], None)
+
+
+def test_prices_and_sizes_are_those_that_the_contract_allows():
+    i = session([10.0], OrdersConf(ttl_s=1e9), (2.5, wants(1, 60.7, 10.0373)), (3.5, wants(-1, 0.4, 10.0, KEY + 1)), seconds=5.0)
+    assert i.gateway.orders.router.grids == [Grid(((0.0, 0.01),), 1.0, 1.0)]
+    assert i.orders["1000"][2:4] == (60.0, 10.03)
+    assert states(i, KEY + 1) == [(REJECTED, 10.0)]
+
+
+def details(**more):
+    given = {"validExchanges": "NYSE,SMART", "marketRuleIds": "557,26", "minTick": 0.0001, "minSize": 0.0, "sizeIncrement": 0.0} | more
+    return SimpleNamespace(**given)
+
+
+def test_a_grid_is_that_of_the_rule_on_smart_else_the_smallest_step():
+    assert rule_number(details()) == 26
+    assert rule_number(details(marketRuleIds="")) == 0
+    assert grid_of(details(), ((0.0, 0.0001), (1.0, 0.01))) == Grid(((0.0, 0.0001), (1.0, 0.01)), 1.0, 1.0)
+    assert grid_of(details(minSize=0.01, sizeIncrement=0.001), ()) == Grid(((0.0, 0.0001),), 0.001, 0.01)
+    assert grid_of(details(minTick=0.0, sizeIncrement=1.7976931348623157e308), ()) == Grid(((0.0, 0.01),), 1.0, 1.0)
