@@ -10,6 +10,7 @@ def register() -> None:
     from tickarrow.configs import (
         costs,
         ensemble,
+        explain,
         features,
         features_check,
         features_show,
@@ -43,7 +44,7 @@ def register() -> None:
         "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf, "session_export": pipeline.SessionExportConf,
         "features_cache": pipeline.FeaturesCacheConf,
         "features_check": features_check.FeaturesCheckConf, "features_list": features_show.FeaturesListConf,
-        "features_describe": features_show.FeaturesDescribeConf, "verify": verify.VerifyConf,
+        "features_describe": features_show.FeaturesDescribeConf, "verify": verify.VerifyConf, "explain": explain.ExplainConf,
         "models_list": registry.ModelsListConf, "models_show": registry.ModelsShowConf, "models_promote": registry.ModelsPromoteConf,
         "models_rollback": registry.ModelsRollbackConf, "models_diff": registry.ModelsDiffConf,
     }  # fmt: skip

@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("tickarrow.pipeline.run", "stream a market through a gateway, decide, trade, record the session"),
     "record": ("tickarrow.pipeline.record", "record market data all day, decide nothing; ends with a quality report (record.until=16:05)"),
     "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
+    "explain": ("tickarrow.pipeline.explain", "why is a recorded decision what it is, step by step (session=DIR decision=SEQ); random=1000 checks many"),
     "train": ("tickarrow.pipeline.train", "train a model set on a source and save it for model_set=NAME"),
     "backtest": ("tickarrow.pipeline.backtest", "the same pipeline over a source without a gateway; -m sweeps"),
     "simulate": ("tickarrow.pipeline.simulate", "the simulated gateway by itself, for any client (port 7497; faults=flaky breaks things)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from tickarrow.configs.pipeline import PipelineConf, ReplayConf
 from tickarrow.pipeline.batch import Table
+from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import SessionError
 from tickarrow.pipeline.features import feature_columns, feature_digest
 from tickarrow.pipeline.models import MANIFEST, ModelSet, load_set
@@ -67,7 +69,7 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
     conf = stored_conf(manifest)
     conf.models.engine = engine or manifest["engine"]
     warm_kernels(console, conf.features)
-    pipeline = _pipeline(conf, manifest, {int(e.value) for e in read_control(directory) if e.kind == ControlKind.MODEL_SWAP})
+    pipeline = pipeline_of(conf, manifest, read_control(directory))
     for name, now in versions().items():
         if manifest["versions"].get(name) != now:
             console.print(f"recorded with {name} {manifest['versions'].get(name)}, replayed with {now}", style="dim")
@@ -115,8 +117,10 @@ def load_stored(stored: dict[str, Any], conf: PipelineConf) -> ModelSet:
     return found
 
 
-def _pipeline(conf: PipelineConf, manifest: dict[str, Any], swapped: set[int]) -> Pipeline:
+def pipeline_of(conf: PipelineConf, manifest: dict[str, Any], events: Sequence[Control]) -> Pipeline:
+    """A pipeline as it was at the begin of a session, with every set that its control events swap to."""
     universe, sets = stored_universe(manifest), stored_sets(manifest)
+    swapped = {int(e.value) for e in events if e.kind == ControlKind.MODEL_SWAP}
     first = load_stored(sets[0], conf)
     pipeline = Pipeline(conf, universe, first, open_engine(first, conf.models), recorded=partial(Table, keep=True))
     for index in range(1, max(swapped, default=0) + 1):
