@@ -31,7 +31,7 @@ __all__ = ["Family", "Features", "family", "feature_columns", "feature_digest", 
 DAY = 86_400_000_000_000
 AHEAD = 30 * DAY  # sessions are looked up this far ahead
 BEGIN_ANEW = 3  # operation of a BOOK_CHANGE
-NEVER = -(2**62)
+NEVER, FOREVER = -(2**62), 2**62
 TICK_COLUMNS = tuple(name for name, _ in TICKS)
 OUT_COLUMNS = ("seq", "ts", "symbol", "x")
 DEPTH_COLUMNS = tuple(name.removeprefix("d_") for name, _ in DEPTH)
@@ -85,6 +85,7 @@ class Features:
             if name in self._at:
                 write(self._words, self._at[name], value)
         write_kernels(self._words, self._parts)
+        self.throttle_ns = conf.throttle_ns
         self._until = NEVER  # the sessions at hand end here, ns
         self._ticks: Segment | None = None  # whose columns are in the control block
         self._rows: Segment | None = None
@@ -181,7 +182,12 @@ class Features:
         return table.commit(n)
 
     def apply(self, event_: Control) -> None:
-        """A control event between chunks: a depth book that begins anew."""
+        """A control event between chunks: another throttle, a symbol that is left out or comes back, a depth book that begins anew."""
+        if event_.kind == ControlKind.THROTTLE:
+            self._set_throttle(int(event_.value))
+        elif event_.kind == ControlKind.FEWER_SYMBOLS:
+            due = self._arrays["state"][event_.symbol]["due"]
+            due["due"], due["due_ts"] = bool(event_.value), FOREVER if event_.value else 0
         if event_.kind != ControlKind.DEPTH_RESET or self._depth is None:
             return
         a = self._arrays
@@ -195,6 +201,16 @@ class Features:
         """Nothing is held back."""
         return self._out.empty()
 
+    def _set_throttle(self, ns: int) -> None:
+        self.throttle_ns = ns
+        write(self._words, self._at["throttle_ns"], ns)
+
+    @property
+    def left_out(self) -> npt.NDArray[np.bool_]:
+        """(n_symbols,) whether nothing is decided for a symbol."""
+        due = self._arrays["state"]["due"]
+        return np.asarray(due["due"] & (due["due_ts"] == FOREVER))
+
     def _kept(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that change from tick to tick."""
         constant = {name for name, _ in (*FIXED, *BARS, *PASSES)} - set(CHANGING) | {"change"}
@@ -202,12 +218,13 @@ class Features:
 
     def snapshot(self) -> Snapshot:
         """State of the clock, the trigger, the bars and each family."""
-        return {name: array.copy() for name, array in self._kept().items()}
+        return {name: array.copy() for name, array in self._kept().items()} | {"throttle_ns": np.array([self.throttle_ns])}
 
     def restore(self, saved: Snapshot) -> None:
         """Back to a snapshot."""
         for name, array in self._kept().items():
             array[...] = saved[name]  # copy into the standing array: a loaded one has lost its record type
+        self._set_throttle(int(saved["throttle_ns"][0]))
         self._until = NEVER
 
 

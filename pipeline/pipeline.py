@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,9 @@ from tickarrow.pipeline.source import Rows
 from tickarrow.pipeline.stage import Snapshot
 from tickarrow.pipeline.swap import Swaps, kept_places, step_in_parts
 from tickarrow.pipeline.universe import Universe
+
+if TYPE_CHECKING:
+    from tickarrow.pipeline.runtime_budget import Budget
 
 
 class MakeTable(Protocol):
@@ -97,12 +100,15 @@ class Pipeline:
     model_set, engine : what predicts at the start, and how
     recorded : makes the tables of a session; None = memory only
     simulate_fills : fill intents at the symbol's next quote (backtest without a gateway)
+    clock : ns, of latencies; nothing is decided by it here
     """
 
     def __init__(
-        self, conf: PipelineConf, universe: Universe, model_set: ModelSet, engine: Engine, *, recorded: MakeTable | None = None, simulate_fills: bool = False
-    ) -> None:
-        self.conf, self.universe = conf, universe
+        self, conf: PipelineConf, universe: Universe, model_set: ModelSet, engine: Engine, *, recorded: MakeTable | None = None, simulate_fills: bool = False,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:  # fmt: skip
+        self.conf, self.universe, self._clock = conf, universe, clock
+        self.budget: Budget | None = None  # of a live loop: is told how long each stage took
         n, horizons = len(universe), model_set.horizons_ns
         tick_size = np.array([i.tick_size for i in universe])
         self.tables = t = Tables.make(conf, len(model_set.configurations) * len(horizons), model_set.digest, len(horizons), recorded)
@@ -132,7 +138,7 @@ class Pipeline:
         chunk : bytes under one stamp; its `lo` moves behind the last complete frame
         arrival_ns : `time.perf_counter_ns` of its arrival; rows of TIMING are written if given
         """
-        started = time.perf_counter_ns() if arrival_ns else 0
+        started = self._clock() if arrival_ns else 0
         if chunk.ts >= self.swaps.due:
             self.swaps.begin(chunk.ts)
         ticks = self.decode.step(chunk)
@@ -161,7 +167,7 @@ class Pipeline:
         return self._decide(ticks, 0, 0)
 
     def _decide(self, ticks: Batch, arrival_ns: int, started: int) -> Batch:
-        clock = time.perf_counter_ns
+        clock = self._clock
         t0 = clock() if arrival_ns else 0
         features = self.features.step(ticks)
         t1 = clock() if arrival_ns else 0
@@ -187,6 +193,8 @@ class Pipeline:
         timing.decide[rows] = t3 - t2
         timing.tick_to_decision[rows] = t3 - arrival
         timing.commit(n)
+        if self.budget is not None:
+            self.budget.took(self.ts, n, t0 - started, t1 - t0, t2 - t1, t3 - t2, t3 - arrival)
 
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks, numbered by the chunk before it, and journal it."""

@@ -160,7 +160,7 @@ async def _stream(
     journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
     gateway = Gateway(answers, universe, recording, journal, lock_step=lock_step, simulated=simulated, ledger=None)
-    runtime = Runtime(conf.runtime, gateway.tap)
+    runtime = Runtime(conf.runtime, gateway.tap, None, gateway.tell)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

@@ -142,7 +142,7 @@ async def _stream(
 
     known = None if simulated else Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, console=console)
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders, known=known)
-    runtime = Runtime(conf.runtime, gateway.tap)
+    runtime = Runtime(conf.runtime, gateway.tap, pipeline, gateway.tell)
     ended: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port

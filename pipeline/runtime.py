@@ -1,5 +1,5 @@
-"""What a live loop does beside its ticks: garbage collections when the feed is silent. In lock step there is no silence and no wall clock:
-the collector is off until the end."""
+"""What a live loop does beside its ticks: it keeps the latency budget, and collects garbage when the feed is silent. In lock step there is
+no silence and no wall clock: latencies are counted, nothing follows from them, and the collector is off until the end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tickarrow.configs.runtime import RuntimeConf
+from tickarrow.pipeline.pipeline import Pipeline
+from tickarrow.pipeline.runtime_budget import Budget
 from tickarrow.pipeline.runtime_collect import Collection
 from tickarrow.pipeline.tap import Tap
 
@@ -22,11 +24,18 @@ class Runtime:
     ----------
     conf : group `runtime`
     tap : says when bytes came last
+    pipeline : decides, within the latency budget; None = nothing is decided
+    tell : takes one line for the user
     clock : ns, of silence and pauses
     """
 
-    def __init__(self, conf: RuntimeConf, tap: Tap, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(
+        self, conf: RuntimeConf, tap: Tap, pipeline: Pipeline | None, tell: Callable[[str], None], clock: Callable[[], int] = time.perf_counter_ns
+    ) -> None:
         self.conf, self.tap, self._clock = conf, tap, clock
+        self.budget = None if pipeline is None else Budget(conf.budget, pipeline, tell, acts=not tap.lock_step)
+        if pipeline is not None:
+            pipeline.budget = self.budget
         self.collection = Collection(conf.collect, clock)
         self._idle: asyncio.Task[None] | None = None
 
@@ -53,4 +62,5 @@ class Runtime:
 
     def report(self) -> dict[str, Any]:
         """What the summary says of it."""
-        return {"collect": self.collection.report()}
+        said = {"collect": self.collection.report()}
+        return said if self.budget is None else said | {"budget": self.budget.report()}

@@ -132,6 +132,8 @@ class ControlKind(IntEnum):
     SERVER_VERSION = 12  # the gateway speaks version `value` from now on: another one after its restart, or other than the manifest says
     MODEL_REFUSED = 13  # a set that was promoted does not fit and is not used; value = index into the manifest's notes
     KEYS = 14  # own order keys begin at `key`: earlier runs have used those below
+    THROTTLE = 15  # value = ns between two decisions of a symbol from now on
+    FEWER_SYMBOLS = 16  # value 1: nothing is decided for the symbol from now on, its state goes on; 0: it is decided for again
 
 
 class Health(IntEnum):

@@ -11,6 +11,7 @@ from tickarrow.pipeline.errors import ConfigError
 Rule = tuple[Callable[[Any], bool], str]  # whether a value is right; what is expected
 SECONDS: Rule = (lambda x: x >= 0, "expected seconds, from 0 on")  # NaN is not
 MILLISECONDS: Rule = (lambda x: x >= 0, "expected milliseconds, from 0 on")
+STEPS = {"shadows", "throttle", "symbols"}  # of the plan of a latency budget
 RULES: dict[str, Rule] = {
     "gateway.data_requests": (lambda n: n >= 2, "asking again takes two requests, so fewer than 2 a second ask for nothing"),
     "gateway.market_data_type": (lambda n: 1 <= n <= 4, "expected 1 live, 2 frozen, 3 delayed, or 4 delayed and frozen"),
@@ -28,6 +29,13 @@ RULES: dict[str, Rule] = {
     "gateway.reconnect_max_s": SECONDS,
     "gateway.reconnect_give_up_s": SECONDS,
     "record.sync_s": SECONDS,
+    "runtime.budget.window_s": (lambda x: x > 0, "expected seconds, more than 0"),
+    "runtime.budget.min_rows": (lambda n: n > 0, "expected a number of decisions, more than 0"),
+    "runtime.budget.recover_s": SECONDS,
+    "runtime.budget.recover_share": (lambda x: 0 < x <= 1, "expected a share of the limit, above 0 and at most 1"),
+    "runtime.budget.plan": (lambda plan: set(plan) <= STEPS, f"expected a list of {', '.join(sorted(STEPS))}, in the order in which they are taken"),
+    "runtime.budget.throttle_factor": (lambda x: x > 1, "expected a number above 1"),
+    "runtime.budget.throttle_least_ms": MILLISECONDS,
     "runtime.collect.every_s": SECONDS,
     "runtime.collect.gap_ms": MILLISECONDS,
     "runtime.collect.pause_ms": MILLISECONDS,

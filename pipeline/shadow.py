@@ -107,6 +107,7 @@ class Shadow:
     def __init__(self, served: Served, live: ModelSet, beside: bool) -> None:
         self.served, self.beside = served, beside
         self.cost_ns = self.worked = 0
+        self.paused = False  # rows are not taken, and counted as missed
         self._y = np.zeros((BLOCK, served.model_set.n_models), np.float32)
         self.periods = [Period(live, served.model_set)]
         self._now = self.periods[0]
@@ -122,6 +123,9 @@ class Shadow:
     def take(self, features: Batch, predictions: Batch) -> None:
         """Rows that were decided on and what the deciding set predicted for them."""
         p, lo, n = self._now, 0, len(features)
+        if self.paused:
+            p.missed += n
+            return
         while lo < n:
             at = p.head % RING
             m = min(n - lo, RING - at, RING - (p.head - p.tail))

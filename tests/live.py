@@ -51,9 +51,9 @@ class Live:
         self.data = np.concatenate([np.frombuffer(bytes(taken), np.uint8), np.zeros(PAD, np.uint8)])
         self.edges = edges
 
-    def pipeline(self):
-        """A new one, subscribed."""
-        out = Pipeline(self.conf, self.source.universe, self.model_set, open_engine(self.model_set, self.conf.models))
+    def pipeline(self, **options):
+        """A new one, subscribed; options of `Pipeline`."""
+        out = Pipeline(self.conf, self.source.universe, self.model_set, open_engine(self.model_set, self.conf.models), **options)
         for i in range(len(self.source.universe)):
             out.decode.subscribe(FIRST + i, i, Feed.L1)
         out.features.prepare(self.source.start_ns, self.source.end_ns)

@@ -133,7 +133,7 @@ def test_a_snapshot_is_a_copy():
     before = contents(saved)
     stage.step(Batch(batch.segment, 20, 50))
     assert contents(saved) == before
-    assert set(saved) == {"state", "clock"}
+    assert set(saved) == {"state", "clock", "throttle_ns"}
 
 
 def test_an_empty_batch_changes_nothing():

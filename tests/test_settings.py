@@ -7,7 +7,7 @@ import pytest
 
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.configs.record import RecordConf
-from tickarrow.configs.runtime import CollectConf
+from tickarrow.configs.runtime import BudgetConf, CollectConf
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.settings import RULES, check_group
@@ -44,4 +44,5 @@ def test_every_rule_is_of_a_setting_whose_default_is_right():
     check_group("gateway", GatewayConf())
     check_group("record", RecordConf())
     check_group("runtime.collect", CollectConf())
-    assert {name.rpartition(".")[0] for name in RULES} == {"gateway", "record", "runtime.collect"}
+    check_group("runtime.budget", BudgetConf())
+    assert {name.rpartition(".")[0] for name in RULES} == {"gateway", "record", "runtime.collect", "runtime.budget"}
