@@ -11,7 +11,7 @@ class EnsembleConf:
     ic_tau_s: float = 1800.0  # memory of information coefficients and outcome volatility, seconds
     min_rows: float = 30.0  # effective predictions of a model before its z is used
     min_outcomes: float = 30.0  # effective outcomes before a horizon may decide and before a model's own IC counts
-    prior_strength: float = 2000.0  # weight of the validation IC, effective independent observations
+    prior_s: float = 500.0  # the validation IC weighs as much as outcomes over this time, seconds: at a horizon of h seconds prior_s / h of them
     clip: float = 5.0  # largest |z|, standard deviations
     settle_every_ns: int = 1_000_000_000  # at most one outcome per symbol and horizon in this time, ns
     refresh_ns: int = 250_000_000  # weights of a symbol are recomputed once in each interval of this length, ns of market time

@@ -28,7 +28,7 @@ PENDING = record([("due", "i8"), ("mid", "f8")])
 ENSEMBLE_PARAMS = record(
     [
         ("moments_tau", "f8"), ("ic_tau", "f8"), ("correlation_tau", "f8"), ("min_rows", "f8"), ("min_outcomes", "f8"),
-        ("prior_strength", "f8"), ("z_limit", "f8"), ("equal", "f8"), ("settle_every", "i8"), ("refresh", "i8"), ("audit", "i8"),
+        ("prior", "f8"), ("z_limit", "f8"), ("equal", "f8"), ("settle_every", "i8"), ("refresh", "i8"), ("audit", "i8"),
         ("shrinkage", "i8"), ("positive", "?"), ("pooled", "?"),
     ]
 )  # fmt: skip

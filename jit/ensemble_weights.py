@@ -18,8 +18,8 @@ from tickarrow.jit.ensemble_window import observe
 TOLERANCE = 0.2
 
 
-@kernel("HORIZON_STATE, i8, f8[:,:], f8[:,:], i8, i8, i8, ENSEMBLE_PARAMS, out f8[:,:], out f8[:,:]", inline=True)
-def skill_point(state, settled, track, prior, n, h, ts, params, ic, known):
+@kernel("HORIZON_STATE, i8, f8[:,:], f8[:,:], i8, i8, i8, i8, ENSEMBLE_PARAMS, out f8[:,:], out f8[:,:]", inline=True)
+def skill_point(state, settled, track, prior, n, h, horizon, ts, params, ic, known):
     """Shrunk ICs of one symbol and horizon, and the volatility of its outcomes, as of `ts`.
 
     Parameters
@@ -29,11 +29,16 @@ def skill_point(state, settled, track, prior, n, h, ts, params, ic, known):
     settled : int, ns, time of the last outcome in `track`
     track : (7 eights(n), 8) float64
     prior : (eights(n), 8) float64, validation IC; NaN = none
-    n, h, ts : int, configurations, horizon, ns
+    n, h : int, configurations, number of the horizon
+    horizon, ts : int, ns
     params : ENSEMBLE_PARAMS
     ic : (>= n, 8) float64, lane h is set: IC x IC^2 / (IC^2 + se^2), se^2 = (1 - IC^2) / observations, 0 where the IC is not positive
     known : (5 eights(n), 8) float64, out: what ICs are made of, configurations side by side. Tracked IC and its independent observations,
         both 0 where too few; mean of tracked and prior IC by their observations, the sum of these; the shrunk IC
+
+    Notes
+    -----
+    The prior IC counts as `params.prior` ns of outcomes: at a long horizon these are few independent ones, as in the validation it comes from.
 
     References
     ----------
@@ -56,7 +61,7 @@ def skill_point(state, settled, track, prior, n, h, ts, params, ic, known):
         observations = pick8(enough, kept * get8(track, T_OBSERVATIONS * blocks + b), zero)
         before = get8(prior, b)
         there = before == before
-        strength = pick8(there, all8(params.prior_strength), zero)
+        strength = pick8(there, all8(params.prior / float(horizon)), zero)
         total = observations + strength
         some = total > zero
         mean = (observations * r + strength * pick8(there, before, zero)) / pick8(some, total, one)
@@ -213,7 +218,7 @@ def refresh(s, groups, horizons, settled, tracks, factors, window, prior, symbol
     group.count += 1
 
     for h in range(n_horizons):
-        skill_point(horizons[symbol, h], settled[s.group, h], tracks[s.group, h], prior[h], n, h, ts, params, ic, scratch)
+        skill_point(horizons[symbol, h], settled[s.group, h], tracks[s.group, h], prior[h], n, h, horizons_ns[h], ts, params, ic, scratch)
     leave_out(work, n, c, ic)
     audit = interval_point(ts, params.audit, s.group, groups.size)
     trusted = 0

@@ -85,7 +85,7 @@ class Ensemble:
         self.params = np.zeros(1, ensemble_state.ENSEMBLE_PARAMS)
         self.params[0] = (
             conf.moments_tau_s * 1e9, conf.ic_tau_s * 1e9, conf.correlation_tau_s * 1e9, conf.min_rows, conf.min_outcomes,
-            conf.prior_strength, conf.clip, conf.equal_share, conf.settle_every_ns, conf.refresh_ns, conf.audit_ns,
+            conf.prior_s * 1e9, conf.clip, conf.equal_share, conf.settle_every_ns, conf.refresh_ns, conf.audit_ns,
             ensemble_state.SHRINKAGES.index(conf.shrinkage), conf.positive, conf.pooled,
         )  # fmt: skip
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
@@ -202,7 +202,7 @@ def _check(conf: EnsembleConf) -> None:
     for name in ("moments_tau_s", "ic_tau_s", "correlation_tau_s", "clip", "settle_every_ns", "max_pending"):
         if not getattr(conf, name) > 0:
             raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected a positive number. {remedy}")
-    for name in ("min_rows", "min_outcomes", "prior_strength", "refresh_ns", "audit_ns", "window_rows"):
+    for name in ("min_rows", "min_outcomes", "prior_s", "refresh_ns", "audit_ns", "window_rows"):
         if not getattr(conf, name) >= 0:
             raise ConfigError(f"ensemble.{name} is {getattr(conf, name)}: expected zero or more. {remedy}")
     if not 0 <= conf.equal_share <= 1:

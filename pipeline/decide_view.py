@@ -47,7 +47,7 @@ def view(ensemble: Ensemble, symbol: int, ts: int) -> View:
     horizons, ic, made = ensemble.horizons[symbol].copy(), np.zeros((n, eight.LANES)), np.zeros((n_horizons, 5 * blocks, eight.LANES))
     for h in range(n_horizons):
         settled, prior = int(ensemble.settled[group, h]), ensemble.prior[symbol, h]
-        ensemble_weights.skill_point(horizons[h], settled, ensemble.tracks[group, h], prior, n, h, ts, params, ic, made[h])
+        ensemble_weights.skill_point(horizons[h], settled, ensemble.tracks[group, h], prior, n, h, int(ensemble.horizons_ns[h]), ts, params, ic, made[h])
     tracked, observations, both, total, _ = made.reshape(n_horizons, 5, -1)[:, :, :n].transpose(1, 2, 0)
     tracked = np.where(observations > 0, tracked, np.nan)
 

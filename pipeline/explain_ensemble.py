@@ -114,7 +114,7 @@ def standardise(s: EnsembleCopy, y: npt.NDArray[np.float32], ts: int, par: Any) 
     return np.where(known, np.minimum(par["z_limit"], np.maximum(-par["z_limit"], z)), np.nan)
 
 
-def skill_of(s: EnsembleCopy, h: int, ts: int, par: Any) -> tuple[Skill, float]:
+def skill_of(s: EnsembleCopy, h: int, horizon: int, ts: int, par: Any) -> tuple[Skill, float]:
     """ICs of a horizon as of `ts`, and the volatility of its outcomes, bp."""
     state, t = s.horizons[h], s.tracks[h]
     sigma = math.nan
@@ -126,7 +126,7 @@ def skill_of(s: EnsembleCopy, h: int, ts: int, par: Any) -> tuple[Skill, float]:
         r = np.where(known, np.clip(t[T_ZY] / np.sqrt(t[T_ZZ] * t[T_YY]), -1.0, 1.0), 0.0)
         observations = np.where(known, g * t[T_OBSERVATIONS], 0.0)
         prior = s.prior[:, h]
-        strength = np.where(np.isnan(prior), 0.0, par["prior_strength"])
+        strength = np.where(np.isnan(prior), 0.0, par["prior"] / horizon)
         total = observations + strength
         pooled = np.where(total > 0.0, (observations * r + strength * np.nan_to_num(prior)) / total, 0.0)
         square = pooled * pooled
@@ -253,7 +253,7 @@ def solve(s: EnsembleCopy, z: Array, ts: int, horizons_ns: npt.NDArray[np.int64]
     parts = []
     for h in range(n_horizons):
         zs = z[h::n_horizons]
-        skill, sigma = skill_of(s, h, ts, par)
+        skill, sigma = skill_of(s, h, int(horizons_ns[h]), ts, par)
         c, counts, leading = (correlate_window if len(s.window) else correlate)(s, zs, h, gap, int(horizons_ns[h]), par)
         c, ic = without_missing(c, skill.shrunk, zs)
         parts.append((c, ic, counts, iterate(c, leading, counts[EDGE])))

@@ -158,7 +158,7 @@ def ensemble(conf, horizons_ns, prior, n_symbols, ticks, predictions):
             s.refreshed = turn
             for h in range(n_horizons):
                 observe(conf, group.observed[h], ts, z[h::n_horizons], horizons_ns[h])
-            ics = [[tracked(conf, group.settled[h], c, ts, ic_tau, prior[c][h]) for c in range(n_configurations)] for h in range(n_horizons)]
+            ics = [[tracked(conf, group.settled[h], c, ts, ic_tau, prior[c][h], horizons_ns[h]) for c in range(n_configurations)] for h in range(n_horizons)]
             s.weights = [solved(conf, group.observed[h], ts, ics[h]) for h in range(n_horizons)]
             s.gains = [np.array(ics[h]) * s.weights[h] for h in range(n_horizons)]
             s.sigmas = [volatility(conf, s.outcomes[h], ts, ic_tau) for h in range(n_horizons)]
@@ -235,7 +235,7 @@ def standard(conf, rows, k, ts, p, tau):
     return max(-conf.clip, min(conf.clip, (p - mean) / math.sqrt(variance(v, w))))
 
 
-def tracked(conf, settled, c, ts, tau, prior):
+def tracked(conf, settled, c, ts, tau, prior, horizon):
     """Shrunk IC of configuration c from its outcomes and its prior."""
     seen = [(math.exp(-(ts - due) / tau), z[c], y, share) for due, y, z, share in settled if not math.isnan(z[c])]
     ic = observations = 0.0
@@ -243,7 +243,7 @@ def tracked(conf, settled, c, ts, tau, prior):
     if seen and w.sum() >= conf.min_outcomes and variance(z, w) > NO_VARIANCE and variance(y, w) > NO_VARIANCE:
         ic = (w * centred(z, w) * centred(y, w)).sum() / w.sum() / math.sqrt(variance(z, w) * variance(y, w))
         observations = (w * share).sum()
-    return pooled_ic(ic, observations, prior, conf.prior_strength)
+    return pooled_ic(ic, observations, prior, conf.prior_s * 1e9 / horizon)
 
 
 def volatility(conf, outcomes, ts, tau):

@@ -29,7 +29,7 @@ FIX = "Correct it in conf/{} or on the command line."
 IBKR_FIXED = CostsConf(per_share=0.005, minimum=1.0, max_share=0.01)
 RISK = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.01, gross_cap=0.015)
 PRIOR = np.array([[0.9, 0.8], [0.7, 0.9], [NAN, 0.5]])
-ENSEMBLE = EnsembleConf(moments_tau_s=30.0, ic_tau_s=60.0, min_rows=2.0, min_outcomes=1.5, prior_strength=500.0, settle_every_ns=S)
+ENSEMBLE = EnsembleConf(moments_tau_s=30.0, ic_tau_s=60.0, min_rows=2.0, min_outcomes=1.5, prior_s=500.0, settle_every_ns=S)
 
 
 def make(n_symbols=2, simulate=False, risk=RISK, costs=IBKR_FIXED, orders=None, capacity=1024):

@@ -20,7 +20,7 @@ HORIZONS = np.array([S, 3 * S], np.int64)
 PRIOR = np.array([[0.3, 0.1], [0.1, math.nan], [0.2, 0.2]])
 # nothing decays, each row refreshes and enters its outcome
 CONF = EnsembleConf(
-    moments_tau_s=1e12, ic_tau_s=1e12, correlation_tau_s=1e12, min_rows=2.0, min_outcomes=2.0, prior_strength=50.0, settle_every_ns=S,
+    moments_tau_s=1e12, ic_tau_s=1e12, correlation_tau_s=1e12, min_rows=2.0, min_outcomes=2.0, prior_s=50.0, settle_every_ns=S,
     refresh_ns=0, audit_ns=0,
 )  # fmt: skip
 
@@ -73,8 +73,8 @@ def test_tracked_ics_and_their_errors_are_those_of_numpy(seen):
         np.testing.assert_allclose(v.tracked_error[:, h], np.sqrt((1 - np.square(expected)) / n), rtol=1e-9)
         for c in range(3):
             prior = PRIOR[c, h]
-            assert v.ic[c, h] == pytest.approx(naive.pooled_ic(expected[c], n, prior, 50.0), rel=1e-9)
-            known, mean = (n, expected[c]) if math.isnan(prior) else (n + 50, (n * expected[c] + 50 * prior) / (n + 50))
+            assert v.ic[c, h] == pytest.approx(naive.pooled_ic(expected[c], n, prior, 50 / ahead), rel=1e-9)
+            known, mean = (n, expected[c]) if math.isnan(prior) else (n + 50 / ahead, (n * expected[c] + 50 / ahead * prior) / (n + 50 / ahead))
             assert v.ic_error[c, h] == pytest.approx(math.sqrt((1 - mean**2) / known), rel=1e-9)
 
 

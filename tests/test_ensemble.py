@@ -18,10 +18,10 @@ from tickarrow.pipeline.errors import ConfigError, ModelError
 pytestmark = pytest.mark.pure
 S = 1_000_000_000
 SMALL = EnsembleConf(
-    moments_tau_s=5.0, ic_tau_s=20.0, correlation_tau_s=15.0, min_rows=2.0, min_outcomes=2.0, prior_strength=10.0, settle_every_ns=S // 2,
+    moments_tau_s=5.0, ic_tau_s=20.0, correlation_tau_s=15.0, min_rows=2.0, min_outcomes=2.0, prior_s=10.0, settle_every_ns=S // 2,
     max_pending=4, audit_ns=0,
 )  # fmt: skip
-FOREVER = {"moments_tau_s": 1e12, "ic_tau_s": 1e12, "prior_strength": 0.0, "refresh_ns": 0}  # no decay, no prior
+FOREVER = {"moments_tau_s": 1e12, "ic_tau_s": 1e12, "prior_s": 0.0, "refresh_ns": 0}  # no decay, no prior
 HORIZONS = np.array([1 * S, 4 * S], np.int64)
 PRIOR = np.array([[0.3, 0.1], [0.0, math.nan], [0.5, -0.2]])
 
@@ -50,9 +50,9 @@ def skill(ic, observations, prior, strength):
     """What `skill_point` makes of one configuration whose tracked IC is given: (shrunk IC, [tracked, observations, mean, total, shrunk])."""
     state, track, params = np.zeros(1, ensemble_state.HORIZON_STATE), np.zeros((7, 8)), np.zeros(1, ensemble_state.ENSEMBLE_PARAMS)
     track[[0, 1, 4, 5, 6], 0] = 100.0, observations, 1.0, 1.0, ic
-    params["ic_tau"], params["prior_strength"] = 1e9, strength
+    params["ic_tau"], params["prior"] = 1e9, 3.0 * strength
     out, made = np.zeros((1, 8)), np.zeros((5, 8))
-    ensemble_weights.skill_point(state[0], 0, track, np.full((1, 8), prior), 1, 0, 0, params[0], out, made)
+    ensemble_weights.skill_point(state[0], 0, track, np.full((1, 8), prior), 1, 0, 3, 0, params[0], out, made)
     return out[0, 0], made[:, 0]
 
 
@@ -98,7 +98,7 @@ def test_standardise_uses_the_moments_before_the_prediction():
 
 def test_outcomes_that_never_differ_say_nothing_about_skill():
     # the mid stands still after it moved by an odd amount long ago: rounding must not look like a correlation
-    conf = EnsembleConf(**{**SMALL.__dict__, "refresh_ns": 0, "prior_strength": 0.0})
+    conf = EnsembleConf(**{**SMALL.__dict__, "refresh_ns": 0, "prior_s": 0.0})
     moves = [(i, 100 + 0.0371 * i, float(i % 3)) for i in range(9)]
     still = [(10_000 + i, 100.1337, float(i % 5)) for i in range(60)]
     ticks, y = quotes(*moves, *still)

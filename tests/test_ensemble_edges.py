@@ -16,7 +16,7 @@ S = 1_000_000_000
 NAN = math.nan
 HORIZONS = np.array([S, 4 * S], np.int64)
 BASE = {
-    "moments_tau_s": 60.0, "ic_tau_s": 60.0, "correlation_tau_s": 60.0, "min_rows": 2.0, "min_outcomes": 2.0, "prior_strength": 1e6,
+    "moments_tau_s": 60.0, "ic_tau_s": 60.0, "correlation_tau_s": 60.0, "min_rows": 2.0, "min_outcomes": 2.0, "prior_s": 1e6,
     "settle_every_ns": S // 2, "refresh_ns": 0,
 }  # fmt: skip
 MODES = {

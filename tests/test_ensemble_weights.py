@@ -20,7 +20,7 @@ S = 1_000_000_000
 NAN = math.nan
 HORIZONS = np.array([1 * S, 4 * S], np.int64)
 CONF = EnsembleConf(
-    moments_tau_s=60.0, ic_tau_s=60.0, correlation_tau_s=60.0, min_rows=2.0, min_outcomes=2.0, prior_strength=1e6, settle_every_ns=S // 2,
+    moments_tau_s=60.0, ic_tau_s=60.0, correlation_tau_s=60.0, min_rows=2.0, min_outcomes=2.0, prior_s=1e6, settle_every_ns=S // 2,
     refresh_ns=0, audit_ns=0,
 )  # fmt: skip
 
@@ -80,7 +80,7 @@ def test_weights_of_a_hand_computed_row():
     # (1, 1), (1, -1), (1, 1): sums 3, 1, 3, correlation 1/3. No shrinkage, and an edge that all are below (T = 3: 1 + sqrt(2 / 3) squared
     # is 3.3) makes the cleaned correlation the identity: w = (0.3, 0.1), promised variance 0.1. Observed: 0.1 + 2 x 0.03 / 3 = 0.12. So
     # w = (0.3, 0.1) x 0.1 / 0.12 = (0.25, 1 / 12), w'ic = 0.075 + 1 / 120 = 1 / 12.
-    stage = make(with_(correlation_tau_s=1e12, prior_strength=1e12, shrinkage="none", positive=False, equal_share=0.0), np.array([[0.3], [0.1]]))
+    stage = make(with_(correlation_tau_s=1e12, prior_s=1e12, shrinkage="none", positive=False, equal_share=0.0), np.array([[0.3], [0.1]]))
     for k, z in enumerate([(1.0, 1.0), (1.0, -1.0), (1.0, 1.0)]):
         refresh(stage, START + k * 2 * S, z)  # a whole horizon apart
     np.testing.assert_allclose(stage.weights[0, :2, 0], [0.25, 1 / 12], rtol=1e-9)

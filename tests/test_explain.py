@@ -34,7 +34,7 @@ CONFIGURATIONS = ("xgb00", "xgb01", "xgb02", "xgb03", "xgb04")
 BANK = {"configurations": CONFIGURATIONS, "horizons_s": (1, 5, 30)}
 EAGER = [
     f"universe.symbols=[{','.join(SYMBOLS)}]", "source.max_rows=4000", "features.throttle_ns=0", "ensemble.min_rows=5", "ensemble.min_outcomes=3",
-    "ensemble.prior_strength=1e6", "ensemble.audit_ns=2000000000", "risk.hurdle=0", "risk.kelly=0.25", "risk.least_value=500",
+    "ensemble.prior_s=1e6", "ensemble.audit_ns=2000000000", "risk.hurdle=0", "risk.kelly=0.25", "risk.least_value=500",
     "+risk.sectors={AAA: one, BBB: one}", "risk.sector_cap=0.02", "risk.net_cap=0.03", "costs.impact_eta=0.7", "costs.adv=50000", "risk.participation=0.01",
 ]  # fmt: skip
 

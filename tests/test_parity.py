@@ -21,7 +21,7 @@ from tickarrow.pipeline.session import open_manifest, read_table
 from tickarrow.pipeline.source import open_source
 
 # Short warm-up and no hurdle, so that a short market also trades.
-EAGER = ["ensemble.min_rows=5", "ensemble.min_outcomes=3", "ensemble.prior_strength=1e6", "risk.hurdle=0"]
+EAGER = ["ensemble.min_rows=5", "ensemble.min_outcomes=3", "ensemble.prior_s=1e6", "risk.hurdle=0"]
 MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *EAGER, *SMALL]
 SIX = ("bid", "bid_size", "ask", "ask_size", "price", "size")
 KEYS = {
