@@ -42,5 +42,9 @@ class BudgetConf:
 class RuntimeConf:
     """The live loop: `run` and `record` where the feed is not in lock step."""
 
+    mode: str = "shared"  # shared | realtime: before ordinary processes, pages kept | reserved: a core of its own, never asleep
+    warm_ms: float = 5.0  # silence after which forest and state are read again, so that they stay in the caches; 0 = never; below 1: reserved only
+    priority: int = 50  # of SCHED_FIFO, in realtime
+    cpu: int = -1  # core that the loop stays on; -1 = any, in reserved the last isolated one
     budget: BudgetConf = field(default_factory=BudgetConf)
     collect: CollectConf = field(default_factory=CollectConf)

@@ -7,6 +7,7 @@ A `Batch` is a window `[lo, hi)` of one segment (design contract 1). No validity
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ Array = npt.NDArray[Any]
 
 SEGMENT_ROWS = 65_536
 PAGE = 4096
+LIBC = ctypes.CDLL(None)
 SECOND = ThreadPoolExecutor(1, "segments")  # makes mapped segments ahead of use: writing their zeros takes some ms
 
 
@@ -113,6 +115,8 @@ class Segment:
 
     def release(self) -> None:
         """Let the system have the memory of a mapped segment back; its rows stay in the file and come again when they are read."""
+        memory = np.frombuffer(self._file, np.uint8)
+        LIBC.munlock(ctypes.c_void_p(memory.ctypes.data), ctypes.c_size_t(memory.size))  # runtime=realtime locks all pages
         self._file.madvise(mmap.MADV_DONTNEED)
 
     def __getattr__(self, name: str) -> Array:

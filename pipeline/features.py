@@ -211,6 +211,10 @@ class Features:
         due = self._arrays["state"]["due"]
         return np.asarray(due["due"] & (due["due_ts"] == FOREVER))
 
+    def lines(self) -> Iterator[npt.NDArray[Any]]:
+        """The arrays that a tick reads or writes."""
+        return iter(self._kept().values())
+
     def _kept(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that change from tick to tick."""
         constant = {name for name, _ in (*FIXED, *BARS, *PASSES)} - set(CHANGING) | {"change"}

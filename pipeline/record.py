@@ -25,7 +25,7 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from tickarrow.configs.pipeline import RecordCommandConf
-from tickarrow.pipeline import schemas, session_quality
+from tickarrow.pipeline import runtime_mode, schemas, session_quality
 from tickarrow.pipeline.batch import Batch, Chunk, Table
 from tickarrow.pipeline.calendar import Hours
 from tickarrow.pipeline.decide import Control
@@ -131,7 +131,7 @@ def main(conf: RecordCommandConf) -> dict[str, Any]:
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
     failure: Exception | None = None
     try:
-        asyncio.run(_stream(conf, universe, recording, session, seconds, console))
+        runtime_mode.run(_stream(conf, universe, recording, session, seconds, console), conf.runtime)
     except (TickarrowError, OSError) as e:
         failure = e
     try:
@@ -170,6 +170,7 @@ async def _stream(
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail)) if simulated else conf.gateway.port
             try:
                 await gateway.connect(conf.gateway.host, port)
+                stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))
                 runtime.begin()
                 await _until_the_end(gateway, recording, universe, stop, seconds, console)
             finally:

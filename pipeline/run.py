@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RecordCommandConf, RunConf
-from tickarrow.pipeline import shadow, summary
+from tickarrow.pipeline import runtime_mode, shadow, summary
 from tickarrow.pipeline.certificate_live import LiveChecks, check_every
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
@@ -80,7 +80,7 @@ def main(conf: RunConf) -> dict[str, Any]:
             s.start()
         if follow is not None:
             follow.start()
-        outcome = asyncio.run(_stream(conf, universe, pipeline, session, span, checks, console))
+        outcome = runtime_mode.run(_stream(conf, universe, pipeline, session, span, checks, console), conf.runtime)
     finally:
         if follow is not None:
             follow.stop()  # first: it may add a set
@@ -150,6 +150,7 @@ async def _stream(
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail))
         try:
             await gateway.connect(conf.gateway.host, port)
+            stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))
             runtime.begin()
             await _with_progress(gateway, pipeline, span, checks, console)
         finally:

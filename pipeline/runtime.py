@@ -12,9 +12,12 @@ from tickarrow.configs.runtime import RuntimeConf
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.runtime_budget import Budget
 from tickarrow.pipeline.runtime_collect import Collection
+from tickarrow.pipeline.runtime_mode import Spinning
+from tickarrow.pipeline.runtime_warm import Warm
 from tickarrow.pipeline.tap import Tap
 
-LOOK_S = 0.005  # between two looks at whether the feed is silent
+LOOK_S = 0.005  # between two looks at whether the feed is silent, without a keep-warm pass
+LEAST_S = 0.001  # a timer of the loop is not finer
 
 
 class Runtime:
@@ -37,30 +40,44 @@ class Runtime:
         if pipeline is not None:
             pipeline.budget = self.budget
         self.collection = Collection(conf.collect, clock)
+        self.warm = Warm(pipeline) if pipeline is not None and conf.warm_ms > 0 else None
+        self._warm_ns, self._warmed = round(conf.warm_ms * 1e6), 0
         self._idle: asyncio.Task[None] | None = None
+        self._selector: Spinning | None = None
 
     def begin(self) -> None:
         """From the first tick on; called in the loop, when all that is slow is done."""
         self.collection.begin()
-        if not self.tap.lock_step:
+        if self.tap.lock_step:
+            return
+        if isinstance(selector := getattr(asyncio.get_running_loop(), "_selector", None), Spinning):
+            self._selector, selector.idle = selector, self.look
+        else:
             self._idle = asyncio.ensure_future(self._look())
 
     def end(self) -> None:
         """The loop is over, whether or not it began."""
         if self._idle is not None:
             self._idle.cancel()
+        if self._selector is not None:
+            self._selector.idle = None
         self.collection.end()
 
     async def _look(self) -> None:
+        every = max(self.conf.warm_ms / 1e3, LEAST_S) if self.warm is not None else LOOK_S
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(every)
             self.look()
 
     def look(self) -> None:
         """Use the moment if the feed is silent. What is ready on the socket was read before a timer's turn, so no data wait."""
-        self.collection.idle(self._clock() - self.tap.heard)
+        now = self._clock()
+        silent = now - self.tap.heard
+        if not self.collection.idle(silent) and self.warm is not None and silent >= self._warm_ns and now - self._warmed >= self._warm_ns:
+            self._warmed = now
+            self.warm()
 
     def report(self) -> dict[str, Any]:
         """What the summary says of it."""
-        said = {"collect": self.collection.report()}
+        said = {"mode": self.conf.mode, "warm_passes": self.warm.passes if self.warm is not None else 0, "collect": self.collection.report()}
         return said if self.budget is None else said | {"budget": self.budget.report()}

@@ -7,7 +7,7 @@ import pytest
 
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.configs.record import RecordConf
-from tickarrow.configs.runtime import BudgetConf, CollectConf
+from tickarrow.configs.runtime import BudgetConf, CollectConf, RuntimeConf
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.settings import RULES, check_group
@@ -43,6 +43,7 @@ def test_a_journal_is_not_synced_at_times_that_are_none(tmp_path, value):
 def test_every_rule_is_of_a_setting_whose_default_is_right():
     check_group("gateway", GatewayConf())
     check_group("record", RecordConf())
+    check_group("runtime", RuntimeConf())
     check_group("runtime.collect", CollectConf())
     check_group("runtime.budget", BudgetConf())
-    assert {name.rpartition(".")[0] for name in RULES} == {"gateway", "record", "runtime.collect", "runtime.budget"}
+    assert {name.rpartition(".")[0] for name in RULES} == {"gateway", "record", "runtime", "runtime.collect", "runtime.budget"}
