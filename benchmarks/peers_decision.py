@@ -1,11 +1,12 @@
-"""The linear algebra of a decision: microseconds of CPU a matrix of 16 configurations, beside NumPy and scikit-learn.
+"""A decision and its linear algebra: microseconds of CPU a matrix of 16 configurations, beside NumPy and scikit-learn.
 
 500 correlations of 100 symbols and 5 horizons. Ours works on a symbol a call, its horizons in five of eight lanes (`5lanes`), the Python call
 included; `8lanes` has all of them full. `eigen-full`: all pairs. `eigen-tracked`: the leading four from those of the correlation one
 observation before; no peer tracks, so it stands beside all pairs and beside the same iteration with NumPy's stacked QR. `weights`: from
 the correlation to decorrelated weights (OAS, clip, C^-1 ic); ours tracked, with a full solve for a symbol in 16. `weights,window`: the
-same from 256 rows of predictions by Ledoit-Wolf. Rounds are interleaved and pinned to one core, figures are medians; results are compared
-in the same run. Not an asv module: peers are imported in functions."""
+same from 256 rows of predictions by Ledoit-Wolf. `chain`: a whole decision of 100 symbols, microseconds a symbol (peers_decision_chain.py).
+Rounds are interleaved and pinned to one core, figures are medians; results are compared in the same run. Not an asv module: peers are
+imported in functions."""
 
 from __future__ import annotations
 
@@ -48,15 +49,17 @@ def run(rounds: int = 15, symbols: int = SYMBOLS) -> Iterator[str]:
     deviation = np.sqrt(np.diagonal(now, axis1=2, axis2=3))
     now /= deviation[..., None] * deviation[..., None, :]
     ic = rng.uniform(0.0, 0.1, (symbols, HORIZONS, N))
-    works = [*_full(now), *_tracked(before, now), *_weights(before, now, ic), *_windows(windows, ic)]
+    works = [*_full(now), *_tracked(before, now), *_weights(before, now, ic), *_windows(windows, ic), *_chain()]
     yield from _measure(rounds, works)
 
 
 class _Work:
     """A peer and ours on the same `count` matrices."""
 
-    def __init__(self, peer: str, name: str, count: int, theirs: Callable[[], Any], ours: Callable[[], Any]) -> None:
-        self.peer, self.name, self.count, self.calls = peer, name, count, (theirs, ours)
+    def __init__(
+        self, peer: str, name: str, count: int, theirs: Callable[[], Any], ours: Callable[[], Any], before: Callable[[], Any] = lambda: None
+    ) -> None:
+        self.peer, self.name, self.count, self.calls, self.before = peer, name, count, (theirs, ours), before
         self.times: tuple[list[float], list[float]] = ([], [])
 
 
@@ -67,7 +70,9 @@ def _measure(rounds: int, works: list[_Work]) -> Iterator[str]:
         for _ in range(rounds):
             for work in works:
                 for call, times in zip(work.calls, work.times):
+                    work.before()
                     call()  # the other works have taken the caches
+                    work.before()
                     t = time.thread_time_ns()
                     call()
                     times.append((time.thread_time_ns() - t) / work.count / 1e3)
@@ -203,6 +208,15 @@ def _weights(before: Array, now: Array, ic: Array) -> Iterator[_Work]:
     if not all(np.allclose(out[:, :HORIZONS].T, w, rtol=1e-6, atol=1e-8) for out, w in zip(outs, expected)):
         raise RuntimeError(f"decision: weights differ from those of numpy {version('numpy')}")
     yield _Work("numpy-stacked", "weights", len(flat), lambda: _numpy_weights(flat, flat_ic, _numpy_oas(flat)), weigh)
+
+
+def _chain() -> Iterator[_Work]:
+    from benchmarks import peers_decision_chain as whole
+
+    if name := whole.differs():
+        raise RuntimeError(f"decision: {name} of the whole chain differs from that of numpy {version('numpy')}")
+    both = whole.Decisions(every_pair=False)
+    yield _Work("numpy-stacked", "chain", len(both.y), both.theirs, both.ours, both.block)
 
 
 def _windows(windows: Array, ic: Array) -> Iterator[_Work]:
