@@ -40,6 +40,7 @@ class SimulatorConf:
     historical_per_2s: int = 5  # of one contract and kind of data: IBKR refuses the sixth; 0 = any number
     historical_identical_s: float = 15.0  # market time between two identical historical requests; 0 = any
     historical_open: int = 50  # historical requests that stay open (keepUpToDate); 0 = any number
+    master_client_id: int = -1  # is told of everybody's orders and executions, as the setting of TWS; it cancels no more than others. -1 = none
     settle_ms: float = 100.0  # the market opens when no request has come for this long after the first subscription
     commission_per_share: float = 0.005  # currency, IBKR fixed (US stocks)
     commission_min: float = 1.0  # currency an order

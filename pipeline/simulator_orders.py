@@ -211,8 +211,9 @@ class Matching:
             if order in orders[order.row]:
                 orders[order.row].remove(order)
         self.cancelled += 1
-        if client := self.clients.get(order.client_id):
+        for client in self._hearers(order):
             client.send(frames.order_status(order))
+        if client := self.clients.get(order.client_id):
             client.error(order.order_id, 202, f"Order Canceled - reason:{reason}")
         self._publish_limits(order.row)
         for child in self._children.get((order.client_id, order.order_id), ()):
@@ -263,9 +264,11 @@ class Matching:
             self._working[order.row].remove(order)
         e = Execution(order, f"0000.{self.fills}.01", now, price, shares, order.filled, order.average, commission, realized)
         self.executions.append(e)
-        if client := self.clients.get(order.client_id):
+        hearers = self._hearers(order)
+        for client in hearers:
             client.send(frames.exec_details(-1, e, self.universe.instruments[order.row], client.version))
-            self._report(order)
+        self._report(order)
+        for client in hearers:
             client.send(frames.commission_report(e))
         self._shrink(order, shares)
         if order.status == "Filled":
@@ -307,8 +310,12 @@ class Matching:
         return round(closed * (price - average) * (1 if shares > 0 else -1) - commission, 6)
 
     def _report(self, order: Order) -> None:
-        if order.perm_id and (client := self.clients.get(order.client_id)):
+        for client in self._hearers(order) if order.perm_id else ():
             client.send(frames.open_order(order, self.universe.instruments[order.row], client.version) + frames.order_status(order))
+
+    def _hearers(self, order: Order) -> list[Any]:
+        """Who is told what becomes of an order: who has placed it, and the master client. Neither of two clients may cancel the other's."""
+        return [self.clients[c] for c in dict.fromkeys((order.client_id, self.conf.master_client_id)) if c in self.clients]
 
     def _publish_limits(self, row: int) -> None:
         """Tell the market kernel from which price on the symbol's orders want to be matched, and at which trade its stops start."""

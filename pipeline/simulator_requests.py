@@ -23,7 +23,7 @@ FEEDS = {"Last": LAST, "AllLast": ALL_LAST, "BidAsk": BID_ASK, "MidPoint": MIDPO
 # Position of the reqId in requests that are not served, as far as they have one.
 REQUEST_ID = {22: 2, 52: 2, 54: 2, 55: 2, 67: 2, 68: 2, 74: 2, 78: 1, 79: 1, 81: 1, 83: 1, 84: 1, 86: 1, 88: 1, 92: 1, 94: 1, 100: 1, 102: 1,
               104: 1}  # fmt: skip
-SILENT = {14, 15, 23, 53, 56, 57, 63, 64, 75, 77, 89, 90, 93, 95}  # cancels and settings without an answer
+SILENT = {14, 23, 53, 56, 57, 63, 64, 75, 77, 89, 90, 93, 95}  # cancels and settings without an answer
 
 
 def market_data(s: Session, request: Request) -> None:
@@ -194,9 +194,15 @@ def current_time(s: Session, request: Request) -> None:
     s.send(frame(49, 1, now // 1_000_000_000))
 
 
+def bind_orders(s: Session, request: Request) -> None:
+    """Orders that are entered by hand get ids of client 0 only; there is nobody here to enter any."""
+    if s.client_id != 0:
+        s.error(-1, 321, "Error validating request: only the default client (id 0) can bind orders automatically.")
+
+
 Answer = Callable[["Session", Request], None]
 ANSWERS: dict[int, Answer] = {
-    1: market_data, 2: cancel_data, 5: open_orders, 6: account, 7: executions,
+    1: market_data, 2: cancel_data, 5: open_orders, 6: account, 7: executions, 15: bind_orders,
     8: lambda s, r: s.send(frame(9, 1, s.next_id())), 9: contract_details, 10: market_depth, 11: cancel_depth, 16: open_orders,
     17: lambda s, r: s.send(frame(15, 1, s.simulator.account)), 20: bars.historical_data, 25: bars.cancel_historical, 49: current_time,
     50: bars.real_time_bars, 51: bars.cancel_bars, 59: data_type, 61: positions, 62: account_summary, 76: account_multi,

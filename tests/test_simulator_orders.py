@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_simulator import Client
-from test_simulator import MS, START, gateway, quote, trade
+from test_simulator import MS, START, eventually, gateway, quote, trade
 
 LATENCY = 50
 
@@ -264,3 +264,40 @@ def test_stops_fill_as_their_definition_says(events, orders):
     assert got == [x[:3] for x in fills]
     assert {int(f[1]): (f[2], float(f[3])) for f in seen if f[0] == "3"} == states
     assert not math.isnan(sum(x[1] for x in got))
+
+
+def test_a_client_cancels_its_own_orders_only_and_any_client_ends_all():
+    """As IBKR: cancelOrder is for orders of the same client id, also of client 0 and of the master, who is told of all; reqGlobalCancel is for all."""
+    import ib_async
+
+    async def main():
+        rows = [quote(t, 0, 10.0, 10.02, 500.0, 500.0) for t in (0, 60_000)]
+        async with gateway(rows, speed=1.0, once=False, latency_ms=1.0, master_client_id=9) as (_, port):
+            clients, errors = {}, {}
+            for number in (0, 1, 2, 9):
+                ib = clients[number] = ib_async.IB()
+                errors[number] = []
+                ib.errorEvent += lambda req, code, text, contract, to=errors[number]: to.append((req, code))
+                await ib.connectAsync("127.0.0.1", port, clientId=number, timeout=5)
+            await clients[1].qualifyContractsAsync(bac := ib_async.Stock("BAC", "SMART", "USD"))
+            clients[1].reqMktData(bac)
+            mine = [clients[1].placeOrder(bac, ib_async.LimitOrder("BUY", 100, 9.0 + n)) for n in (0, 0.5)]
+            def heard():
+                return [t.orderStatus.status for t in clients[9].trades() if t.order.clientId == 1]
+
+            await eventually(lambda: heard() == ["Submitted", "Submitted"])  # the master is told
+            assert [t.orderStatus.status for t in mine] == ["Submitted", "Submitted"]
+            assert not clients[2].trades()
+            for other in (0, 2, 9):
+                clients[other].client.cancelOrder(mine[0].order.orderId, "")
+            clients[2].client.reqAutoOpenOrders(True)
+            await eventually(lambda: all((mine[0].order.orderId, 10147) in errors[n] for n in (0, 2, 9)) and (-1, 321) in errors[2])
+            assert (-1, 321) not in errors[0]
+            assert [t.orderStatus.status for t in mine] == ["Submitted", "Submitted"]
+            clients[2].reqGlobalCancel()
+            await eventually(lambda: heard() == ["Cancelled", "Cancelled"])
+            assert [t.orderStatus.status for t in mine] == ["Cancelled", "Cancelled"]
+            for ib in clients.values():
+                ib.disconnect()
+
+    asyncio.run(main())
