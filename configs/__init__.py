@@ -17,6 +17,7 @@ def register() -> None:
         fetch,
         fills,
         gateway,
+        kill,
         market,
         models,
         orders,
@@ -35,10 +36,10 @@ def register() -> None:
         "universe": universe.UniverseConf, "source": source.SourceConf, "gateway": gateway.GatewayConf, "features": features.FeaturesConf,
         "models": models.ModelsConf, "ensemble": ensemble.EnsembleConf, "costs": costs.CostsConf, "risk": risk.RiskConf,
         "orders": orders.OrdersConf, "training": training.TrainingConf, "fills": fills.FillsConf, "record": record.RecordConf,
-        "runtime": runtime.RuntimeConf,
+        "runtime": runtime.RuntimeConf, "kill": kill.KillConf,
     }  # fmt: skip
     roots = {
-        "run": pipeline.RunConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
+        "run": pipeline.RunConf, "kill": kill.KillCommandConf, "replay": pipeline.ReplayConf, "train": pipeline.TrainConf, "decode": pipeline.DecodeConf,
         "backtest": pipeline.BacktestConf, "session_check": pipeline.SessionCheckConf, "session_compact": pipeline.CompactConf,
         "market": market.MarketReportConf, "import": source.ImportConf, "record": pipeline.RecordCommandConf,
         "simulate": pipeline.SimulateConf, "fetch": fetch.FetchConf, "session_export": pipeline.SessionExportConf,

@@ -9,6 +9,7 @@ from tickarrow.configs.ensemble import EnsembleConf
 from tickarrow.configs.features import FeaturesConf
 from tickarrow.configs.fills import FillsConf
 from tickarrow.configs.gateway import GatewayConf
+from tickarrow.configs.kill import KillConf
 from tickarrow.configs.models import ModelsConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.record import RecordConf
@@ -50,6 +51,7 @@ class RunConf(MarketConf):
 
     gateway: GatewayConf = field(default_factory=GatewayConf)
     runtime: RuntimeConf = field(default_factory=RuntimeConf, metadata={"digest": False})
+    kill: KillConf = field(default_factory=KillConf, metadata={"digest": False})
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tickarrow.pipeline.errors import ConfigError, TickarrowError
 # command -> (module with a function `main(conf)`, what it does). One of two words has its root YAML under `word_word`.
 COMMANDS = {
     "run": ("tickarrow.pipeline.run", "stream a market through a gateway, decide, trade, record the session"),
+    "kill": ("tickarrow.pipeline.kill", "cancel everything of a running session, refuse new orders (session=DIR flatten=true; rearm=true ends it)"),
     "record": ("tickarrow.pipeline.record", "record market data all day, decide nothing; ends with a quality report (record.until=16:05)"),
     "replay": ("tickarrow.pipeline.replay", "decide on a recorded session again and compare bit for bit (session=DIR)"),
     "explain": ("tickarrow.pipeline.explain", "why is a recorded decision what it is, step by step (session=DIR decision=SEQ); random=1000 checks many"),

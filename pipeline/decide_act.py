@@ -176,6 +176,8 @@ class Act:
             self.book["next_key"] = event.key
         elif event.kind == ControlKind.KILL:
             self._kill(event)
+        elif event.kind == ControlKind.CLOSE:
+            self._close(event)
         elif event.kind == ControlKind.LIMIT:
             if not event.value >= 0.0:
                 raise ConfigError(f"limit: the gross cap is {event.value}: expected a fraction of nav, zero or more.")
@@ -259,6 +261,17 @@ class Act:
                     self._orders, symbol=symbol, ts=event.ts, key=s.key, side=s.side, quantity=s.ordered, limit=s.limit, perm_id=0,
                     state=OrderState.CANCEL_INTENT,
                 )  # fmt: skip
+
+    def _close(self, event: Control) -> None:
+        """Order what the kill switch asks for; the kernel leaves an order alone that counts as being cancelled."""
+        s = self.state[event.symbol]
+        if s.working:
+            return
+        s.key, self.book["next_key"] = int(self.book["next_key"][0]), int(self.book["next_key"][0]) + 1
+        s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.side, event.quantity, event.quantity, event.price, event.ts, 0
+        s.working, s.cancelling, s.done = 1, 1, 0
+        row = {"side": event.side, "quantity": event.quantity, "limit": event.price, "perm_id": 0, "state": OrderState.INTENT}
+        self._write(self._orders, symbol=event.symbol, ts=event.ts, key=s.key, **row)
 
     def _write(self, table: Table, **row: Any) -> None:
         """Append one row, dated by the last tick that was decided."""

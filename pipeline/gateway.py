@@ -22,6 +22,7 @@ from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.gateway_watch import PERIOD_S, SHORTEST_S, Status, Watch
+from tickarrow.pipeline.kill_switch import KillSwitch
 from tickarrow.pipeline.link import LinkState
 from tickarrow.pipeline.preflight import Known, check_account, preflight
 from tickarrow.pipeline.recorder import Journal
@@ -96,6 +97,7 @@ class Gateway:
             client.setConnectOptions("+LOCKSTEP" if lock_step else "+END")
         self.contracts: list[Any] = [ib_async.Stock(i.symbol, "SMART", "USD") for i in universe]
         self.orders: Orders | None = None
+        self.kill: KillSwitch | None = None
         self.sent: tuple[int, int, int] | None = None  # messages, updates, trades, as the simulator says
         self.loop_time: Callable[[], float] = time.monotonic
         self._market_speed = conf.speed if conf.kind == "simulator" and conf.speed > 0 else 1.0
@@ -105,8 +107,7 @@ class Gateway:
         self._first_id = 0  # no id below it is used again: a gateway that restarts rolls its ids back
         self._issue, client.getReqId = client.getReqId, self._next_id  # ib_async takes ids for orders and requests there too
         client.apiStart += lambda: client.updateReqId(self._first_id)
-        self._connected = False
-        self._ready = False  # subscriptions are answered: clock frames are acknowledged
+        self._connected = self._ready = False  # ready: subscriptions are answered: clock frames are acknowledged
         self._decided = self._acknowledged = -1
         self._controls: list[Control] = []
         self.host, self.port = conf.host, conf.port
@@ -129,7 +130,7 @@ class Gateway:
         except (TimeoutError, OSError, ConnectionError) as e:
             raise self._refused(str(e) or "no answer in time") from None
         self._connected = True
-        self._check()
+        check_account(self.conf, self.port, self.ib.client.getAccounts(), trades=self._ledger is not None)
         try:
             await self._or_failure(self._subscribe())
         except TimeoutError:
@@ -151,9 +152,6 @@ class Gateway:
         request = int(self._issue())
         self._first_id = max(self._first_id, request + 1)
         return request
-
-    def _check(self) -> None:
-        check_account(self.conf, self.port, self.ib.client.getAccounts(), trades=self._ledger is not None)
 
     def _refused(self, why: str) -> GatewayError:
         """Why there is no session: what the gateway said, or what is likely."""
@@ -182,6 +180,8 @@ class Gateway:
             self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step, grids, self.pipeline.quote)
             await self.orders.settle(self.conf.timeout_s or None, self._market_speed)
             self._apply_controls()
+            if self.kill is not None:
+                self.kill.ready()
             if self._known is not None:
                 await preflight(self, self._known)
         if left_out := self.watch.table.degraded:
@@ -207,11 +207,11 @@ class Gateway:
 
     async def wind_down(self) -> None:
         """Cancel what is working, send nothing new, and wait until the gateway has confirmed it: orders outlive their client."""
-        self._controls.append(Control(kind=ControlKind.KILL))
         self._apply_controls()
+        self.apply(Control(kind=ControlKind.KILL))
         if self.orders is None:
             return
-        self.orders.send(self.pipeline.intents)
+        self.orders.router.cancel_all()
         deadline = time.monotonic() + self.conf.timeout_s
         while self.orders.working and time.monotonic() < deadline and not self._done.is_set():
             await asyncio.sleep(0.02)
@@ -257,7 +257,7 @@ class Gateway:
             await self.ib.connectAsync(
                 self.host, self.port, self.conf.client_id, timeout=timeout, account=self.conf.account, fetchFields=ib_async.StartupFetch(0)
             )
-            self._check()
+            check_account(self.conf, self.port, self.ib.client.getAccounts(), trades=self._ledger is not None)
             if self.orders is not None:
                 await self.orders.settle(timeout, self._market_speed)
         except GatewayError as e:
@@ -310,8 +310,9 @@ class Gateway:
         if self._failure is not None:
             return  # nothing is decided or sent after an error
         try:
-            if self._controls:
-                self._apply_controls()
+            if self.kill is not None:
+                self.kill.check()
+            self._apply_controls()
             if self.journal is not None:
                 self.journal.append(chunk)
             self.pipeline.feed(chunk, arrival)

@@ -58,7 +58,6 @@ class Known:
     session: Path  # directory
     allow_delayed: bool  # risk.allow_delayed
     limits: Sequence[str] = ()  # one line each
-    killed: str = ""  # since when and why no order may go out; "" = they may
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
 
@@ -150,6 +149,7 @@ async def items(gateway: Gateway, known: Known) -> list[Item]:
     held = [f"{shares:+g} {gateway.universe.symbols[row]}" for c, row in rows if (shares := router.ledger.positions.get(c, 0.0))]
     wanted = watch.table
     lines = sum(s.feed != Feed.DEPTH for s in wanted.all)
+    killed = gateway.kill.why if gateway.kill is not None else ""
     return [
         account(conf, gateway.port, ib.client.getAccounts()),
         version(ib.client.serverVersion()),
@@ -164,7 +164,7 @@ async def items(gateway: Gateway, known: Known) -> list[Item]:
                   "of an earlier run: being cancelled"),
         left_over("orders of others", foreign, "in the same login: a kill cancels them too"),
         left_over("positions", held, "of earlier runs or others: taken over, resized and closed as if this run had bought them"),
-        Item("kill switch", WARN, f"{known.killed}: no order goes out") if known.killed else Item("kill switch", OK, "armed"),
+        Item("kill switch", WARN, killed) if killed else Item("kill switch", OK, "armed"),
     ]  # fmt: skip
 
 

@@ -46,9 +46,13 @@ def open_ledger(conf: OrdersConf, account: str, client_id: int, session: Path | 
     account, client_id : one ledger each
     session : folder of the session of a simulated market, which ends with its run; None = a real gateway
     """
+    return Ledger(FileStorage(ledger_folder(conf, session) / f"sent-orders-{account}-{client_id}.log", synced=session is None))
+
+
+def ledger_folder(conf: OrdersConf, session: Path | None) -> Path:
+    """Where the ledgers are, and what else must be known of an account after a run; see `open_ledger`."""
     usual = session or Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tickarrow"
-    folder = usual if conf.ledger is None else Path(conf.ledger)
-    return Ledger(FileStorage(folder / f"sent-orders-{account}-{client_id}.log", synced=session is None))
+    return usual if conf.ledger is None else Path(conf.ledger)
 
 
 class Orders:

@@ -27,12 +27,13 @@ from tickarrow.pipeline.certificate_live import LiveChecks, check_every
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
+from tickarrow.pipeline.kill_switch import switch
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.preflight import Known
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
-from tickarrow.pipeline.router_ib import open_ledger
+from tickarrow.pipeline.router_ib import ledger_folder, open_ledger
 from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.runtime import Runtime
 from tickarrow.pipeline.session import Session, config_digest
@@ -148,6 +149,8 @@ async def _stream(
         port = conf.gateway.port
         if simulated:
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail))
+        folder = ledger_folder(conf.orders, session.directory if simulated else None)
+        stack.enter_context(switch(gateway, conf.kill, session.directory, folder, pipeline.act.state, guard=not simulated and conf.kill.guard))
         try:
             await gateway.connect(conf.gateway.host, port)
             stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))

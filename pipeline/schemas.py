@@ -134,6 +134,7 @@ class ControlKind(IntEnum):
     KEYS = 14  # own order keys begin at `key`: earlier runs have used those below
     THROTTLE = 15  # value = ns between two decisions of a symbol from now on
     FEWER_SYMBOLS = 16  # value 1: nothing is decided for the symbol from now on, its state goes on; 0: it is decided for again
+    CLOSE = 17  # after a KILL: an order that closes the symbol's position (side, quantity, price = limit)
 
 
 class Health(IntEnum):

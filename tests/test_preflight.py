@@ -133,8 +133,9 @@ def flown(folder, typed=None, before=None, killed="", **conf):
         simulator.open(MemorySource(market(60.0), SYMBOLS))
         loop = asyncio.get_running_loop()
         made = replace(PAPER, port=port, **conf)
-        known = Known(SimpleNamespace(path=Path("sets/one"), manifest={}), "xgboost", folder, False, ["order size 100 shares"], killed, console)
+        known = Known(SimpleNamespace(path=Path("sets/one"), manifest={}), "xgboost", folder, False, ["order size 100 shares"], console)
         gateway = Gateway(made, simulator.universe, Desk(now=loop.time), None, lock_step=False, simulated=False, ledger=lambda _: Ledger(Disk()), known=known)
+        gateway.kill = SimpleNamespace(why=killed, ready=lambda: None, check=lambda: None)
         try:
             if before is not None:
                 await before(simulator, port)
@@ -171,10 +172,10 @@ def test_open_orders_of_others_and_a_kill_are_told(tmp_path):
         await asyncio.sleep(0.5)
         ib.disconnect()
 
-    printed, error = flown(tmp_path, before=other, killed="killed at 10:00 by file")
+    printed, error = flown(tmp_path, before=other, killed="killed at 10:00 (file): no order goes out")
     assert error == ""
     assert "orders of others warn BUY 7 AAA, in the same login: a kill cancels them too" in printed
-    assert "kill switch warn killed at 10:00 by file: no order goes out" in printed
+    assert "kill switch warn killed at 10:00 (file): no order goes out" in printed
 
 
 def test_real_money_needs_its_word(tmp_path):

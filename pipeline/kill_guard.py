@@ -1,0 +1,259 @@
+"""The second process of a kill switch: with a connection of its own it cancels everything when it is told to, or when the run cannot.
+
+IBKR lets a client cancel orders of its own only, whatever its id; the one request that ends everybody's is reqGlobalCancel, and any client may
+send it. So the guard needs no special id, and what it cancels includes orders that a person or another program has placed in the login.
+
+`python -m tickarrow.pipeline.kill_guard SESSION` is that process. Its standard input is a pipe of the run: the numbers of the signals that the
+run gets, written by the interpreter's own handler, so they come while the run's main thread is stuck; its end is the end of the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ib_async
+
+from tickarrow.pipeline import kill_page
+from tickarrow.pipeline.kill_flatten import closing_order
+from tickarrow.pipeline.kill_page import PAGE, Page, Run
+
+LOOK_S = 0.1  # between two looks at the signs of life
+AGAIN_S = 0.25  # everything is cancelled again so soon while orders are open
+CALM_S = 1.0  # what the run has sent before it refused new orders is at the gateway within so long
+RETRY_S = 1.0  # between two attempts to connect
+TIMEOUT_S = 5.0  # of a request
+OVER = ("Filled", "Cancelled", "ApiCancelled", "Inactive")
+
+
+class Guard:
+    """Watches one run.
+
+    Parameters
+    ----------
+    directory : of the session
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.page = directory, Page(directory / PAGE)
+        self.ib = ib_async.IB()
+        self.run: Run | None = None
+        self.more = 0  # is added to the client id: the guard's own is taken by the guard
+        self.gone = False  # the process of the run has ended
+        self.why = ""  # everything is cancelled
+        self._acting: asyncio.Task[None] | None = None
+
+    def say(self, event: str, **more: Any) -> None:
+        """One line of the log."""
+        print(json.dumps({"utc": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "event": event, **more}), flush=True)
+
+    # --- the connection
+
+    @property
+    def client_id(self) -> int:
+        assert self.run is not None
+        return self.run.guard_id + self.more
+
+    async def connect(self) -> None:
+        """Connect with the guard's id; ConnectionError or TimeoutError if it is not possible."""
+        assert self.run is not None
+        await self.ib.connectAsync(self.run.host, self.run.port, self.client_id, timeout=TIMEOUT_S, account=self.run.account,
+                                   fetchFields=ib_async.StartupFetch(0))  # fmt: skip
+
+    async def keep_connected(self) -> None:
+        """Connect again whenever the connection is lost."""
+        told = ""
+        while True:
+            if not self.ib.isConnected():
+                try:
+                    await self.connect()
+                    self.say("connected", client_id=self.client_id)
+                    told = ""
+                    if self.why:
+                        self.cancel_everything()
+                except (OSError, TimeoutError, ConnectionError) as e:
+                    if str(e) != told:
+                        told = str(e)
+                        self.say("not connected", why=told or type(e).__name__)
+            await asyncio.sleep(RETRY_S)
+
+    def cancel_everything(self) -> bool:
+        """One request, past the pace of ib_async; whether it went out."""
+        if not self.ib.client.isReady():
+            return False
+        self.ib.client.MaxRequests = 0
+        self.ib.client.reqGlobalCancel()
+        now = time.monotonic_ns()
+        if not self.page.get("guard_first"):
+            self.page.set("guard_first", now)
+        self.page.set("guard_last", now)
+        return True
+
+    async def open_orders(self) -> int:
+        """How many orders of the login are open."""
+        trades = await asyncio.wait_for(self.ib.reqAllOpenOrdersAsync(), TIMEOUT_S)
+        n = sum(t.orderStatus.status not in OVER for t in trades)
+        self.page.set("open_orders", n)
+        return n
+
+    # --- what it watches
+
+    def woken(self) -> None:
+        """Signals of the run, or its end."""
+        data = kill_page.drain(0)
+        if data == b"":
+            asyncio.get_running_loop().remove_reader(0)
+            self.gone = True
+            if not self.page.get("stopped"):
+                self.act("the run is gone", killed=False)
+        elif data and (found := {signal.SIGUSR1, signal.SIGUSR2} & set(data)):
+            flatten = signal.SIGUSR2 in found
+            kill_page.request(self.directory, flatten, f"signal {'SIGUSR2' if flatten else 'SIGUSR1'}")
+            self.kill(flatten, "signal")
+
+    def noticed(self, file: int) -> None:
+        kill_page.drain(file)
+        self.look_for_request()
+
+    def look_for_request(self) -> None:
+        if (asked := kill_page.requested(self.directory)) is not None:
+            self.kill(*asked)
+
+    def kill(self, flatten: bool, why: str) -> None:
+        self.page.trip(flatten)
+        self.act(why, killed=True)
+
+    def look(self) -> None:
+        """Signs of life."""
+        page, now = self.page, time.monotonic_ns()
+        if self.ib.isConnected():
+            page.set("guard_beat", now)
+        self.look_for_request()
+        if page.killed:
+            self.act("the run", killed=True)
+        beat = page.get("beat")
+        if self.run is not None and beat and self.run.kill.stuck_s and now - beat > self.run.kill.stuck_s * 1e9 and not self.gone:
+            why = f"the main loop gave no sign for {(now - beat) / 1e9:.1f} s"
+            kill_page.request(self.directory, False, why)
+            self.kill(False, why)
+
+    # --- what it does
+
+    def act(self, why: str, killed: bool) -> None:
+        """Cancel everything at once, and go on until nothing is open."""
+        if self.why:
+            return
+        self.why = why
+        sent = self.cancel_everything()
+        self.say("cancel everything", why=why, sent=sent, after_ms=(time.monotonic_ns() - self.page.get("killed_at")) / 1e6 if killed else None)
+        if killed and self.run is not None:
+            kill_page.latch(Path(self.run.latch), why)
+        self._acting = asyncio.ensure_future(self.go_on(killed))
+
+    async def go_on(self, killed: bool) -> None:
+        """Until no order is open and the run has answered; then the positions, if the run does not do it."""
+        page, clock, answered = self.page, asyncio.get_running_loop().time, False
+        began, calm_at = clock(), float("inf")
+        while True:
+            try:
+                n = await self.open_orders()
+            except (OSError, TimeoutError, ConnectionError):
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if page.get("main_at") and not answered:
+                answered = True
+                self.cancel_everything()  # what was on its way before the run refused new orders
+            elif n and not page.get("closing"):
+                self.cancel_everything()
+            run = self.run
+            patient = run is None or clock() - began < run.kill.flatten_after_s
+            if (page.get("flatten") or (run is not None and run.kill.flatten)) and killed and not answered and not (n and patient) and not page.get("flat"):
+                await self.close_positions()
+            if answered or self.gone:
+                calm_at = min(calm_at, clock() + CALM_S)
+            if n == 0 and clock() >= calm_at:
+                self.say("no order is open")
+                return
+            await asyncio.sleep(AGAIN_S if not page.get("closing") else RETRY_S)
+
+    async def close_positions(self) -> None:
+        """What the run's own loop would do, by the quotes that it left behind."""
+        run, clock = self.run, asyncio.get_running_loop().time
+        assert run is not None
+        if not kill_page.claim(self.directory):
+            self.page.set("flat", 3)  # the run has begun to
+            return
+        self.page.set("closing", 1)
+        marks = {int(m["con_id"]): m for m in self.page.marks}
+        for n in range(run.kill.tries):
+            positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), TIMEOUT_S)
+            held = {p.contract.conId: float(p.position) for p in positions if p.account == run.account and p.contract.conId in marks and abs(p.position) >= 1}
+            if not held:
+                self.page.set("flat", 1)
+                self.say("no position is left")
+                return
+            trades = []
+            for con_id, shares in held.items():
+                m = marks[con_id]
+                order = closing_order(shares, float(m["bid"]), float(m["ask"]), float(m["tick"]), run.kill.collar_bp)
+                if order is None:
+                    self.say("no quote", con_id=con_id, shares=shares)
+                    continue
+                side, quantity, limit = order
+                made = ib_async.LimitOrder("BUY" if side > 0 else "SELL", quantity, limit, orderRef=f"ta{self.client_id}-close", tif="DAY", account=run.account)
+                trades.append(self.ib.placeOrder(ib_async.Contract(conId=con_id, exchange="SMART"), made))
+                self.say("close", con_id=con_id, side=side, quantity=quantity, limit=limit, attempt=n + 1)
+            until = clock() + run.kill.again_s
+            while any(not t.isDone() for t in trades) and clock() < until:
+                await asyncio.sleep(0.05)
+            for t in trades:
+                if not t.isDone():
+                    self.ib.cancelOrder(t.order)
+            await asyncio.sleep(AGAIN_S)
+        self.page.set("flat", 2)
+        self.say("positions are left")
+
+    # --- its life
+
+    async def watch(self) -> None:
+        """Until the run is over and nothing is left to do."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(0, self.woken)
+        if (notify := kill_page.watch(self.directory)) >= 0:
+            loop.add_reader(notify, self.noticed, notify)
+        while self.run is None and not self.gone:
+            self.run = Run.read(self.directory)
+            await asyncio.sleep(LOOK_S / 2)
+        if self.run is None:
+            return
+        connecting = asyncio.ensure_future(self.keep_connected())
+        try:
+            while not (self.gone and (self._acting is None or self._acting.done())):
+                self.look()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            connecting.cancel()
+            with contextlib.suppress(ConnectionError):
+                self.ib.disconnect()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the guard as a process of its own."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # meant for the run; the end of standard input ends this process
+    os.set_blocking(0, False)
+    logging.getLogger("ib_async").setLevel(logging.CRITICAL)
+    asyncio.run(Guard(Path(arguments[0])).watch())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

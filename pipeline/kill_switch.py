@@ -1,0 +1,220 @@
+"""The run's side of the kill switch: it sees the kill, refuses new orders, sends the cancels, closes positions, and tells the others.
+
+A kill is a file KILL in the session's directory, SIGUSR1 (cancel) or SIGUSR2 (cancel and close), or what the guard has decided. It becomes a
+control event, so a replay decides the same. SIGTERM ends the run as Ctrl-C does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from tickarrow.configs.kill import KillConf
+from tickarrow.pipeline import kill_page
+from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.kill_flatten import Flatten
+from tickarrow.pipeline.kill_page import PAGE, Page, Run
+from tickarrow.pipeline.schemas import ControlKind
+
+if TYPE_CHECKING:
+    from tickarrow.pipeline.gateway import Gateway
+
+SIGNALS = {signal.SIGUSR1: False, signal.SIGUSR2: True}  # -> positions are closed too
+REFUSED = "the kill switch is on"
+LOOK_S = 0.25  # between two signs of life
+QUIET_S = 10.0  # a guard that gives no sign for so long is reported
+GOODBYE_S = 5.0  # a guard ends within so long
+
+
+class KillSwitch:
+    """Watches for a kill and carries it out.
+
+    Parameters
+    ----------
+    gateway : whose orders are ended
+    conf : what a kill does
+    directory : of the session
+    folder : where the file is that keeps an account killed
+    quotes : (n_symbols,) with bid and ask, of the pipeline
+    """
+
+    def __init__(self, gateway: Gateway, conf: KillConf, directory: Path, folder: Path, quotes: npt.NDArray[Any]) -> None:
+        self.gateway, self.conf, self.directory, self.folder, self.quotes = gateway, conf, directory, folder, quotes
+        self.latch = folder / "killed.json"  # of the account, when it is known
+        self.page = Page(directory / PAGE, len(gateway.universe))
+        self.why = ""  # it is killed
+        self._flatten: Flatten | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard_told, self._began = False, time.monotonic_ns()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakeup: int | None = None
+        self._before: dict[int, Any] = {}  # handlers of signals
+        self._notify = kill_page.watch(directory)
+        self._loop = asyncio.get_running_loop()
+        if self._notify >= 0:
+            self._loop.add_reader(self._notify, self._noticed)
+        if threading.current_thread() is threading.main_thread():
+            for number in (*SIGNALS, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+
+    # --- begin and end
+
+    def ready(self) -> None:
+        """Orders and positions are compared: the account is known, and whether it was killed before."""
+        g, orders = self.gateway, self.gateway.orders
+        assert orders is not None
+        for row, (instrument, con_id) in enumerate(zip(g.universe, orders.router.con_ids)):
+            self.page.marks[row] = (con_id, instrument.tick_size, float("nan"), float("nan"))
+        orders.router.checks.append(lambda intent: REFUSED if self.page.killed else "")
+        guard_id = self.conf.client_id if self.conf.client_id >= 0 else g.conf.client_id + 1000
+        account = g.conf.account or g.ib.client.getAccounts()[0]
+        self.latch = self.folder / f"killed-{account}-{g.conf.client_id}.json"
+        Run(os.getpid(), g.host, g.port, account, g.conf.client_id, guard_id, str(self.latch.resolve()), self.conf).write(self.directory)
+        if before := kill_page.latched(self.latch):
+            self.page.trip(False)
+            self._apply(f"{before}: no order goes out. Re-arm it when this run has ended: tickarrow kill session={self.directory} rearm=true", everybodys=False)
+        self._look()
+
+    def start_guard(self) -> None:
+        """Start the second process; it connects when the account is known."""
+        with (self.directory / "kill.log").open("ab") as log:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-m", "tickarrow.pipeline.kill_guard", str(self.directory)], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        assert self._guard.stdin is not None
+        if self._before:
+            # The interpreter writes the number of each signal there at once, also while the main thread is in a kernel.
+            os.set_blocking(self._guard.stdin.fileno(), False)
+            self._wakeup = signal.set_wakeup_fd(self._guard.stdin.fileno(), warn_on_full_buffer=False)
+
+    def close(self, failed: bool) -> None:
+        """The run ends: the guard goes, the signals mean what they meant. If orders of a run that failed are left the guard cancels them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.page.set("stopped", 0 if failed and self.gateway.orders is not None and self.gateway.orders.working else 1)
+        self.page.set("beat", 0)
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+        if self._notify >= 0:
+            self._loop.remove_reader(self._notify)
+            os.close(self._notify)
+            self._notify = -1
+        if self._guard is not None:
+            assert self._guard.stdin is not None
+            self._guard.stdin.close()
+            try:
+                self._guard.wait(GOODBYE_S)
+            except subprocess.TimeoutExpired:
+                self._guard.kill()
+                self._guard.wait()
+            self._guard = None
+
+    # --- seeing it
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if number == signal.SIGTERM:
+            signal.raise_signal(signal.SIGINT)
+            return
+        kill_page.request(self.directory, SIGNALS[signal.Signals(number)], f"signal {signal.Signals(number).name}")
+        self.page.trip(SIGNALS[signal.Signals(number)])
+        self._loop.call_soon_threadsafe(self.check)
+
+    def _noticed(self) -> None:
+        kill_page.drain(self._notify)
+        if (asked := kill_page.requested(self.directory)) is not None:
+            self.page.trip(asked[0])
+            self.check()
+
+    def check(self) -> None:
+        """Between chunks, before anything is decided: a kill is carried out at once."""
+        if not self.why and self.page.killed and self.gateway.orders is not None:
+            asked = kill_page.requested(self.directory)
+            self._apply(asked[1] if asked is not None else "the guard", everybodys=True)
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        try:
+            self.look()
+        except Exception as e:
+            self.gateway.fail(e)
+
+    def look(self) -> None:
+        """Several times a second, between chunks: a sign of life, the quotes, and what a kill has left to do."""
+        page, now = self.page, time.monotonic_ns()
+        page.set("beat", now)
+        page.marks["bid"], page.marks["ask"] = self.quotes["bid"], self.quotes["ask"]
+        if (asked := kill_page.requested(self.directory)) is not None:
+            page.trip(asked[0])
+        self.check()
+        if self.why:
+            self._close_positions()
+        if self._guard is not None and not self._guard_told and now - max(page.get("guard_beat"), self._began) > QUIET_S * 1e9:
+            self._guard_told = True
+            self.gateway.tell("the guard of the kill switch gives no sign: only this process can end orders. See kill.log in the session.")
+
+    # --- carrying it out
+
+    def _apply(self, why: str, everybodys: bool) -> None:
+        self.why = why
+        g = self.gateway
+        assert g.orders is not None
+        g.orders.router.refuse_new(REFUSED)
+        g.orders.router.cancel_all(everybodys)
+        g.apply(Control(kind=ControlKind.KILL))
+        g.orders.send(g.pipeline.intents)
+        self.page.set("main_at", time.monotonic_ns())
+        kill_page.latch(self.latch, why)
+        g.tell(f"kill switch: {why}")
+
+    def _close_positions(self) -> None:
+        page = self.page
+        if not (page.get("flatten") or self.conf.flatten) or page.get("flat"):
+            return
+        assert self.gateway.orders is not None
+        if self._flatten is None:
+            if not kill_page.claim(self.directory):
+                page.set("flat", page.get("flat") or 3)
+                return
+            self._flatten = Flatten(self.conf, self.gateway.orders.router, self._quote, self._place, self.gateway.tell, self.gateway.seconds)
+        if self._flatten.look():
+            page.set("closing", 1)
+        if self._flatten.done:
+            page.set("flat", 1 if self._flatten.done == "flat" else 2)
+
+    def _quote(self, row: int) -> tuple[float, float, float]:
+        mark = self.page.marks[row]
+        return float(mark["bid"]), float(mark["ask"]), float(mark["tick"])
+
+    def _place(self, row: int, side: int, quantity: float, limit: float) -> None:
+        g = self.gateway
+        assert g.orders is not None
+        g.apply(Control(kind=ControlKind.CLOSE, symbol=row, side=side, quantity=quantity, price=limit))
+        g.orders.router.send(g.pipeline.intents, closing=True)
+
+
+@contextlib.contextmanager
+def switch(gateway: Gateway, conf: KillConf, directory: Path, folder: Path, quotes: npt.NDArray[Any], guard: bool) -> Iterator[KillSwitch]:
+    """The kill switch of a gateway while it runs, with a second process or without; see `KillSwitch`."""
+    made = gateway.kill = KillSwitch(gateway, conf, directory, folder, quotes)
+    failed = True
+    try:
+        if guard:
+            made.start_guard()
+        yield made
+        failed = False
+    finally:
+        made.close(failed)

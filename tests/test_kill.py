@@ -1,0 +1,283 @@
+"""The kill switch: in virtual time against the simulated gateway, and with real processes whose main loop is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from incidents import incident
+from kill_latency import Bench
+
+from tickarrow.configs.kill import KillCommandConf, KillConf
+from tickarrow.pipeline import kill, kill_page
+from tickarrow.pipeline.errors import ConfigError, SessionError
+from tickarrow.pipeline.kill_flatten import closing_order
+from tickarrow.pipeline.kill_guard import Guard
+from tickarrow.pipeline.kill_page import Page, Run
+from tickarrow.pipeline.kill_switch import KillSwitch
+from tickarrow.pipeline.schemas import ControlKind, OrderState, Reason, Side
+
+OPEN = (OrderState.INTENT, OrderState.SENT, OrderState.SUBMITTED)
+
+
+# --- the price of a closing order
+
+
+def test_a_closing_order_is_priced_beyond_the_touch():
+    # 1 % below 100.00 is 99.00; 1 % above 100.03 is 101.0303, which on a grid of a cent is 101.04 for a buyer
+    assert closing_order(300.0, 100.0, 100.03, 0.01, 100.0) == (Side.SELL, 300.0, 99.0)
+    assert closing_order(-7.9, 100.0, 100.03, 0.01, 100.0) == (Side.BUY, 7.0, 101.04)
+
+
+@pytest.mark.parametrize(("shares", "bid", "ask"), [(0.5, 9.0, 9.1), (0.0, 9.0, 9.1), (5.0, math.nan, 9.1), (-5.0, 9.0, math.nan), (5.0, 0.0, 9.1)])
+def test_less_than_a_share_and_a_missing_quote_close_nothing(shares, bid, ask):
+    assert closing_order(shares, bid, ask, 0.01, 50.0) is None
+
+
+@given(st.integers(-1000, 1000).filter(bool), st.integers(1, 100_000), st.integers(1, 50), st.sampled_from([0.01, 0.05, 0.25]), st.floats(0, 500))
+def test_a_closing_order_is_marketable_on_the_grid_and_never_larger(shares, bid_ticks, spread, tick, collar):
+    bid, ask = bid_ticks * tick, (bid_ticks + spread) * tick
+    side, quantity, limit = closing_order(float(shares), bid, ask, tick, collar)
+    assert side == -np.sign(shares)
+    assert quantity == abs(shares)
+    assert abs(limit / tick - round(limit / tick)) < 1e-6
+    assert limit >= ask - 1e-9 if side > 0 else 0 < limit <= max(bid, tick) + 1e-9
+
+
+# --- files
+
+
+def test_a_request_says_what_is_asked_for(tmp_path):
+    assert kill_page.requested(tmp_path) is None
+    (tmp_path / kill_page.KILL).touch()
+    assert kill_page.requested(tmp_path) == (False, "file KILL")
+    kill_page.request(tmp_path, False, "later")
+    assert kill_page.requested(tmp_path) == (False, "file KILL")  # the first one stays
+    kill_page.request(tmp_path, True, "and close")
+    assert kill_page.requested(tmp_path) == (True, "and close")
+    (tmp_path / kill_page.KILL).write_text("fat finger\n")
+    assert kill_page.requested(tmp_path) == (False, "fat finger")
+
+
+def test_a_latch_stays_until_it_is_removed_and_counts_when_it_is_damaged(tmp_path):
+    path = tmp_path / "state" / "killed.json"
+    assert kill_page.latched(path) == ""
+    kill_page.latch(path, "first")
+    kill_page.latch(path, "second")
+    assert "(first)" in kill_page.latched(path)
+    path.write_text("{")
+    assert kill_page.latched(path) == f"killed ({path} is there)"
+
+
+def test_one_process_closes_positions(tmp_path):
+    assert kill_page.claim(tmp_path)
+    assert not kill_page.claim(tmp_path)
+
+
+# --- the run
+
+
+def killed(folder, flatten, at=20.0, seconds=60.0, guard=None, **conf):
+    """Run against the simulated gateway, killed by a file; (what happened, switch, orders of the gateway at the kill)."""
+    kept = {}
+
+    async def during(gateway, simulator, port):
+        loop = asyncio.get_running_loop()
+        switch = kept["switch"] = KillSwitch(gateway, KillConf(flatten_after_s=3.0, again_s=2.0), folder, folder, gateway.pipeline.act.state)
+        switch.ready()
+        await asyncio.sleep(at)
+        kept["before"] = {k: replace(o) for k, o in simulator.feed.matching.orders.items()}
+        kept["at"] = loop.time()
+        if guard is None:
+            (folder / kill_page.KILL).write_text("flatten" if flatten else "")
+        else:
+            await guard(switch, simulator)
+        await asyncio.sleep(seconds - at - 1.0)
+        switch.close(failed=False)
+
+    found = incident(seconds=seconds, during=during, **conf)
+    return found, kept["switch"], kept["before"]
+
+
+def closed(orders):
+    return [o for o in orders.values() if o.done]
+
+
+def test_a_kill_cancels_all_refuses_new_orders_and_keeps_positions(tmp_path):
+    found, switch, before = killed(tmp_path, flatten=False, latency_ms=3000.0)
+    orders, after = found.simulator.feed.matching.orders, found.desk
+    assert any(not o.done for o in before.values()) or len(orders) > len(before)  # some were open or on their way
+    assert all(o.done for o in orders.values())
+    assert [e.kind for _, e in after.events].count(ControlKind.KILL) == 1
+    t = next(t for t, e in after.events if e.kind == ControlKind.KILL)
+    assert {reason for when, reason, _ in found.rows() if when > t + 5.0} == {Reason.KILLED}
+    assert any(abs(shares) > 0 for shares, _ in found.simulator.feed.matching.positions.values())
+    assert found.says("kill switch: file KILL")
+    assert switch.page.get("main_at") > switch.page.get("killed_at") > 0
+    assert "(file KILL)" in kill_page.latched(switch.latch)
+    again = after.replayed()
+    for name in ("decisions", "orders", "fills"):
+        for column in getattr(after, name).schema.names:
+            np.testing.assert_array_equal(getattr(again, name).column(column), getattr(after, name).column(column))
+
+
+def test_a_kill_that_flattens_closes_every_position_and_replays(tmp_path):
+    found, switch, before = killed(tmp_path, flatten=True)
+    matching = found.simulator.feed.matching
+    assert any(o.filled for o in before.values())
+    assert all(shares == 0.0 for shares, _ in matching.positions.values())
+    assert all(o.done for o in matching.orders.values())
+    assert switch.page.get("flat") == 1
+    assert found.says("kill switch: no position is left")
+    closing = [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
+    assert closing
+    assert (found.desk.act.state["position"] == 0.0).all()
+    again = found.desk.replayed()
+    for name in ("decisions", "orders", "fills"):
+        for column in getattr(again, name).schema.names:
+            np.testing.assert_array_equal(getattr(again, name).column(column), getattr(found.desk, name).column(column))
+
+
+def test_a_position_that_cannot_be_closed_is_told(tmp_path):
+    async def without_quotes(switch, simulator):
+        switch.quotes = {"bid": np.full(3, np.nan), "ask": np.full(3, np.nan)}
+        (tmp_path / kill_page.KILL).write_text("flatten")
+
+    found, switch, _ = killed(tmp_path, flatten=True, guard=without_quotes)
+    assert found.says("has no quote: its")
+    assert len(found.says("positions are left after 5 tries")) == 1
+    assert switch.page.get("flat") == 2
+
+
+def test_a_killed_account_stays_killed_in_the_next_run_until_it_is_rearmed(tmp_path):
+    kill_page.latch(tmp_path / "killed-DU0000001-1.json", "yesterday")
+    found, _, _ = killed(tmp_path, flatten=False, guard=lambda switch, simulator: asyncio.sleep(0))
+    assert found.says("(yesterday): no order goes out. Re-arm it when this run has ended: tickarrow kill session=")
+    late = [o for o in found.desk.orders.column("state").tolist() if o == OrderState.INTENT]
+    assert len(found.simulator.feed.matching.orders) <= 3  # what was decided before the switch was there, in this test
+    assert all(o.done for o in found.simulator.feed.matching.orders.values()), late
+    done = kill.main(KillCommandConf(session=str(tmp_path), rearm=True))
+    assert done == {"rearmed": True}
+    assert kill_page.latched(tmp_path / "killed-DU0000001-1.json") == ""
+
+
+def test_a_living_run_is_not_rearmed_and_what_is_no_session_is_told(tmp_path):
+    with pytest.raises(SessionError, match=r"is no session of a run that sends orders: it has no kill.bin"):
+        kill.main(KillCommandConf(session=str(tmp_path)))
+    Page(tmp_path / kill_page.PAGE, 1)
+    Run(os.getpid(), "127.0.0.1", 1, "DU1", 1, 1001, str(tmp_path / "latch.json")).write(tmp_path)
+    with pytest.raises(ConfigError, match="is alive and stays killed"):
+        kill.main(KillCommandConf(session=str(tmp_path), rearm=True))
+
+
+# --- the guard, in the same virtual time
+
+
+def guarded(tmp_path, flatten, stuck_for=30.0):
+    """A guard acts alone while the run does nothing: its loop is taken out of the game."""
+    kept = {}
+
+    async def guard(switch, simulator):
+        g = kept["guard"] = Guard(tmp_path)
+        g.say = lambda event, **more: kept.setdefault("said", []).append((event, more))
+        g.run = Run.read(tmp_path)
+        await g.connect()
+        switch._timer.cancel()
+        switch.check = lambda: None  # the main loop is stuck
+        switch._noticed = lambda: None
+        g.kill(flatten, "test")
+        await asyncio.sleep(stuck_for)
+        del switch.check
+        switch._look()
+        await asyncio.sleep(2.0)
+        g.ib.disconnect()
+
+    found, switch, before = killed(tmp_path, flatten, guard=guard, seconds=70.0, latency_ms=200.0)
+    return found, switch, before, kept["said"]
+
+
+def test_the_guard_cancels_everything_of_everybody_and_the_run_follows_when_it_wakes_up(tmp_path):
+    found, switch, _, said = guarded(tmp_path, False)
+    page, orders = switch.page, found.simulator.feed.matching.orders
+    assert said[0][0] == "cancel everything"
+    assert said[-1][0] == "no order is open"
+    assert 0 < page.get("guard_first") <= page.get("guard_last")
+    assert page.get("main_at") > page.get("guard_first")
+    assert page.get("open_orders") == 0
+    assert all(o.done for o in orders.values())
+    assert any(abs(shares) for shares, _ in found.simulator.feed.matching.positions.values())
+
+
+def test_the_guard_closes_positions_when_the_run_cannot_and_nobody_does_it_twice(tmp_path):
+    found, switch, _, said = guarded(tmp_path, True)
+    assert all(shares == 0.0 for shares, _ in found.simulator.feed.matching.positions.values())
+    assert "no position is left" in [event for event, _ in said]
+    assert all(o.done for o in found.simulator.feed.matching.orders.values())
+    assert switch.page.get("flat") == 1
+    assert not [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
+
+
+def test_a_main_loop_that_gives_no_sign_is_killed(tmp_path):
+    page = Page(tmp_path / kill_page.PAGE, 1)
+    Run(1, "127.0.0.1", 1, "DU1", 1, 1001, str(tmp_path / "latch.json"), KillConf(stuck_s=10.0)).write(tmp_path)
+
+    async def main():
+        guard = Guard(tmp_path)
+        guard.say = lambda event, **more: None
+        guard.run = Run.read(tmp_path)
+        acted = []
+        guard.act = lambda why, killed: acted.append((why, killed))
+        page.set("beat", time.monotonic_ns() - 9_000_000_000)
+        guard.look()
+        assert acted == []
+        page.set("beat", time.monotonic_ns() - 11_000_000_000)
+        guard.look()
+        return acted
+
+    acted = asyncio.run(main())
+    assert acted[0][0].startswith("the main loop gave no sign for 11.")
+    assert acted[0][1]
+    assert page.killed
+    assert "the main loop gave no sign" in kill_page.requested(tmp_path)[1]
+
+
+# --- real processes; bounds are a hundred times what is measured (python tests/kill_latency.py)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    made = Bench(tmp_path_factory.mktemp("kill"), 20.0)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("mode", "method"), [("flood", "command"), ("stuck", "signal")])
+def test_a_kill_of_a_running_process_ends_its_orders(bench, mode, method):
+    found = bench.trial(mode, method)
+    assert found["guard"] < 20_000.0 if method == "command" else 5_000.0
+    assert found["none open"] >= found["guard"] > 0.0
+
+
+def test_a_run_that_dies_leaves_no_order(bench):
+    bench.trials += 1
+    bench.tell(str(bench.trials))
+    bench.wait("ready")
+    directory = bench.folder / str(bench.trials)
+    page = Page(directory / kill_page.PAGE)
+    page.set("open_orders", -1)
+    bench.run.kill()
+    bench.run.wait()
+    until = time.monotonic() + 30.0
+    while page.get("open_orders") != 0 and time.monotonic() < until:
+        time.sleep(0.02)
+    log = (directory / "kill.log").read_text()
+    assert page.get("open_orders") == 0, log
+    assert '"why": "the run is gone"' in log
+    assert not page.killed  # the next run may trade
