@@ -141,27 +141,36 @@ def stop(child):
     child.stdout.close()
 
 
-def until_ctrl_c(folder, port, seconds, *overrides):
-    """`tickarrow run` on an ordinary gateway, stopped by Ctrl-C; (exit code, standard error)."""
+def until_stopped(folder, port, seconds, *overrides, kill=False, by=signal.SIGINT):
+    """`tickarrow run` on an ordinary gateway, killed with its positions closed if that is asked for, stopped by a signal; (exit code, standard error)."""
     args = ["run", "gateway=paper", "orders.ledger=orders", f"gateway.port={port}", "universe.symbols=[AAA,BBB]", "ensemble.min_rows=5", *SMALL]
     run = subprocess.Popen([COMMAND, *args, "ensemble.min_outcomes=3", *overrides], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while not list(folder.glob("outputs/run/*/*/session/chunks-*.bin")) and time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.2)
     time.sleep(seconds)
-    run.send_signal(signal.SIGINT)
+    if kill:
+        (session,) = folder.glob("outputs/run/*/*/session")
+        done = subprocess.run([COMMAND, "kill", f"session={session}", "flatten=true", "wait_s=60"], cwd=folder, capture_output=True, text=True, timeout=150)
+        assert (done.returncode, json.loads(done.stdout)["open_orders"]) == (0, 0), done.stderr
+        assert "no position is left" in done.stderr
+    run.send_signal(by)
     _, said = run.communicate(timeout=60)
     return run.returncode, said
 
 
-def test_an_ordinary_gateway_is_traded_until_ctrl_c_and_its_session_replays(tmp_path):
+def test_an_ordinary_gateway_is_traded_until_it_is_killed_and_its_session_replays(tmp_path):
     child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.conflation_ms=250")
     try:
-        code, said = until_ctrl_c(tmp_path, port, 4)
+        code, said = until_stopped(tmp_path, port, 6, "risk.hurdle=0", kill=True, by=signal.SIGTERM)
     finally:
         stop(child)
     assert code == 0, said
+    assert "kill switch: tickarrow kill" in said
     where = output(tmp_path)
+    fills = read_table(where / "session", "fills").to_pydict()
+    held = {s: sum(q * d for r, q, d in zip(fills["symbol"], fills["quantity"], fills["side"]) if r == s) for s in set(fills["symbol"])}
+    assert set(held.values()) <= {0.0}
     summary = json.loads((where / "summary.json").read_text())
     assert summary["decisions"] > 10
     assert summary["bad_frames"] == 0
@@ -174,7 +183,7 @@ def test_ctrl_c_leaves_no_working_order_behind(tmp_path):
     # 20 s of market time between an order and its effect are one second here: at Ctrl-C some are on their way
     child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.latency_ms=20000")
     try:
-        code, said = until_ctrl_c(tmp_path, port, 10, "risk.hurdle=0", "ensemble.min_outcomes=1")
+        code, said = until_stopped(tmp_path, port, 10, "risk.hurdle=0", "ensemble.min_outcomes=1")
     finally:
         stop(child)
     assert code == 0, said
