@@ -17,7 +17,9 @@ from tickarrow.pipeline.batch import PAD, Chunk
 from tickarrow.pipeline.decode import CLOCK, END, LOST, Decode
 
 RING_BYTES = 4 << 20
-READ_BYTES = 768 << 10  # the messages of a longer chunk might not fit a segment of TICKS (65,536 rows of at least 14 bytes)
+# What is read at once is decided on before the loop turns to anything else: orders, cancels and the kill switch wait for it, so it has a
+# bound. A second of 100 symbols as IBKR samples them is 160 KB; a few hundred rows in lock step, where each row is a chunk.
+READ_BYTES, LOCK_STEP_BYTES = 256 << 10, 16 << 10
 LONG = 64 << 10  # bytes of a frame that is suspect if it does not become complete
 STALL_S, LOST_S, LOST_BYTES = 1.0, 2.0, 1 << 20  # after which such a frame is passed by, and after which lost framing is given up
 
@@ -72,7 +74,7 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # Far more than comes at once: one read empties the socket, so that a quote is not torn between two stamps.
-        return self._view[self._write : self._write + READ_BYTES]
+        return self._view[self._write : self._write + (LOCK_STEP_BYTES if self.lock_step else READ_BYTES)]
 
     def buffer_updated(self, nbytes: int) -> None:
         arrival, ts = time.perf_counter_ns(), time.time_ns()
