@@ -167,6 +167,8 @@ class Matching:
         if instrument is None:
             return 200, "No security definition has been found for the request"
         if known is not None:
+            if known.status == "Filled":
+                return 104, "Cannot modify a filled order."
             same = (known.quantity, known.limit, known.prices, known.transmit) == (order.quantity, order.limit, order.prices, order.transmit)
             if known.done or same or (known.row, known.side, known.kind) != (order.row, order.side, order.kind):
                 return 103, "Duplicate order id"

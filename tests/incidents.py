@@ -106,7 +106,7 @@ class Desk:
         self.decided = []  # (market seconds, symbol, Reason, Flag)
         self.fed = []  # chunks and control events in their order
         self.events = []  # (market seconds, control event)
-        self._rows = [0] * n
+        self._rows, self._orders = [0] * n, orders
 
     @property
     def intents(self):
@@ -143,7 +143,7 @@ class Desk:
 
     def replayed(self):
         """Another desk that was fed the same chunks and events."""
-        again = Desk(SYMBOLS[: len(self._rows)])
+        again = Desk(SYMBOLS[: len(self._rows)], orders=self._orders)
         for item in self.fed:
             if isinstance(item, tuple):
                 number, ts, data = item

@@ -5,21 +5,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from incidents import OrderState, incident
-from test_simulator import quote, trade
+from incidents import SYMBOLS, Desk, Disk, OrderState, incident, market
+from test_simulator import MemorySource, quote, trade
 
+from tickarrow.configs.gateway import GatewayConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.contracts import grid_of, rule_number
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.router import WHOLE
 from tickarrow.pipeline.router_channel import Intent
 from tickarrow.pipeline.router_ib import Orders
+from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.router_price import Grid
-from tickarrow.pipeline.schemas import PARTS, ControlKind
+from tickarrow.pipeline.schemas import DECISIONS, FILLS, ORDERS, PARTS, ControlKind, column_digest
+from tickarrow.pipeline.simulator import Simulator
 
 KEY = 1000
 PROFIT, STOP = KEY + PARTS, KEY + 2 * PARTS
@@ -150,6 +155,40 @@ def test_prices_and_sizes_are_those_that_the_contract_allows():
     assert i.gateway.orders.router.grids == [Grid(((0.0, 0.01),), 1.0, 1.0)]
     assert i.orders["1000"][2:4] == (60.0, 10.03)
     assert states(i, KEY + 1) == [(REJECTED, 10.0)]
+
+
+def in_lock_step(conf):
+    """What a market at full speed makes of orders: digests, and the same again from what the desk was fed."""
+
+    async def main():
+        made = GatewayConf(speed=0.0, settle_ms=30.0, once=False, pacing=0)
+        simulator, desk = Simulator(made), Desk(orders=conf)
+        port = await simulator.start()
+        simulator.open(MemorySource(market(20.0), SYMBOLS))
+        ledger = Ledger(Disk())
+        gateway = Gateway(
+            replace(made, port=port), simulator.universe, desk, None, lock_step=True, simulated=True, ledger=lambda account: ledger, orders=conf
+        )
+        await gateway.connect("127.0.0.1", port)
+        await gateway.wait()
+        gateway.disconnect()
+        await simulator.close()
+        return desk
+
+    desk = asyncio.run(main())
+    found = [
+        [column_digest([getattr(d, name).column(c) for c in schema.names]) for name, schema in (("decisions", DECISIONS), ("orders", ORDERS), ("fills", FILLS))]
+        for d in (desk, desk.replayed())
+    ]
+    assert desk.fills.rows > 5
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:an order")
+def test_in_lock_step_changes_and_brackets_come_out_the_same_each_time():
+    conf = OrdersConf(style="passive", cross_s=3.0, profit_bp=10, stop_bp=10)
+    (first, replayed), (second, _) = in_lock_step(conf), in_lock_step(conf)
+    assert first == second == replayed
 
 
 def details(**more):
