@@ -76,7 +76,7 @@ def main(conf: ExplainConf) -> None:
 def _explain_one(session: Rebuilding, row: int) -> None:
     kept: list[Explained] = []
     session.run(np.array([row]), kept.append)
-    story = explain_show.story(kept[0], session.pipeline, session.found, row)
+    story = explain_show.story(kept[0], session.pipeline, session.found, row, session.events)
     written = explain_show.show(story, output_directory())
     if not kept[0].equal:
         wrong = next(c for c in kept[0].checks if not c.ok)

@@ -46,6 +46,7 @@ class Spectrum:
     t_eff: float
     intensity: float  # shrinkage
     bulk: float  # mean of the eigenvalues that are not above the edge
+    least: float  # the smallest one after cleaning and shrinking: what is solved is as inexact as it is small
     strength: float  # squared IC that the forecast should have
     tracked: bool
 
@@ -220,8 +221,9 @@ def iterate(c: Array, leading: Array, edge: float) -> tuple[Array, Array, bool]:
     return values, vectors, good
 
 
-def decorrelate(c: Array, values: Array, vectors: Array, ic: Array, counts: Array, par: Any) -> tuple[Array, float, float]:
-    """Weights C^-1 ic with the eigenvalues below the edge replaced by their mean; squared IC of the forecast; that mean."""
+def decorrelate(c: Array, values: Array, vectors: Array, ic: Array, counts: Array, par: Any) -> tuple[Array, float, float, float]:
+    """Weights C^-1 ic with the eigenvalues below the edge replaced by their mean; squared IC of the forecast; that mean, before and after
+    shrinking."""
     n, rho = ic.size, counts[INTENSITY]
     above = values > counts[EDGE]
     count = n - int(above.sum())
@@ -243,7 +245,7 @@ def decorrelate(c: Array, values: Array, vectors: Array, ic: Array, counts: Arra
     factor = strength / observed if observed > strength and observed > 0.0 else 1.0
     if strength * factor > 1.0:
         factor /= strength * factor
-    return out * factor, strength * factor, bulk
+    return out * factor, strength * factor, bulk, b
 
 
 def solve(s: EnsembleCopy, z: Array, ts: int, horizons_ns: npt.NDArray[np.int64], par: Any, audited: int) -> Weights:
@@ -263,9 +265,9 @@ def solve(s: EnsembleCopy, z: Array, ts: int, horizons_ns: npt.NDArray[np.int64]
     for c, ic, counts, (values, vectors, _) in parts:
         exact, columns = np.linalg.eigh(c)
         used, pairs = (values, vectors) if tracked else (exact, columns.T)
-        weights, strength, bulk = decorrelate(c, used, pairs, ic, counts, par)
+        weights, strength, bulk, least = decorrelate(c, used, pairs, ic, counts, par)
         out.weights.append(weights)
-        out.spectrum.append(Spectrum(c, exact, used, counts[EDGE], counts[T_EFF], counts[INTENSITY], bulk, strength, tracked))
+        out.spectrum.append(Spectrum(c, exact, used, counts[EDGE], counts[T_EFF], counts[INTENSITY], bulk, least, strength, tracked))
     return out
 
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.explain_act import FEES
 from tickarrow.pipeline.explain_find import Decisions, moment_text
 from tickarrow.pipeline.pipeline import Pipeline
-from tickarrow.pipeline.schemas import DECISIONS, Feed, Flag, Gate, Health, Kind, OrderState, Reason, Side
+from tickarrow.pipeline.schemas import DECISIONS, PARTS, ControlKind, Feed, Flag, Gate, Health, Kind, OrderState, Reason, Side
 from tickarrow.pipeline.session import read_table
 from tickarrow.pipeline.session_quality import wide
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.explain import Explained
 
+PART_NAMES = ("", "profit", "stop")  # of a bracket
+OF_ALL = (ControlKind.KILL, ControlKind.LIMIT, ControlKind.THROTTLE)  # events without a symbol
+EVENTS = 8  # control events shown
 WIDE = 160  # characters, where the output is a file
 NOTABLE = 12  # features shown; all are in the file
 
@@ -69,18 +74,18 @@ def figure(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def story(e: Explained, pipeline: Pipeline, found: Decisions, row: int) -> dict[str, Any]:
+def story(e: Explained, pipeline: Pipeline, found: Decisions, row: int, events: Sequence[Control]) -> dict[str, Any]:
     """All steps of a decision, as plain data."""
     m = e.moment
     return {
         "session": str(found.directory), "decision": m.seq, "row": row, "symbol": found.universe.symbols[m.symbol], "ts": m.tick["ts"],
         "time": moment_text(m.tick["ts"]), "reason": Reason(int(found.columns["reason"][row])).name, "equal": e.equal,
-        "steps": [asdict(s) for s in (*_inputs(e, pipeline), *_ensemble(e, pipeline), *_act(e, pipeline), *_outcome(e, found, row))],
+        "steps": [asdict(s) for s in (*_inputs(e, pipeline, events), *_ensemble(e, pipeline), *_act(e, pipeline), *_outcome(e, found, row))],
         "checks": [asdict(c) for c in e.checks],
     }  # fmt: skip
 
 
-def _inputs(e: Explained, pipeline: Pipeline) -> Iterator[Step]:
+def _inputs(e: Explained, pipeline: Pipeline, events: Sequence[Control]) -> Iterator[Step]:
     m, t, own = e.moment, e.moment.tick, e.moment.act[e.moment.symbol]
     mid = 0.5 * (t["bid"] + t["ask"])
     yield Step(
@@ -95,6 +100,14 @@ def _inputs(e: Explained, pipeline: Pipeline) -> Iterator[Step]:
         [[float(own["position"]), float(own["mark"]), order, moment_text(int(own["hold_until"])) if own["hold_until"] else "",
           Health(int(own["health"])).name.lower(), Health(int(m.book["link"])).name.lower(), int(own["model_set"])]],
     )  # fmt: skip
+    told = [c for c in events if c.chunk < t["chunk"] and (c.symbol in (-1, m.symbol) or c.kind in OF_ALL)]
+    if told:
+        rows = [
+            [moment_text(c.ts), ControlKind(c.kind).name, c.key or None, OrderState(c.state).name if c.kind == ControlKind.ORDER_STATE else None, c.quantity,
+             c.price, c.value] for c in told[-EVENTS:]
+        ]  # fmt: skip
+        heads = ["time, UTC", "kind", "key", "state", "quantity", "price", "value"]
+        yield Step("control events", f"the last of {len(told)} of the symbol or of all, before its chunk", heads, rows)
     order_of = np.argsort(-np.abs(m.unusual), kind="stable") if len(m.unusual) else np.arange(len(m.features))
     names, unusual = pipeline.features.columns, m.unusual if len(m.unusual) else np.full(len(m.features), math.nan)
     yield Step(
@@ -195,15 +208,21 @@ def _outcome(e: Explained, found: Decisions, row: int) -> Iterator[Step]:
     if not key:
         return
     orders, fills = read_table(found.directory, "orders"), read_table(found.directory, "fills")
-    life = [r for r in orders.to_pylist() if r["key"] == key and r["symbol"] == m.symbol]
+    life, filled = (
+        [r | {"part": PART_NAMES[r["key"] // PARTS]} for r in t.filter(pc.field("symbol") == m.symbol).to_pylist() if r["key"] % PARTS == key]
+        for t in (orders, fills)
+    )
     rows = [
-        [moment_text(r["ts"]), OrderState(r["state"]).name, Side(r["side"]).name.lower(), r["quantity"], r["limit"], r["perm_id"] or None] for r in life
+        [moment_text(r["ts"]), r["part"], OrderState(r["state"]).name, Side(r["side"]).name.lower(), r["quantity"], r["limit"], r["perm_id"] or None]
+        for r in life
     ]
-    yield Step(f"order {key}", "its life in ORDERS", ["time, UTC", "state", "side", "quantity", "limit", "permId"], rows)
-    filled = [r for r in fills.to_pylist() if r["key"] == key and r["symbol"] == m.symbol]
-    rows = [[moment_text(r["ts"]), r["quantity"], r["price"], r["commission"], 1e4 * r["side"] * (r["price"] / e.decided.mark - 1.0)] for r in filled]
-    text = f"{sum(r['quantity'] for r in filled):g} of {life[0]['quantity'] if life else 0:g} filled; paid above the mid of the decision"
-    yield Step(f"fills of order {key}", text, ["time, UTC", "quantity", "price", "commission", "beyond the mid, bp"], rows)
+    yield Step(f"order {key}", "its life in ORDERS", ["time, UTC", "part", "state", "side", "quantity", "limit", "permId"], rows)
+    rows = [
+        [moment_text(r["ts"]), r["part"], r["quantity"], r["price"], r["commission"], 1e4 * r["side"] * (r["price"] / e.decided.mark - 1.0)] for r in filled
+    ]
+    done = sum(r["quantity"] for r in filled if not r["part"])
+    text = f"{done:g} of {life[0]['quantity'] if life else 0:g} filled; how much worse than the mid of the decision"
+    yield Step(f"fills of order {key}", text, ["time, UTC", "part", "quantity", "price", "commission", "beyond the mid, bp"], rows)
 
 
 def show(said: dict[str, Any], out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -13,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from commands import run, tickarrow
 from sets_common import noise_set
 
-from tickarrow.pipeline import explain, explain_act, explain_check
+from tickarrow.configs.explain import ExplainConf
+from tickarrow.pipeline import explain, explain_act, explain_check, run
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import ConfigError, SessionError
@@ -51,7 +52,10 @@ def recorded(sets, tmp_path_factory):
     more = [f"model_set={sets['a'].path}", f"models.canary.set={sets['b'].path}", "models.canary.symbols=[BBB]"]
     swaps = f"models.swaps=[{{at: 40, set: {sets['b'].path}}}, {{at: 60, set: {sets['a'].path}}}]"
     halt = "source.halts=[{symbol: DDD, at_s: 30, for_s: 10}]"
-    return run(*EAGER, *more, swaps, halt, cwd=tmp_path_factory.mktemp("recorded"))[1]
+    home = tmp_path_factory.mktemp("recorded")
+    with contextlib.chdir(home):
+        run.main(compose("run", [*EAGER, *more, swaps, halt, f"record.path={home / 'session'}"]))
+    return home / "session"
 
 
 @pytest.fixture
@@ -59,8 +63,8 @@ def explained(recorded, tmp_path, monkeypatch, capsys):
     """Runs the command in this process; what it prints and what it wrote."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*args, session=recorded):
-        explain.main(compose("explain", [f"session='{session}'", *args]))
+    def call(session=recorded, **asked):
+        explain.main(ExplainConf(session=str(session), **asked))
         path = tmp_path / "explain.json"
         return capsys.readouterr().out, json.loads(path.read_text()) if path.is_file() else None
 
@@ -85,7 +89,7 @@ def test_a_thousand_random_decisions_rebuild_equal(explained, recorded):
     assert len(pc.unique(decisions["reason"])) >= 5
     assert set(pc.unique(decisions["model_set"]).to_pylist()) == {0, 1}
     rows = decisions.num_rows
-    said, found = explained("random=1000", "seed=3")
+    said, found = explained(random=1000, seed=3)
     assert 1000 <= found["rows_compared"] <= rows
     assert said == "1,000 of 1,000 rebuilt equal\n"
     assert (found["checked"], found["equal"], found["different"]) == (1000, 1000, [])
@@ -98,18 +102,17 @@ def test_a_thousand_random_decisions_rebuild_equal(explained, recorded):
 
 def test_fewer_decisions_than_asked_for_are_all_checked(explained, recorded):
     orders = pc.sum(pc.equal(read_table(recorded, "decisions")["reason"], Reason.ORDER)).as_py()
-    assert explained("random=100000", "reason=order")[0] == f"{orders:,} of {orders:,} rebuilt equal\n"
+    assert explained(random=100000, reason="order")[0] == f"{orders:,} of {orders:,} rebuilt equal\n"
 
 
 def test_an_order_is_explained_step_by_step_to_its_fill(explained, recorded):
-    said, found = explained("decision=last", "reason=order")
-    row = read_table(recorded, "decisions").filter(pc.field("reason") == Reason.ORDER).to_pylist()[-1]
-    assert found["decision"] == row["seq"]
+    key = read_table(recorded, "fills")["key"][-1].as_py()
+    orders = [r for r in read_table(recorded, "orders").to_pylist() if r["key"] == key]
+    row = read_table(recorded, "decisions").filter(pc.field("seq") == orders[0]["seq"]).to_pylist()[0]
+    said, found = explained(decision=str(row["seq"]))
     assert found["equal"]
     steps = {s["title"]: s for s in found["steps"]}
-    orders = [r for r in read_table(recorded, "orders").to_pylist() if r["seq"] == row["seq"] and r["state"] == OrderState.INTENT]
-    key = orders[0]["key"]
-    assert list(steps)[:4] == ["quote", "position before", "features", "predictions"]
+    assert list(steps)[:4] == ["quote", "position before", "control events", "features"]
     assert list(steps)[-3:] == ["decision", f"order {key}", f"fills of order {key}"]
     quote = dict(zip(steps["quote"]["columns"], steps["quote"]["rows"][0]))
     tick = read_table(recorded, "ticks").slice(row["seq"], 1).to_pylist()[0]
@@ -120,38 +123,40 @@ def test_an_order_is_explained_step_by_step_to_its_fill(explained, recorded):
     assert cost["cost, bp"] == row["cost"] == pytest.approx(cost["half spread, bp"] + cost["fees, bp"] + cost["impact, bp"])
     assert [g[0] for g in steps["gates"]["rows"]] == [g.name for g in Gate]
     assert all((g[1] == "passed") == bool(row["verdict"] & Gate[g[0]]) for g in steps["gates"]["rows"])
-    life = steps[f"order {key}"]["rows"]
-    assert [r[1] for r in life] == [OrderState(r["state"]).name for r in read_table(recorded, "orders").to_pylist() if r["key"] == key]
+    assert [r[2] for r in steps[f"order {key}"]["rows"]] == [OrderState(r["state"]).name for r in orders]
+    assert sum(r[2] for r in steps[f"fills of order {key}"]["rows"]) == pytest.approx(orders[0]["quantity"])
     assert "checks hold: the recorded row is the rebuilt one bit for bit" in said
     assert f"order {key}: its life in ORDERS" in said
 
 
 def test_decisions_without_an_order_are_explained_too(explained, recorded):
-    for reason in pc.unique(read_table(recorded, "decisions")["reason"]).to_pylist()[:4]:
-        _, found = explained("decision=last", f"reason={Reason(reason).name.lower()}")
+    for reason in pc.unique(read_table(recorded, "decisions")["reason"]).to_pylist()[1:3]:
+        _, found = explained(decision="last", reason=Reason(reason).name.lower())
         assert found["equal"], Reason(reason)
         assert found["reason"] == Reason(reason).name
 
 
 def test_the_first_decision_and_one_by_symbol_and_time(explained, recorded):
     rows = read_table(recorded, "decisions").to_pylist()
-    assert explained(f"decision={rows[0]['seq']}")[1]["equal"]
+    assert explained(decision=str(rows[0]["seq"]))[1]["equal"]
+    assert compose("explain", ["session=DIR", "decision=CCC@2026-01-05T14:31:00.5"]).decision == "CCC@2026-01-05T14:31:00.5"
+    assert compose("explain", ["session=DIR", "decision=5906"]).decision == "5906"
     own = [r for r in rows if r["symbol"] == 2]
     chosen = own[len(own) // 2]
     whole = np.datetime64(chosen["ts"], "ns")
     for when in (f"{whole}"[:26], f"{whole}"[11:26]):  # to the microsecond: the last one until then
-        _, found = explained(f"decision=CCC@{when}")
+        _, found = explained(decision=f"CCC@{when}")
         assert found["symbol"] == "CCC"
         assert found["decision"] == [r["seq"] for r in own if r["ts"] <= chosen["ts"] // 1000 * 1000][-1]
 
 
 def test_without_a_decision_the_last_ones_that_pass_the_filters_are_listed(explained, recorded):
     rows = read_table(recorded, "decisions").filter(pc.field("symbol") == 0).to_pylist()
-    said, found = explained("symbol=AAA", "rows=3")
+    said, found = explained(symbol="AAA", rows=3)
     assert found is None
     assert f"{len(rows):,} of {read_table(recorded, 'decisions').num_rows:,} decisions" in said
     assert [int(n) for n in re.findall(r"^│ +(\d+) │", said, re.M)] == [r["seq"] for r in rows[-3:]]
-    buys = explained("side=buy", "reason=order", "rows=1000")[0]
+    buys = explained(side="buy", reason="order", rows=1000)[0]
     assert "sell" not in buys.split("reasons:")[0]
 
 
@@ -163,45 +168,45 @@ def test_a_row_that_was_recorded_otherwise_is_told(explained, recorded, tmp_path
     session = copied(recorded, tmp_path / "altered", target=changed)
     seq = read_table(session, "decisions")["seq"][7].as_py()
     with pytest.raises(SessionError, match=rf"decision {seq} of .*altered differs: rebuilt row: target is .*, recorded .* All is in .*explain\.json"):
-        explained(f"decision={seq}", session=session)
+        explained(session, decision=str(seq))
     assert not json.loads((tmp_path / "explain.json").read_text())["equal"]
     with pytest.raises(SessionError, match=rf"decision {seq} of .*altered is the first that differs from what was recorded\. Explain that one: decision={seq}"):
-        explained("decision=last", session=session)
+        explained(session, decision="last")
     n = pc.sum(pc.equal(read_table(session, "decisions")["reason"], Reason.WARMING_UP)).as_py()
-    done = tickarrow("explain", f"session={session}", "random=100000", "reason=warming_up", cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == f"{n - 1:,} of {n:,} rebuilt equal\n"
-    assert f"tickarrow: 1 decision of {session} differs from what was recorded: {seq}: rebuilt row: target is" in done.stderr
+    with pytest.raises(SessionError, match=rf"1 decision of .*altered differs from what was recorded: {seq}: rebuilt row: target is"):
+        explained(session, random=100000, reason="warming_up")
+    found = json.loads((tmp_path / "explain.json").read_text())
+    assert (found["checked"], found["equal"], found["different"][0]["decision"]) == (n, n - 1, seq)
 
 
 def test_what_cannot_be_explained_is_one_sentence(explained, recorded, tmp_path):
     seq = read_table(recorded, "decisions")["seq"].to_numpy()
     missing = next(i for i in range(int(seq[-1])) if i not in seq)
-    for args, error, said in (
-        ([f"decision={missing}"], SessionError, f"has no decision {missing}: it has {len(seq):,}, numbered by their ticks, from {seq[0]} to {seq[-1]};"),
-        (["decision=99999999999999999999999"], SessionError, "has no decision 99999999999999999999999"),
-        (["decision=first"], ConfigError, "decision is 'first': expected decision=SEQ, decision=last or decision=SYMBOL@TIME"),
-        (["decision=AAB@14:31:00"], ConfigError, "'AAB' is not in the session's universe. Did you mean AAA"),
-        (["decision=AAA@2020-01-01"], SessionError, "AAA has no decision until then. The session begins at 2026-01-05"),
-        (["decision=AAA@noon"], ConfigError, "decision=SYMBOL@TIME is 'noon'"),
-        (["reason=ordre"], ConfigError, "reason is 'ordre'. Did you mean order"),
-        (["reason=killed"], SessionError, "has no decision with reason=killed. Its reasons are "),
-        (["side=up"], ConfigError, "side is 'up': expected buy or sell."),
-        (["random=5", "decision=last"], ConfigError, "decision and random are both given"),
+    for asked, error, said in (
+        ({"decision": str(missing)}, SessionError, f"has no decision {missing}: it has {len(seq):,}, numbered by their ticks, from {seq[0]} to {seq[-1]};"),
+        ({"decision": "99999999999999999999999"}, SessionError, "has no decision 99999999999999999999999"),
+        ({"decision": "first"}, ConfigError, "decision is 'first': expected decision=SEQ, decision=last or decision=SYMBOL@TIME"),
+        ({"decision": "AAB@14:31:00"}, ConfigError, "'AAB' is not in the session's universe. Did you mean AAA"),
+        ({"decision": "AAA@2020-01-01"}, SessionError, "AAA has no decision until then. The session begins at 2026-01-05"),
+        ({"decision": "AAA@noon"}, ConfigError, "decision=SYMBOL@TIME is 'noon'"),
+        ({"reason": "ordre"}, ConfigError, "reason is 'ordre'. Did you mean order"),
+        ({"reason": "killed"}, SessionError, "has no decision with reason=killed. Its reasons are "),
+        ({"side": "up"}, ConfigError, "side is 'up': expected buy or sell."),
+        ({"random": 5, "decision": "last"}, ConfigError, "decision and random are both given"),
     ):
         with pytest.raises(error, match=said):
-            explained(*args)
+            explained(**asked)
     without = copied(recorded, tmp_path / "without frames")
     for path in without.glob("chunks-*.bin"):
         path.unlink()
     with pytest.raises(SessionError, match="without frames"):
-        explained("decision=last", session=without)
+        explained(without, decision="last")
     old = copied(recorded, tmp_path / "old")
     table = read_table(recorded, "decisions").drop_columns(["verdict"])
     with pa.OSFile(str(old / "decisions.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     with pytest.raises(SessionError, match=r"was recorded by an earlier version, without DECISIONS\.verdict"):
-        explained(session=old)
+        explained(old)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +240,7 @@ def test_plain_arithmetic_follows_the_kernels_under_other_settings(sets, ticks, 
         assert [c for c in checks if not c.ok] == []
         reasons.append(Reason(moment.decision["reason"]))
 
-    Watch(pipeline, range(0, 4000, 3), take)
+    Watch(pipeline, range(0, 4000, 7), take)
     push_and_fill(pipeline, ticks)
     assert len(set(reasons)) >= 5
     assert tracked == ({False} if "ensemble.refresh_ns=0" in more or "ensemble.refresh_ns=5000000000" in more else {False, True})
