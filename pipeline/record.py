@@ -169,9 +169,9 @@ async def _stream(
         async with contextlib.AsyncExitStack() as stack:
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail)) if simulated else conf.gateway.port
             try:
-                await gateway.connect(conf.gateway.host, port)
                 stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))
-                runtime.begin()
+                runtime.begin()  # before anything is subscribed: it takes some tenths of a second
+                await gateway.connect(conf.gateway.host, port)
                 await _until_the_end(gateway, recording, universe, stop, seconds, console)
             finally:
                 runtime.end()

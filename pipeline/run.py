@@ -152,9 +152,9 @@ async def _stream(
         folder = ledger_folder(conf.orders, session.directory if simulated else None)
         stack.enter_context(switch(gateway, conf.kill, session.directory, folder, pipeline.act.state, guard=not simulated and conf.kill.guard))
         try:
-            await gateway.connect(conf.gateway.host, port)
             stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))
-            runtime.begin()
+            runtime.begin()  # before anything is subscribed: it takes some tenths of a second
+            await gateway.connect(conf.gateway.host, port)
             await _with_progress(gateway, pipeline, span, checks, console)
         finally:
             runtime.end()

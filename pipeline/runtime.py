@@ -46,7 +46,7 @@ class Runtime:
         self._selector: Spinning | None = None
 
     def begin(self) -> None:
-        """From the first tick on; called in the loop, when all that is slow is done."""
+        """From now on; called in the loop, before anything is subscribed: the first collection walks over all that was loaded."""
         self.collection.begin()
         if self.tap.lock_step:
             return
