@@ -116,7 +116,7 @@ async def alone(directory: Path, run: Run, flatten: bool) -> int:
                 break
             await asyncio.sleep(0.1)
             left = await guard.open_orders()
-        if flatten:
+        while flatten and not guard.page.get("flat"):
             await guard.close_positions()
         return left
     finally:

@@ -50,6 +50,8 @@ class Guard:
         self.gone = False  # the process of the run has ended
         self.why = ""  # everything is cancelled
         self._acting: asyncio.Task[None] | None = None
+        self._closing: dict[int, Any] = {}  # conId -> the last closing order
+        self._rounds = 0  # of closing orders; 0 = this process does not close
 
     def say(self, event: str, **more: Any) -> None:
         """One line of the log."""
@@ -163,63 +165,62 @@ class Guard:
         page, clock, answered = self.page, asyncio.get_running_loop().time, False
         began, calm_at = clock(), float("inf")
         while True:
+            run = self.run
             try:
                 n = await self.open_orders()
-            except (OSError, TimeoutError, ConnectionError):
+                if page.get("main_at") and not answered:
+                    answered = True
+                    if not page.get("closing"):
+                        self.cancel_everything()  # what was on its way before the run refused new orders
+                elif n and not page.get("closing"):
+                    self.cancel_everything()
+                wanted = killed and run is not None and (page.get("flatten") or run.kill.flatten) and not page.get("flat")
+                patient = n > 0 and run is not None and clock() - began < run.kill.flatten_after_s
+                if wanted and (self._rounds or not (answered or patient)):
+                    await self.close_positions()
+            except (OSError, TimeoutError, ConnectionError) as e:
+                self.say("no answer", why=str(e))  # asked again, when the connection is there again
                 await asyncio.sleep(AGAIN_S)
                 continue
-            if page.get("main_at") and not answered:
-                answered = True
-                self.cancel_everything()  # what was on its way before the run refused new orders
-            elif n and not page.get("closing"):
-                self.cancel_everything()
-            run = self.run
-            patient = run is None or clock() - began < run.kill.flatten_after_s
-            if (page.get("flatten") or (run is not None and run.kill.flatten)) and killed and not answered and not (n and patient) and not page.get("flat"):
-                await self.close_positions()
             if answered or self.gone:
                 calm_at = min(calm_at, clock() + CALM_S)
-            if n == 0 and clock() >= calm_at:
+            if n == 0 and clock() >= calm_at and not (self._rounds and not page.get("flat")):
                 self.say("no order is open")
                 return
-            await asyncio.sleep(AGAIN_S if not page.get("closing") else RETRY_S)
+            await asyncio.sleep(AGAIN_S)
 
     async def close_positions(self) -> None:
-        """What the run's own loop would do, by the quotes that it left behind."""
-        run, clock = self.run, asyncio.get_running_loop().time
+        """One round of what the run's own loop would do, by the quotes that it left behind. A closing order that may still work keeps its place."""
+        run, page, clock = self.run, self.page, asyncio.get_running_loop().time
         assert run is not None
-        if not kill_page.claim(self.directory):
-            self.page.set("flat", 3)  # the run has begun to
+        if not self._rounds and not kill_page.claim(self.directory):
+            page.set("flat", 3)  # the run has begun to
             return
-        self.page.set("closing", 1)
-        marks = {int(m["con_id"]): m for m in self.page.marks}
-        for n in range(run.kill.tries):
-            positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), TIMEOUT_S)
-            held = {p.contract.conId: float(p.position) for p in positions if p.account == run.account and p.contract.conId in marks and abs(p.position) >= 1}
-            if not held:
-                self.page.set("flat", 1)
-                self.say("no position is left")
-                return
-            trades = []
-            for con_id, shares in held.items():
-                m = marks[con_id]
-                order = closing_order(shares, float(m["bid"]), float(m["ask"]), float(m["tick"]), run.kill.collar_bp)
-                if order is None:
-                    self.say("no quote", con_id=con_id, shares=shares)
-                    continue
-                side, quantity, limit = order
-                made = ib_async.LimitOrder("BUY" if side > 0 else "SELL", quantity, limit, orderRef=f"ta{self.client_id}-close", tif="DAY", account=run.account)
-                trades.append(self.ib.placeOrder(ib_async.Contract(conId=con_id, exchange="SMART"), made))
-                self.say("close", con_id=con_id, side=side, quantity=quantity, limit=limit, attempt=n + 1)
-            until = clock() + run.kill.again_s
-            while any(not t.isDone() for t in trades) and clock() < until:
-                await asyncio.sleep(0.05)
-            for t in trades:
-                if not t.isDone():
-                    self.ib.cancelOrder(t.order)
-            await asyncio.sleep(AGAIN_S)
-        self.page.set("flat", 2)
-        self.say("positions are left")
+        page.set("closing", 1)
+        self._rounds += 1
+        positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), TIMEOUT_S)
+        marks = {int(m["con_id"]): m for m in page.marks}
+        held = {p.contract.conId: float(p.position) for p in positions if p.account == run.account and p.contract.conId in marks and abs(p.position) >= 1}
+        if not held or self._rounds > run.kill.tries:
+            page.set("flat", 2 if held else 1)
+            self.say("positions are left" if held else "no position is left")
+            return
+        for con_id, shares in held.items():
+            before, m = self._closing.get(con_id), marks[con_id]
+            order = closing_order(shares, float(m["bid"]), float(m["ask"]), float(m["tick"]), run.kill.collar_bp)
+            if order is None or (before is not None and not before.isDone()):
+                self.say("not closed", con_id=con_id, shares=shares, why="no quote" if order is None else "an earlier closing order may work")
+                continue
+            side, quantity, limit = order
+            made = ib_async.LimitOrder("BUY" if side > 0 else "SELL", quantity, limit, orderRef=f"ta{self.client_id}-close", tif="DAY", account=run.account)
+            self._closing[con_id] = self.ib.placeOrder(ib_async.Contract(conId=con_id, exchange="SMART"), made)
+            self.say("close", con_id=con_id, side=side, quantity=quantity, limit=limit, round=self._rounds)
+        until = clock() + run.kill.again_s
+        while (working := [t for t in self._closing.values() if not t.isDone()]) and clock() < until:
+            await asyncio.sleep(0.05)
+        for t in working:
+            self.ib.cancelOrder(t.order)
+        await asyncio.sleep(AGAIN_S)
 
     # --- its life
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tickarrow.pipeline.gateway import Gateway
 
 SIGNALS = {signal.SIGUSR1: False, signal.SIGUSR2: True}  # -> positions are closed too
+ALONE = "only the run itself can end orders"
 REFUSED = "the kill switch is on"
 LOOK_S = 0.25  # between two signs of life
 QUIET_S = 10.0  # a guard that gives no sign for so long is reported
@@ -53,6 +54,7 @@ class KillSwitch:
         self.latch = folder / "killed.json"  # of the account, when it is known
         self.page = Page(directory / PAGE, len(gateway.universe))
         self.why = ""  # it is killed
+        self._keeps = False  # killed before this run: positions are closed only if somebody says so now
         self._flatten: Flatten | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._guard_told, self._began = False, time.monotonic_ns()
@@ -81,6 +83,7 @@ class KillSwitch:
         self.latch = self.folder / f"killed-{account}-{g.conf.client_id}.json"
         Run(os.getpid(), g.host, g.port, account, g.conf.client_id, guard_id, str(self.latch.resolve()), self.conf).write(self.directory)
         if before := kill_page.latched(self.latch):
+            self._keeps = True
             self.page.trip(False)
             self._apply(f"{before}: no order goes out. Re-arm it when this run has ended: tickarrow kill session={self.directory} rearm=true", everybodys=False)
         self._look()
@@ -104,8 +107,7 @@ class KillSwitch:
             self._timer.cancel()
         self.page.set("stopped", 0 if failed and self.gateway.orders is not None and self.gateway.orders.working else 1)
         self.page.set("beat", 0)
-        if self._wakeup is not None:
-            signal.set_wakeup_fd(self._wakeup)
+        self._unhook()
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
@@ -122,6 +124,21 @@ class KillSwitch:
                 self._guard.kill()
                 self._guard.wait()
             self._guard = None
+
+    def _unhook(self) -> None:
+        """Signals are no longer written to the guard."""
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(self._wakeup)
+            self._wakeup = None
+
+    async def guarded(self) -> str:
+        """What is wrong with the guard when it had time to connect; "" = nothing, or none is wanted."""
+        until = self._loop.time() + QUIET_S
+        while self._guard is not None and not self.page.get("guard_beat"):
+            if self._loop.time() > until or self._guard.poll() is not None:
+                return ALONE
+            await asyncio.sleep(0.05)
+        return ""
 
     # --- seeing it
 
@@ -162,9 +179,13 @@ class KillSwitch:
         self.check()
         if self.why:
             self._close_positions()
-        if self._guard is not None and not self._guard_told and now - max(page.get("guard_beat"), self._began) > QUIET_S * 1e9:
-            self._guard_told = True
-            self.gateway.tell("the guard of the kill switch gives no sign: only this process can end orders. See kill.log in the session.")
+        if self._guard is not None and not self._guard_told:
+            ended = self._guard.poll() is not None
+            if ended or now - max(page.get("guard_beat"), self._began) > QUIET_S * 1e9:
+                self._guard_told = True
+                self.gateway.tell(f"the guard of the kill switch {'has ended' if ended else 'gives no sign'}: {ALONE}. See kill.log in the session.")
+            if ended:
+                self._unhook()
 
     # --- carrying it out
 
@@ -182,7 +203,7 @@ class KillSwitch:
 
     def _close_positions(self) -> None:
         page = self.page
-        if not (page.get("flatten") or self.conf.flatten) or page.get("flat"):
+        if not (page.get("flatten") or (self.conf.flatten and not self._keeps)) or page.get("flat"):
             return
         assert self.gateway.orders is not None
         if self._flatten is None:

@@ -149,7 +149,7 @@ async def items(gateway: Gateway, known: Known) -> list[Item]:
     held = [f"{shares:+g} {gateway.universe.symbols[row]}" for c, row in rows if (shares := router.ledger.positions.get(c, 0.0))]
     wanted = watch.table
     lines = sum(s.feed != Feed.DEPTH for s in wanted.all)
-    killed = gateway.kill.why if gateway.kill is not None else ""
+    killed, unguarded = ("", "") if gateway.kill is None else (gateway.kill.why, await gateway.kill.guarded())
     return [
         account(conf, gateway.port, ib.client.getAccounts()),
         version(ib.client.serverVersion()),
@@ -165,6 +165,7 @@ async def items(gateway: Gateway, known: Known) -> list[Item]:
         left_over("orders of others", foreign, "in the same login: a kill cancels them too"),
         left_over("positions", held, "of earlier runs or others: taken over, resized and closed as if this run had bought them"),
         Item("kill switch", WARN, killed) if killed else Item("kill switch", OK, "armed"),
+        *([Item("guard", REFUSE if conf.account_kind == "live" else WARN, f"it is not connected: {unguarded} (kill.log, kill.guard)")] if unguarded else []),
     ]  # fmt: skip
 
 

@@ -71,7 +71,7 @@ class Router(Compared):
         for i in range(intents.lo, intents.hi):
             if intents.state[i] == OrderState.CANCEL_INTENT:
                 self.cancel(int(intents.key[i]))
-            elif intents.state[i] == OrderState.INTENT:
+            elif intents.state[i] == OrderState.INTENT and int(intents.key[i]) not in self.ledger.orders:  # what came between two chunks comes twice
                 key, row, side = int(intents.key[i]), int(intents.symbol[i]), int(intents.side[i])
                 self.submit(Intent(key, row, side, float(intents.quantity[i]), float(intents.limit[i]), closing))
         self.pump()

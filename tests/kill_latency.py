@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ async def run(port: int, folder: Path) -> None:
 
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)
     desk, began = Desk(), time.monotonic()
+    desk.fed, desk.decided, desk.events = (deque(maxlen=1) for _ in range(3))  # nothing is replayed here
     universe = Universe(tuple(Instrument(s, i, 0.01) for i, s in enumerate(SYMBOLS)))
     gateway = Gateway(GatewayConf(kind="ib", speed=1.0, timeout_s=30.0, silent_s=1e9), universe, desk, None, lock_step=False, simulated=False,
                       ledger=lambda account: Ledger(Disk()))  # fmt: skip

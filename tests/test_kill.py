@@ -138,6 +138,7 @@ def test_a_kill_that_flattens_closes_every_position_and_replays(tmp_path):
     assert found.says("kill switch: no position is left")
     closing = [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
     assert closing
+    assert not found.says("is used")  # each closing order was given to the router once
     assert (found.desk.act.state["position"] == 0.0).all()
     again = found.desk.replayed()
     for name in ("decisions", "orders", "fills"):

@@ -121,7 +121,7 @@ def test_a_set_without_certificate_is_told():
     assert preflight.model(of(), "xgboost").verdict == OK
 
 
-def flown(folder, typed=None, before=None, killed="", **conf):
+def flown(folder, typed=None, before=None, killed="", unguarded="", **conf):
     """Connect to the simulated gateway; what was printed, and the error if any.
 
     `typed` is what a person types; `before` may change the simulator before the gateway connects."""
@@ -135,7 +135,7 @@ def flown(folder, typed=None, before=None, killed="", **conf):
         made = replace(PAPER, port=port, **conf)
         known = Known(SimpleNamespace(path=Path("sets/one"), manifest={}), "xgboost", folder, False, ["order size 100 shares"], console)
         gateway = Gateway(made, simulator.universe, Desk(now=loop.time), None, lock_step=False, simulated=False, ledger=lambda _: Ledger(Disk()), known=known)
-        gateway.kill = SimpleNamespace(why=killed, ready=lambda: None, check=lambda: None)
+        gateway.kill = SimpleNamespace(why=killed, ready=lambda: None, check=lambda: None, guarded=lambda: asyncio.sleep(0, unguarded))
         try:
             if before is not None:
                 await before(simulator, port)
@@ -176,6 +176,12 @@ def test_open_orders_of_others_and_a_kill_are_told(tmp_path):
     assert error == ""
     assert "orders of others warn BUY 7 AAA, in the same login: a kill cancels them too" in printed
     assert "kill switch warn killed at 10:00 (file): no order goes out" in printed
+
+
+def test_real_money_is_not_traded_without_a_guard_that_is_wanted(tmp_path):
+    live = {"account_kind": "live", "account": "U7654321", "login": "U7654321", "confirm": preflight.word("U7654321")}
+    assert "guard warn it is not connected: alone" in flown(tmp_path, unguarded="alone")[0]
+    assert "guard: it is not connected: alone" in flown(tmp_path, unguarded="alone", **live)[1]
 
 
 def test_real_money_needs_its_word(tmp_path):
