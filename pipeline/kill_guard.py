@@ -30,6 +30,7 @@ LOOK_S = 0.1  # between two looks at the signs of life
 AGAIN_S = 0.25  # everything is cancelled again so soon while orders are open
 CALM_S = 1.0  # what the run has sent before it refused new orders is at the gateway within so long
 RETRY_S = 1.0  # between two attempts to connect
+GIVE_UP_S = 3600.0  # the guard of a run that is gone waits for its gateway no longer
 TIMEOUT_S = 5.0  # of a request
 OVER = ("Filled", "Cancelled", "ApiCancelled", "Inactive")
 
@@ -163,7 +164,7 @@ class Guard:
     async def go_on(self, killed: bool) -> None:
         """Until no order is open and the run has answered; then the positions, if the run does not do it."""
         page, clock, answered = self.page, asyncio.get_running_loop().time, False
-        began, calm_at = clock(), float("inf")
+        began, calm_at, silent_at = clock(), float("inf"), 0.0
         while True:
             run = self.run
             try:
@@ -179,9 +180,15 @@ class Guard:
                 if wanted and (self._rounds or not (answered or patient)):
                     await self.close_positions()
             except (OSError, TimeoutError, ConnectionError) as e:
-                self.say("no answer", why=str(e))  # asked again, when the connection is there again
+                if not silent_at:
+                    silent_at = clock()
+                    self.say("no answer", why=str(e) or type(e).__name__)
+                elif self.gone and clock() - silent_at > GIVE_UP_S:
+                    self.say("given up: look at the orders in TWS")
+                    return
                 await asyncio.sleep(AGAIN_S)
                 continue
+            silent_at = 0.0
             if answered or self.gone:
                 calm_at = min(calm_at, clock() + CALM_S)
             if n == 0 and clock() >= calm_at and not (self._rounds and not page.get("flat")):
