@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from tickarrow.configs.limits import LimitsConf
+
 
 @dataclass
 class RiskConf:
@@ -25,4 +27,5 @@ class RiskConf:
     throttle_from: float = 1.0  # drawdown from which positions are made smaller, fraction of the highest equity
     throttle_to: float = 1.0  # drawdown from which none is opened
     least_value: float = 0.0  # least value of an order that opens or resizes, currency
+    limits: LimitsConf = field(default_factory=LimitsConf)  # whatever is decided, an order beyond them does not go out
     allow_delayed: bool = False  # trade on quotes that come 15 to 20 minutes late

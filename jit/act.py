@@ -8,6 +8,9 @@ from tickarrow.jit.act_state import ACT_PARAMS, ACT_STATE, BOOK, EVENT, GRID, ga
 from tickarrow.jit.barrier import barrier_within_point
 from tickarrow.jit.costs import FEES, fees_point, one_way_point
 from tickarrow.jit.impact import impact_point, sigma_day_point
+from tickarrow.jit.limits import (
+    LIMITS_BOOK, LIMITS_PARAMS, LIMITS_STATE, NOT_TURNED, ORDER_RATE, count_point, day_point, last_point, limits_point, opens_point, rate_point
+)  # fmt: skip
 from tickarrow.jit.sizing import lots_point, target_point, throttle_point
 
 # Kind, Reason, OrderState, Gate and a Flag of the schemas; a test compares them.
@@ -18,7 +21,7 @@ NET_CAP, SECTOR_CAP, PARTICIPATION_CAP, DRAWDOWN, BELOW_MINIMUM = range(14, 19)
 INTENT, CANCEL_INTENT, SENT, SUBMITTED, FILLED, CANCELLED, REJECTED = range(7)
 HALTED_FLAG = 32
 GATE_ALIVE, GATE_TRADING, GATE_LIVE, GATE_QUOTED, GATE_FREE, GATE_FORECAST, GATE_DRAWDOWN, GATE_VOLUME = (1 << i for i in range(8))
-GATE_EDGE, GATE_SIZE, GATE_BAND, GATE_BOOK, GATE_VALUE = (1 << i for i in range(8, 13))
+GATE_EDGE, GATE_SIZE, GATE_BAND, GATE_BOOK, GATE_VALUE, GATE_LIMITS = (1 << i for i in range(8, 14))
 
 @kernel("f8, f8, f8, i8, GRID", inline=True)
 def limit_point(bid, ask, offset_ticks, side, grid):
@@ -131,11 +134,13 @@ def simulate_point(s, events, book, seq, ts, symbol, fees):
 
 @kernel(
     "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i4[:], i8[:],"
-    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
+    "LIMITS_STATE[:], LIMITS_BOOK[:], LIMITS_PARAMS[:], out i8[:], i8[:], i8[:], u1[:],"
+    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
     "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], out u2[:], i8"
 )
 def act_update(
-    state, books, events, params, fees, grid, adv, sector, horizons_ns, tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, tick_lo, tick_hi,
+    state, books, events, params, fees, grid, adv, sector, horizons_ns, limits_state, limits_books, limits_params, times, days, edges, closed,
+    tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, price, tick_lo, tick_hi,
     seq, ts, symbol, alpha, sigma, ic, lo, hi,
     out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, verdict, to,
 ):  # fmt: skip
@@ -152,7 +157,12 @@ def act_update(
     adv : (n_symbols,) float64, average daily volume, shares; 0 = not known
     sector : (n_symbols,) int32, number of its sector; -1 = none
     horizons_ns : (n_horizons,) int64
-    tick_seq ... flags : columns of TICKS, rows [tick_lo, tick_hi)
+    limits_state : (n_symbols,) LIMITS_STATE
+    limits_books, limits_params : (1,) LIMITS_BOOK, LIMITS_PARAMS
+    times : (n,) int64, as in `rate_point`
+    days : (n_days,) int64, ns, begins of session days
+    edges, closed : (n,) int64, uint8, ns: from each edge on nothing is closed, opening is, or everything (FREE, CLOSE_ONLY, NOTHING)
+    tick_seq ... price : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
     out_seq ... verdict : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way, impact included;
         NaN and horizon -1 where no horizon could be judged; p_up, p_down: within
@@ -163,16 +173,24 @@ def act_update(
     Per horizon the forecast moves `pool_share` of the way to the pooled drift. The horizon with the largest
     (|edge| - cost) / sigma is chosen, the shorter of equals. A position is kept until the horizon it was opened for is over, and
     longer while the forecast passes the gate on its side. On data that is halted or not live no order is sent, also none that closes a
-    position; cancels always go.
+    position; cancels always go. A pre-trade limit refuses what would be sent: `limits_point`;
+    of an order that turns a position round, what closes it may still pass.
     """
     par = params[0]
     book = books[0]
+    limits = limits_params[0]
+    limits_book = limits_books[0]
     book.events = 0
     r = lo
     for i in range(tick_lo, tick_hi + 1):
         if i < tick_hi:
             book.seq = tick_seq[i]
-            if kind[i] == QUOTE:
+            if tick_ts[i] >= limits_book.day_end:
+                day_point(limits_book, days, tick_ts[i], gain_point(state))
+            if kind[i] != QUOTE:
+                limits_state[tick_symbol[i]].trade = price[i]
+            else:
+                limits_state[tick_symbol[i]].quoted = tick_ts[i]
                 s = state[tick_symbol[i]]
                 s.bid = bid[i]
                 s.ask = ask[i]
@@ -193,6 +211,8 @@ def act_update(
             quoted = 0.0 < s.bid <= s.ask
             gain = gain_point(state)
             book.peak = max(book.peak, gain)
+            if not gain - limits_book.begin > -limits.daily_loss:
+                limits_book.stopped = 1
             throttle = throttle_point((book.peak - gain) / (par.nav + book.peak), par.throttle_from, par.throttle_to)
             most = par.participation * adv[at] if adv[at] > 0.0 else np.inf
 
@@ -248,7 +268,8 @@ def act_update(
 
             why = EDGE_BELOW_COST
             goal = position
-            if s.working and not s.cancelling and not s.done and (book.killed or age > par.ttl):
+            stopping = book.killed or (limits_book.stopped and opens_point(np.int64(s.side), s.quantity, position))
+            if s.working and not s.cancelling and not s.done and (stopping or age > par.ttl):
                 why = CANCEL
             elif book.killed:
                 why = KILLED
@@ -305,11 +326,37 @@ def act_update(
 
             if why in (ORDER, HORIZON_OVER):
                 side = 1 if goal > position else -1
+                limit = limit_point(s.bid, s.ask, par.offset_ticks, side, grid[at])
+                gross, net, of_sector = reach_point(state, sector, at, side)
+                own = limits_state[at]
+                hours = np.int64(closed[max(last_point(edges, now), 0)])
+                quantity = abs(goal - position)
+                refused = 0
+                for _ in range(2):
+                    refused = limits_point(
+                        limits, side, quantity, limit, position, gross, net, s.bid, s.ask, own.trade, now - own.quoted, own.listed, hours,
+                        limits_book.stopped,
+                    )  # fmt: skip
+                    if refused == 0 and not rate_point(limits_book, times, limits, now):
+                        refused = ORDER_RATE
+                    if refused == 0 or not goal * position < 0.0:
+                        break
+                    why = NOT_TURNED
+                    goal = 0.0
+                    quantity = abs(position)
+                if refused:
+                    why = refused
+                    goal = position
+                else:
+                    count_point(limits_book, times, now)
+                    if why != NOT_TURNED:
+                        passed |= GATE_LIMITS
+            if why in (ORDER, HORIZON_OVER, NOT_TURNED):
                 s.key = book.next_key
                 s.side = side
-                s.ordered = abs(goal - position)
+                s.ordered = quantity
                 s.quantity = s.ordered
-                s.limit = limit_point(s.bid, s.ask, par.offset_ticks, side, grid[at])
+                s.limit = limit
                 s.since = now
                 s.hold_ns = horizons_ns[best_h] if why == ORDER else 0
                 s.working = 1

@@ -10,7 +10,8 @@ import pyarrow as pa
 from tickarrow.configs.ensemble import EnsembleConf
 from tickarrow.jit import eight, ensemble, ensemble_state
 from tickarrow.pipeline.batch import Batch, Columns, Table
-from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Control, Profit, pnl
+from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Control
+from tickarrow.pipeline.decide_profit import Profit, pnl
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.forest_rank import aligned
 from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS

@@ -17,7 +17,8 @@ from tickarrow.jit import act, act_state
 from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
 from tickarrow.pipeline.costs import fees
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, PARTS, ControlKind, Flag, Health, OrderState
+from tickarrow.pipeline.limits import Limits
+from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, PARTS, ControlKind, Flag, Health, OrderState, Reason
 from tickarrow.pipeline.stage import Snapshot
 
 DUST = 1e-9  # shares; less than this is left of an order = nothing
@@ -36,7 +37,7 @@ class Control:
     state: int = OrderState.INTENT
     quantity: float = math.nan  # shares
     price: float = math.nan  # currency
-    value: float = math.nan  # COMMISSION: currency; LIMIT: gross cap, fraction of nav; MODEL_SWAP: index of the set; HEALTH: Health; SUBSCRIBE: Feed
+    value: float = math.nan  # COMMISSION: currency; ORDER_STATE: Reason; LIMIT: gross cap, of nav; MODEL_SWAP: index of the set; HEALTH; SUBSCRIBE: Feed
     perm_id: int = 0  # broker key
     exec_id: int = 0  # hash of the broker's execId; 0 = not known
 
@@ -67,12 +68,13 @@ class Act:
     simulate_fills : fill intents here, at the symbol's next quote
     adv : (n_symbols,) average daily volume, shares; without it `costs.adv` is every symbol's
     sector : (n_symbols,) int32, number of its sector, -1 = none; without it no symbol has one
+    symbols : their names, for the lists of the limits
     """
 
     def __init__(
         self, risk: RiskConf, costs: CostsConf, orders: OrdersConf, n_symbols: int, horizons_ns: npt.NDArray[np.int64],
         tick_size: npt.NDArray[np.float64], decisions: Table, intents: Table, fills: Table, simulate_fills: bool,
-        adv: npt.NDArray[np.float64] | None = None, sector: npt.NDArray[np.int32] | None = None,
+        adv: npt.NDArray[np.float64] | None = None, sector: npt.NDArray[np.int32] | None = None, symbols: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         _check(risk, costs, orders)
         if simulate_fills and (orders.style != "marketable" or orders.profit_bp or orders.stop_bp or orders.tif in ("IOC", "FOK")):
@@ -94,6 +96,7 @@ class Act:
         self.fees = fees(costs)
         self.adv = np.full(n_symbols, costs.adv) if adv is None else np.ascontiguousarray(adv, np.float64)
         self.sector = np.full(n_symbols, -1, np.int32) if sector is None else np.ascontiguousarray(sector, np.int32)
+        self.limits = Limits(risk.limits, symbols or [""] * n_symbols)
         self.grid = np.zeros(n_symbols, act_state.GRID)
         inverse = np.rint(1.0 / np.asarray(tick_size, np.float64))
         decimal = np.abs(inverse * tick_size - 1.0) < 1e-9
@@ -101,7 +104,7 @@ class Act:
         self.grid["divisor"] = np.where(decimal, inverse, 1.0)
         self.events = np.zeros(256 + 2 * n_symbols, act_state.EVENT)
         self._decisions, self._orders, self._fills = decisions, intents, fills
-        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags"), Columns(*FORECAST_COLUMNS)
+        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags", "price"), Columns(*FORECAST_COLUMNS)
         self._decision_columns = Columns(*decisions.schema.names)
         self._executed: set[int] = set()  # exec ids that are in the positions
         self._unpaid: dict[int, tuple[Segment, int] | None] = {}  # exec id -> its row of FILLS, commission not yet reported
@@ -116,8 +119,11 @@ class Act:
         if room > self.events.size:  # a larger block than ever before
             self.events = np.zeros(room, act_state.EVENT)
         to = out.reserve(n)
+        limits = self.limits
+        limits.cover(ticks)
         act.act_update(
             self.state, self.book, self.events, self.params, self.fees, self.grid, self.adv, self.sector, self.horizons_ns,
+            limits.state, limits.book, limits.params, limits.times, limits.days, limits.edges, limits.closed,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
             *self._forecast_columns.of(forecasts.segment), forecasts.lo, forecasts.hi, *self._decision_columns.of(out.segment), to,
         )  # fmt: skip
@@ -139,6 +145,7 @@ class Act:
                 table.limit[at] = rows["price"]
                 table.perm_id[at] = 0
                 table.state[at] = rows["state"]
+                table.reason[at] = Reason.ORDER
             else:
                 table.price[at] = rows["price"]
                 table.commission[at] = rows["commission"]
@@ -182,6 +189,10 @@ class Act:
             if not event.value >= 0.0:
                 raise ConfigError(f"limit: the gross cap is {event.value}: expected a fraction of nav, zero or more.")
             self.book["gross_cap"] = event.value
+        elif event.kind == ControlKind.LOSS_STOP:
+            book = self.limits.book[0]
+            book.day, book.stopped = event.key, event.quantity == 1.0
+            book.begin = sum((self.state["cash"] - self.state["commission"]).tolist()) - event.value
         elif event.kind == ControlKind.MODEL_SWAP:
             self.state["model_set"][slice(None) if event.symbol < 0 else event.symbol] = int(event.value)
         elif event.kind == ControlKind.HEALTH:
@@ -234,7 +245,7 @@ class Act:
         side, quantity, limit = (s.side, s.ordered, s.limit) if known else (event.side, event.quantity, event.price)
         self._write(
             self._orders, symbol=event.symbol, ts=event.ts, key=event.key, side=side, quantity=quantity, limit=limit, perm_id=event.perm_id,
-            state=event.state,
+            state=event.state, reason=Reason.ORDER if math.isnan(event.value) else Reason(int(event.value)),
         )  # fmt: skip
         if event.key >= PARTS:  # it waits for the position's end, and nothing waits for it
             return
@@ -259,7 +270,7 @@ class Act:
                 s.cancelling = 1
                 self._write(
                     self._orders, symbol=symbol, ts=event.ts, key=s.key, side=s.side, quantity=s.ordered, limit=s.limit, perm_id=0,
-                    state=OrderState.CANCEL_INTENT,
+                    state=OrderState.CANCEL_INTENT, reason=Reason.ORDER,
                 )  # fmt: skip
 
     def _close(self, event: Control) -> None:
@@ -271,7 +282,7 @@ class Act:
         s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.side, event.quantity, event.quantity, event.price, event.ts, 0
         s.working, s.cancelling, s.done = 1, 1, 0
         row = {"side": event.side, "quantity": event.quantity, "limit": event.price, "perm_id": 0, "state": OrderState.INTENT}
-        self._write(self._orders, symbol=event.symbol, ts=event.ts, key=s.key, **row)
+        self._write(self._orders, symbol=event.symbol, ts=event.ts, key=s.key, reason=Reason.ORDER, **row)
 
     def _write(self, table: Table, **row: Any) -> None:
         """Append one row, dated by the last tick that was decided."""
@@ -296,62 +307,16 @@ class Act:
         return {
             "state": self.state.copy(), "book": self.book.copy(), "executed": np.array(sorted(self._executed), np.int64),
             "unpaid": np.array(sorted(self._unpaid), np.int64), "early": np.array(sorted(self._early), np.int64),
-            "early_commission": np.array([v for _, v in sorted(self._early.items())], np.float64),
+            "early_commission": np.array([v for _, v in sorted(self._early.items())], np.float64), **self.limits.snapshot(),
         }  # fmt: skip
 
     def restore(self, saved: Snapshot) -> None:
         self.state[...] = saved["state"]
         self.book[...] = saved["book"]
+        self.limits.restore(saved)
         self._executed = set(saved["executed"].tolist())
         self._unpaid = {i: self._unpaid.get(i) for i in saved["unpaid"].tolist()}
         self._early = dict(zip(saved["early"].tolist(), saved["early_commission"].tolist()))
-
-
-@dataclass(slots=True)
-class Profit:
-    """Profit and loss of fills; arrays are (n_symbols,), currency. Open positions are valued at the mid, at average cost before."""
-
-    position: npt.NDArray[np.float64]  # shares, signed
-    realised: npt.NDArray[np.float64]  # before commission
-    unrealised: npt.NDArray[np.float64]
-    commissions: npt.NDArray[np.float64]  # reported so far
-
-    @property
-    def commission(self) -> float:
-        return float(self.commissions.sum())
-
-    @property
-    def total(self) -> float:
-        """Realised and unrealised, after commission."""
-        return float(self.realised.sum() + self.unrealised.sum()) - self.commission
-
-
-def pnl(fills: Table, mids: npt.NDArray[np.float64]) -> Profit:
-    """Profit and loss per symbol, by average cost.
-
-    Parameters
-    ----------
-    fills : table FILLS
-    mids : (n_symbols,) last mids; NaN = a position is valued at its last fill's price
-    """
-    n = mids.size
-    position, realised, commissions, average = (np.zeros(n) for _ in range(4))
-    last = np.full(n, np.nan)
-    columns = [fills.column(c).tolist() for c in ("symbol", "side", "quantity", "price", "commission")]
-    for symbol, side, quantity, price, commission in zip(*columns):
-        signed, held = side * quantity, position[symbol]
-        closed = min(quantity, abs(held)) if held * signed < 0 else 0.0
-        realised[symbol] += math.copysign(closed, held) * (price - average[symbol])
-        opened = quantity - closed
-        if opened > 0:
-            kept = abs(held) - closed
-            average[symbol] = (kept * average[symbol] + opened * price) / (kept + opened)
-        position[symbol] = held + signed
-        commissions[symbol] += 0.0 if math.isnan(commission) else commission
-        last[symbol] = price
-    value = np.where(np.isnan(mids), last, mids)
-    unrealised = np.where(position == 0.0, 0.0, position * (value - average))
-    return Profit(position, realised, unrealised, commissions)
 
 
 def sectors(risk: RiskConf, symbols: Sequence[str]) -> npt.NDArray[np.int32]:

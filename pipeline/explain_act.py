@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from tickarrow.pipeline.explain_limits import broken, opens, stopped
 from tickarrow.pipeline.explain_watch import Moment
 from tickarrow.pipeline.schemas import Flag, Gate, Kind, Reason
 
@@ -17,6 +18,7 @@ Array = npt.NDArray[Any]
 DAY_S = 23400.0
 YEAR_S = 252.0 * DAY_S
 BARRIER_ERROR = 1e-12
+SENDING = (Reason.ORDER, Reason.HORIZON_OVER)
 FEES = ("commission", "clearing", "exchange", "pass-through", "regulatory", "TAF", "SEC")
 
 
@@ -129,6 +131,16 @@ def reach(state: Array, sector: Array, at: int, side: int) -> tuple[float, float
     return gross, net, of_sector
 
 
+def gained(state: Array) -> float:
+    """Gain of all symbols, currency."""
+    gain = 0.0
+    for s in state:
+        if s["position"] != 0.0:
+            gain += float(s["position"]) * float(s["mark"])
+        gain += float(s["cash"]) - float(s["commission"])
+    return gain
+
+
 def lots(quantity: float, lot: float) -> float:
     return math.floor(quantity / lot) * lot if math.isfinite(quantity) else quantity
 
@@ -186,11 +198,8 @@ def decide(moment: Moment, act: Any) -> Decided:
     age, bid, ask, mark, position = now - int(s["since"]), float(s["bid"]), float(s["ask"]), float(s["mark"]), float(s["position"])
     working = bool(s["working"]) and not (s["done"] and age > par["ttl"])
     quoted, flags = 0.0 < bid <= ask, int(s["quote_flags"])
-    gain = 0.0
-    for other in state:
-        if other["position"] != 0.0:
-            gain += float(other["position"]) * float(other["mark"])
-        gain += float(other["cash"]) - float(other["commission"])
+    gain = gained(state)
+    stop_on = stopped(moment.limits, act, now, gained(moment.act), gain)
     peak = max(float(book["peak"]), gain)
     drawdown, start, stop = (peak - gain) / (nav + peak), float(par["throttle_from"]), float(par["throttle_to"])
     throttle = 1.0 if drawdown <= start else 0.0 if drawdown >= stop else (stop - drawdown) / (stop - start)
@@ -222,7 +231,8 @@ def decide(moment: Moment, act: Any) -> Decided:
     }  # fmt: skip
     gates = [Asked(g, bool(ok), *numbers[g]) for g, ok in passed.items()]
     why, goal, caps, bound, hold_until = Reason.EDGE_BELOW_COST, position, {}, "", int(s["hold_until"])
-    if working and not s["cancelling"] and not s["done"] and (book["killed"] or age > par["ttl"]):
+    stopping = book["killed"] or (stop_on and opens(int(s["side"]), float(s["quantity"]), position))
+    if working and not s["cancelling"] and not s["done"] and (stopping or age > par["ttl"]):
         why = Reason.CANCEL
     elif book["killed"]:
         why = Reason.KILLED
@@ -260,6 +270,9 @@ def decide(moment: Moment, act: Any) -> Decided:
                 why, goal = _size(best.size, size, held, lot, band, cap, mark, float(par["least_value"]), gates, side, position)
         if why != Reason.ORDER and position != 0.0 and now >= hold_until:
             why, goal = Reason.HORIZON_OVER, 0.0
+    if why in SENDING:
+        why, goal, asked = _limited(moment, act, why, goal, position, stop_on, state, par, bid, ask)
+        gates.append(asked)
     verdict = 0
     for asked in gates:
         verdict |= asked.gate if asked.passed else 0
@@ -301,14 +314,37 @@ def _size(
     return Reason.ORDER, side * size
 
 
-def _order(why: Reason, goal: float, position: float, s: Any, book: Any, grid: Any, par: Any, bid: float, ask: float) -> dict[str, Any] | None:
-    if why == Reason.CANCEL:
-        return {"key": int(s["key"]), "side": int(s["side"]), "quantity": float(s["ordered"]), "limit": float(s["limit"])}
-    if why not in (Reason.ORDER, Reason.HORIZON_OVER):
-        return None
-    side, multiplier, divisor, offset = 1 if goal > position else -1, float(grid["multiplier"]), float(grid["divisor"]), float(par["offset_ticks"])
+def _limited(
+    moment: Moment, act: Any, why: Reason, goal: float, position: float, stop_on: bool, state: Array, par: Any, bid: float, ask: float
+) -> tuple[Reason, float, Asked]:
+    """What the pre-trade limits leave of an order: reason, target and the gate."""
+    at, side = moment.symbol, 1 if goal > position else -1
+    gross, net, _ = reach(state, act.sector, at, side)
+    price, found = _limit(side, act.grid[at], par, bid, ask), Reason.ORDER
+    for wanted in (goal, 0.0) if goal * position < 0.0 else (goal,):
+        quantity = abs(wanted - position)
+        said = broken(moment.limits, act, moment.tick, stop_on, side, quantity, price, position, gross, net, bid, ask)
+        found = found or said
+        if not said:
+            why = Reason.NOT_TURNED if wanted != goal else why
+            return why, wanted, Asked(Gate.LIMITS, wanted == goal, found.name if found else "none is broken", "none")
+    return said, position, Asked(Gate.LIMITS, False, said.name, "none")
+
+
+def _limit(side: int, grid: Any, par: Any, bid: float, ask: float) -> float:
+    """Limit price of a marketable order, currency."""
+    multiplier, divisor, offset = float(grid["multiplier"]), float(grid["divisor"]), float(par["offset_ticks"])
     if side > 0:
         n = math.ceil(ask * divisor / multiplier - 1e-6) + offset
     else:
         n = max(math.floor(bid * divisor / multiplier + 1e-6) - offset, 1.0)
-    return {"key": int(book["next_key"]), "side": side, "quantity": abs(goal - position), "limit": n * multiplier / divisor}
+    return n * multiplier / divisor
+
+
+def _order(why: Reason, goal: float, position: float, s: Any, book: Any, grid: Any, par: Any, bid: float, ask: float) -> dict[str, Any] | None:
+    if why == Reason.CANCEL:
+        return {"key": int(s["key"]), "side": int(s["side"]), "quantity": float(s["ordered"]), "limit": float(s["limit"])}
+    if why not in (*SENDING, Reason.NOT_TURNED):
+        return None
+    side = 1 if goal > position else -1
+    return {"key": int(book["next_key"]), "side": side, "quantity": abs(goal - position), "limit": _limit(side, grid, par, bid, ask)}

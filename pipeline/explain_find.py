@@ -21,6 +21,7 @@ from tickarrow.pipeline.universe import Universe
 Columns = dict[str, npt.NDArray[Any]]
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 LIKE = "decision=SEQ, decision=last or decision=SYMBOL@TIME"
+ACTED = (Reason.ORDER, Reason.HORIZON_OVER, Reason.NOT_TURNED, Reason.CANCEL)  # an order or a cancel follows
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Decisions:
         made = np.isin(orders["state"].to_numpy(), [OrderState.INTENT, OrderState.CANCEL_INTENT])
         seq, of = orders["seq"].to_numpy()[made], orders["symbol"].to_numpy()[made]
         at = np.minimum(np.searchsorted(columns["seq"], seq), len(table) - 1)
-        own = (columns["seq"][at] == seq) & (columns["symbol"][at] == of) & np.isin(columns["reason"][at], [Reason.ORDER, Reason.HORIZON_OVER, Reason.CANCEL])
+        own = (columns["seq"][at] == seq) & (columns["symbol"][at] == of) & np.isin(columns["reason"][at], ACTED)
         side[at[own]], key[at[own]] = orders["side"].to_numpy()[made][own], orders["key"].to_numpy()[made][own]
         return cls(directory, universe, columns, side, key)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tickarrow.jit import ensemble_state
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide import Control, Ensemble
+from tickarrow.pipeline.explain_limits import Standing
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.schemas import ControlKind, OrderState
 
@@ -79,6 +80,7 @@ class Moment:
     act: Array = field(default_factory=lambda: np.zeros(0))  # (n_symbols,) ACT_STATE before the tick
     act_after: Array = field(default_factory=lambda: np.zeros(0))
     book: Any = None  # BOOK before the tick
+    limits: Any = None  # Standing before the tick
     decision: dict[str, Any] = field(default_factory=dict)  # the rebuilt row
     orders: list[dict[str, Any]] = field(default_factory=list)  # rows of ORDERS that it made
 
@@ -202,7 +204,7 @@ class Watch:
                 self._act(f, t)
                 continue
             now = self._open.pop(q)
-            now.act, now.book = a.state.copy(), a.book[0].copy()
+            now.act, now.book, now.limits = a.state.copy(), a.book[0].copy(), Standing.of(a, now.symbol)
             row, orders = self._act(f, t), a.intents
             now.act_after = a.state.copy()
             now.decision = {name: row.view(name)[0].item() for name in table.schema.names}

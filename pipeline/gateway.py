@@ -177,7 +177,7 @@ class Gateway:
             ledger, tag = self._ledger(self.conf.account or self.ib.client.getAccounts()[0]), f"ta{self.conf.client_id}"
             self.ib.client.updateReqId(ledger.next_id)
             reports = self._controls.append, self.tell, (lambda: self.pipeline.ts * 1e-9) if self.lock_step else self.seconds
-            self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step, grids, self.pipeline.quote)
+            self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step, grids, self.pipeline)
             await self.orders.settle(self.conf.timeout_s or None, self._market_speed)
             self._apply_controls()
             if self.kill is not None:
@@ -277,7 +277,7 @@ class Gateway:
     def look_at_orders(self) -> None:
         """What time brings to orders, and the question for them where one is due."""
         if self.orders is not None:
-            self.orders.router.look()
+            self.orders.look()
             if self.orders.router.due():
                 self._asking = asyncio.ensure_future(self._ask_for_orders(self.orders))
 

@@ -120,7 +120,7 @@ class Pipeline:
         symbols = [i.symbol for i in universe]
         self.act = Act(
             conf.risk, conf.costs, conf.orders, n, horizons, tick_size, t.decisions, t.orders, t.fills, simulate_fills,
-            volumes(conf.costs, symbols), sectors(conf.risk, symbols),
+            volumes(conf.costs, symbols), sectors(conf.risk, symbols), symbols,
         )  # fmt: skip
         self.swaps = Swaps(self.apply)
         self.shadows: list[Shadow] = []  # sets that predict the same rows and decide nothing

@@ -14,15 +14,15 @@ from collections.abc import Callable
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide_act import DUST, Control
-from tickarrow.pipeline.router_channel import Channel, Intent
+from tickarrow.pipeline.router_channel import Channel, Intent, Refusal
 from tickarrow.pipeline.router_compare import Compared
 from tickarrow.pipeline.router_ledger import Ledger, OwnOrder
 from tickarrow.pipeline.router_price import NEAR, Grid, bracket_prices, passive_price
-from tickarrow.pipeline.schemas import PARTS, ControlKind, OrderState
+from tickarrow.pipeline.schemas import PARTS, ControlKind, OrderState, Reason
 
 PROFIT, STOP = PARTS, 2 * PARTS  # are added to the key of an entry
 TOLD = 50  # so many different reasons of refusals are told
-UNSETTLED = "orders and positions are not yet compared with the gateway"
+UNSETTLED = Refusal("orders and positions are not yet compared with the gateway", Reason.UNSETTLED)
 WHOLE = "a position with a bracket is closed as a whole, and opened from nothing"
 
 
@@ -90,7 +90,8 @@ class Router(Compared):
         if why:
             self._note(why)
             self.ledger.used(key=intent.key)
-            self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit))
+            code = why.code if isinstance(why, Refusal) else Reason.REFUSED
+            self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit, code))
             return why
         order = self._write(OwnOrder(made.key, con_id, made.side, made.quantity, made.limit, 0, held=held, closing=made.closing))
         if bracketed and abs(held) <= DUST:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tickarrow.pipeline.router_ledger import OwnOrder
-from tickarrow.pipeline.schemas import OrderState
+from tickarrow.pipeline.schemas import OrderState, Reason
 
 
 @dataclass(slots=True)
@@ -19,6 +19,17 @@ class Intent:
     quantity: float  # shares
     limit: float  # currency
     closing: bool = False  # it closes a position at once, and passes where others are refused
+
+
+class Refusal(str):
+    """Why an intent must not go out: a sentence, and its code for ORDERS."""
+
+    code: Reason
+
+    def __new__(cls, text: str, code: Reason) -> Refusal:
+        made = super().__new__(cls, text)
+        made.code = code
+        return made
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import math
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide_act import Control
 from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.limits_router import RouterLimits
 from tickarrow.pipeline.router import Router
 from tickarrow.pipeline.router_channel import Answer, Execution, Said
 from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
@@ -70,12 +72,12 @@ class Orders:
     seconds : market seconds
     paced : whether requests are counted
     grids : prices and sizes that each contract may have
-    quote : bid and ask of a row now, currency
+    pipeline : its quotes are followed, and its limits asked; None = without
     """
 
     def __init__(
         self, ib: ib_async.IB, contracts: list[Any], tag: str, ledger: Ledger, conf: OrdersConf, report: Callable[[Control], None],
-        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool, grids: list[Grid], quote: Callable[[int], tuple[float, float]],
+        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool, grids: list[Grid], pipeline: Any,
     ) -> None:  # fmt: skip
         if conf.margin_share and not paced:
             raise ConfigError(
@@ -86,7 +88,9 @@ class Orders:
         self._margins: set[asyncio.Task[None]] = set()  # questions for margin that are not answered
         self._session = 0  # number of the present one: an answer of an earlier one is no answer
         self._contracts = {c.conId: c for c in contracts}
+        quote = pipeline and pipeline.quote
         self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, paced, grids, quote)
+        self.limits = pipeline and RouterLimits(pipeline.act, self.router, lambda: int(pipeline.ts))
         ib.openOrderEvent += self._on_status
         ib.orderStatusEvent += self._on_status
         ib.execDetailsEvent += self._on_execution
@@ -213,6 +217,14 @@ class Orders:
                 await self.ask(timeout)
             else:
                 await asyncio.sleep(0.05 / speed)
+        if self._session == 1 and self.limits:
+            self.limits.resume(time.time_ns())
+
+    def look(self) -> None:
+        """What time brings."""
+        self.router.look()
+        if self.limits:
+            self.limits.look()
 
     # --- what comes in
 

@@ -170,6 +170,7 @@ class Ledger:
         self.executions: dict[str, Executed] = {}  # by execId before its correction
         self.positions: dict[int, float] = {}  # conId -> shares
         self.next_id = self.next_key = 1  # order ids and keys below are used
+        self.day: list[Any] = []  # of the daily loss stop, as it was kept last
         self._unsynced = False
         data = storage.read()
         for record in _records(data):
@@ -193,6 +194,7 @@ class Ledger:
         for e in self.executions.values():
             held[e.con_id] = held.get(e.con_id, 0.0) - e.shares
         lines += [_line("moved", con_id, shares) for con_id, shares in held.items() if shares]
+        lines += [_line("day", *self.day)] if self.day else []
         for o in self.orders.values():
             lines.append(_line("intent", o.key, o.con_id, o.side, o.quantity, o.limit, o.order_id, o.kind))
             lines.append(_line("executed", o.key, o.executed))  # some of its executions may be too old to be kept
@@ -213,6 +215,8 @@ class Ledger:
             o.state, o.perm_id = OrderState(rest[1]), rest[2]
         elif what == "exec":
             self._executed(rest[0], Executed(*rest[1:]))
+        elif what == "day":
+            self.day = rest
         elif what == "moved":
             self.positions[rest[0]] = self.positions.get(rest[0], 0.0) + rest[1]
 
@@ -261,6 +265,11 @@ class Ledger:
         order = self.orders.get(e.key)
         if order is not None:
             order.executed += change * order.side
+
+    def keep_day(self, day: int, kept: float, stopped: int, held: list[tuple[int, float, float]]) -> None:
+        """The session day so far: its begin (ns), gain without the value of positions (currency), loss stop, (conId, shares, mid) of positions."""
+        self.day = [day, kept, stopped, held]
+        self._write("day", *self.day)
 
     def moved(self, con_id: int, shares: float) -> None:
         """A position has moved by something else than our executions."""

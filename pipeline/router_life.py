@@ -53,6 +53,10 @@ class Lives:
         self._moved: dict[int, float] = {}  # conId -> when somebody else has moved its position
         self._costs: dict[int, float] = {}
 
+    def cost_of(self, con_id: int) -> float:
+        """Last price of an execution, or the average cost that the gateway says; 0 = not known."""
+        return self._costs.get(con_id, 0.0)
+
     def doubt(self, after: float = 0.0) -> None:
         """Something does not fit: compare with the gateway."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RecordCommandConf, RunConf
-from tickarrow.pipeline import runtime_mode, shadow, summary
+from tickarrow.pipeline import limits, runtime_mode, shadow, summary
 from tickarrow.pipeline.certificate_live import LiveChecks, check_every
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
@@ -59,10 +59,14 @@ def main(conf: RunConf) -> dict[str, Any]:
     model_set = model_set_of(conf, console)
     engine = open_engine(model_set, conf.models)
     session = Session(Path(conf.record.path) if conf.record.path else out / "session")
+    if simulated and conf.gateway.speed > 0:  # its chunks are stamped by the wall's clock, at which its market has no hours
+        conf.risk.limits.calendar, conf.risk.limits.restart = "", []
     pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
     span = _span(source, conf.gateway.speed)
     plan(pipeline, conf.models, span[0] if span is not None else time.time_ns(), beside=True)
-    pipeline.features.prepare(*(span if span is not None else [time.time_ns()] * 2))
+    hours = span if span is not None else (time.time_ns(), time.time_ns())
+    pipeline.features.prepare(*hours)
+    pipeline.act.limits.prepare(*hours)
     session.manifest |= {
         "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
         "tick_size": [i.tick_size for i in universe], "model_sets": listed_sets(pipeline),
@@ -141,7 +145,10 @@ async def _stream(
     def ledger(account: str) -> Ledger:
         return open_ledger(conf.orders, account, conf.gateway.client_id, session.directory if simulated else None)
 
-    known = None if simulated else Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, console=console)
+    known = None
+    if not simulated:
+        said = [f"{name}: {value}" for name, value in limits.lines(conf.risk.limits)]
+        known = Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, said, console=console)
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders, known=known)
     runtime = Runtime(conf.runtime, gateway.tap, pipeline, gateway.tell)
     ended: dict[str, Any] = {}

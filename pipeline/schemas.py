@@ -79,6 +79,22 @@ class Reason(IntEnum):
     PARTICIPATION_CAP = 16  # its share of the daily volume is less than a lot
     DRAWDOWN = 17  # the drawdown throttle lets nothing be opened
     BELOW_MINIMUM = 18  # the order's value is below the least
+    RESTRICTED = 19  # the symbol is on a list: no order, or none that opens
+    RESTART_WINDOW = 20  # the gateway's daily restart: no order
+    LOSS_STOP = 21  # the daily loss stop is on: nothing is opened
+    SESSION_WINDOW = 22  # out of hours, or too near to the begin or end of a session: nothing is opened
+    OLD_QUOTE = 23  # the quote in force is older than it may be
+    PRICE_COLLAR = 24  # the limit price is too far from the mid or from the last trade
+    ORDER_SIZE = 25  # too many shares
+    ORDER_VALUE = 26
+    POSITION_LIMIT = 27  # the position would be too large, in shares or in value
+    GROSS_LIMIT = 28
+    NET_LIMIT = 29
+    ORDER_RATE = 30  # too many orders in the last second or minute
+    NOT_TURNED = 31  # a limit does not let the position be turned round: it is closed
+    SELF_CROSS = 32  # it would trade with an order of our own that works; the router's only
+    UNSETTLED = 33  # orders and positions are not compared with the gateway; the router's only
+    REFUSED = 34  # another check of the router
 
 
 class Gate(IntFlag):
@@ -97,6 +113,7 @@ class Gate(IntFlag):
     BAND = 1024  # outside the inaction band around the position
     BOOK = 2048  # gross, net and sector caps leave room
     VALUE = 4096  # the order's value is the least or more
+    LIMITS = 8192  # no pre-trade limit is broken; asked also where a position is closed
 
 
 class OrderState(IntEnum):
@@ -135,6 +152,7 @@ class ControlKind(IntEnum):
     THROTTLE = 15  # value = ns between two decisions of a symbol from now on
     FEWER_SYMBOLS = 16  # value 1: nothing is decided for the symbol from now on, its state goes on; 0: it is decided for again
     CLOSE = 17  # after a KILL: an order that closes the symbol's position (side, quantity, price = limit)
+    LOSS_STOP = 18  # session day `key` (its begin, ns) goes on from an earlier run: gain so far `value`, loss stop on if `quantity` is 1
 
 
 class Health(IntEnum):
@@ -199,6 +217,7 @@ DECISIONS = _schema(
 ORDERS = _schema(
     "orders", SEQ, TS, SYMBOL, ("key", pa.int64(), "own order key, in orderRef"), ("side", pa.int8(), "Side"), ("quantity", pa.float64(), "shares"),
     ("limit", pa.float64(), "currency"), ("perm_id", pa.int64(), "broker key; 0 = not known"), ("state", pa.uint8(), "OrderState"),
+    ("reason", pa.uint8(), "Reason why our router has refused it; 0 = it has not"),
 )  # fmt: skip
 
 FILLS = _schema(

@@ -12,6 +12,8 @@ from typing import Any
 COMMAND = str(Path(sys.executable).with_name("tickarrow"))
 # A bank that trains in seconds, on little data; the same for all tests, so it is trained once.
 SMALL = ["training=tiny", "training_source.max_rows=20000"]
+# Orders at every time of the day: a gateway that is not the run's own is at the time of the wall.
+ANYTIME = ["risk.limits.calendar=", "risk.limits.restart=[]"]
 
 
 def tickarrow(*args: str, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:

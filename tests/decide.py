@@ -65,6 +65,7 @@ def ticks_table(ticks, first_seq=0):
         table.kind[i] = schemas.Kind.QUOTE if is_quote else schemas.Kind.TRADE
         table.bid[i], table.ask[i] = bid, ask
         table.flags[i] = sum(flags)
+        table.price[i] = NAN if is_quote else bid
     return table.commit(len(ticks))
 
 

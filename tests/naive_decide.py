@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import mpmath
 import naive_corr
+import naive_limits
 import numpy as np
 
 NAN = math.nan
@@ -276,7 +277,7 @@ def limit(bid, ask, side, offset, tick):
     return float(touch + side * offset * tick)
 
 
-def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sector=None):
+def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sector=None, names=None):
     """Decisions and orders with simulated fills.
 
     ticks : list of (ts, symbol, is_quote, bid, ask, row of forecasts or None[, flags]); forecasts : (n, n_horizons, 3)
@@ -291,12 +292,18 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
     flags = [set()] * n_symbols
     decisions, life, fills, key, gains = [], [], [], 0, []
     sector = sector or [None] * n_symbols
+    limits = naive_limits.Limits(risk.limits, names or [""] * n_symbols)
+
+    def gain_now():
+        spent = sum(side * quantity * price + paid for _, _, _, side, quantity, price, paid in fills)
+        return sum(p * m for p, m in zip(position, mark)) - spent
 
     def say(ts, symbol, state):
         o = working[symbol]
         life.append((ts, symbol, o["key"], o["side"], o["quantity"], o["limit"], state))
 
     for ts, symbol, is_quote, bid, ask, row, *given in ticks:
+        limits.tick(ts, symbol, is_quote, bid, gain_now())
         if is_quote:
             quote[symbol] = (bid, ask)
             flags[symbol] = {name for name, bit in FLAG_BITS.items() if given and given[0] & bit}
@@ -318,8 +325,8 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
             continue
         bid, ask = quote[symbol]
         o, p0 = working[symbol], position[symbol]
-        spent = sum(side * quantity * price + paid for _, _, _, side, quantity, price, paid in fills)
-        gains.append(sum(p * m for p, m in zip(position, mark)) - spent)
+        gains.append(gain_now())
+        stopped = limits.stopped(gains[-1])
         share = throttle(risk, gains)
         most = risk.participation * costs.adv if costs.adv > 0 else math.inf
         choice = None
@@ -350,7 +357,8 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
             both = (barrier_within(edge, sigma**2, upper, lower, 1), barrier_within(-edge, sigma**2, lower, upper, 1))
             numbers = (edge, cost, choice, *both)
         goal, reason = p0, None
-        if o and not o["cancelling"] and ts - o["since"] > orders.ttl_s * 1e9:
+        opening = o and not (o["side"] * p0 < 0 and o["quantity"] <= abs(p0))
+        if o and not o["cancelling"] and (ts - o["since"] > orders.ttl_s * 1e9 or (stopped and opening)):
             reason = "CANCEL"
             o["cancelling"] = True
             say(ts, symbol, "CANCEL_INTENT")
@@ -402,10 +410,19 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
         if reason in ("WARMING_UP", "EDGE_BELOW_COST", "NAME_CAP", "AT_TARGET", *CAPS) and p0 != 0 and ts >= hold[symbol]:
             reason, goal = "HORIZON_OVER", 0.0
         if goal != p0:
-            key += 1
             side = 1 if goal > p0 else -1
+            reach = [[(p, p * m)] + ([(q := p + w["side"] * w["quantity"], q * m)] if w else []) for p, m, w in zip(position, mark, working)]
+            price = limit(bid, ask, side, orders.limit_offset_ticks, tick)
+            refused = limits.refuse(ts, symbol, side, abs(goal - p0), price, reach, bid, ask, stopped)
+            if refused and goal * p0 < 0:
+                reason, goal = "NOT_TURNED", 0.0
+                refused = limits.refuse(ts, symbol, side, abs(p0), price, reach, bid, ask, stopped)
+            if refused:
+                reason, goal = refused, p0
+        if goal != p0:
+            key += 1
             working[symbol] = {
-                "key": key, "side": side, "quantity": abs(goal - p0), "limit": limit(bid, ask, side, orders.limit_offset_ticks, tick),
+                "key": key, "side": side, "quantity": abs(goal - p0), "limit": price,
                 "since": ts, "hold": ts + (horizons_ns[choice] if reason == "ORDER" else 0), "cancelling": False,
             }  # fmt: skip
             say(ts, symbol, "INTENT")

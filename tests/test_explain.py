@@ -220,7 +220,8 @@ def ticks():
     [
         ["ensemble.pooled=true"], ["ensemble=research", "ensemble.window_rows=40"], ["ensemble.audit_ns=0", "ensemble.refresh_ns=0"],
         ["ensemble.shrinkage=none", "ensemble.equal_share=0", "ensemble.positive=false"],
-        ["ensemble.refresh_ns=5000000000", "risk.kelly=inf", "costs=ibkr_tiered", "risk.throttle_from=0.00001", "risk.throttle_to=0.0005"],
+        ["ensemble.refresh_ns=5000000000", "risk.kelly=inf", "costs=ibkr_tiered", "risk.throttle_from=0.00001", "risk.throttle_to=0.0005",
+         "risk.limits.daily_loss=15", "risk.limits.per_minute=12", "risk.limits.collar_trade=4"],
     ],
     ids=["pooled", "research", "all pairs at each row", "as observed", "few refreshes"],
 )  # fmt: skip
