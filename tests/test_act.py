@@ -102,6 +102,18 @@ def test_pool_of_a_hand_computed_pair():
     assert act.pool_point(f[0], f[1], np.zeros(3), HORIZONS) == 0.0
 
 
+THREE = {"min_size": 3, "max_size": 3}
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(0.1, 99), st.floats(0.001, 1)), **THREE), st.lists(st.booleans(), **THREE))
+def test_pool_is_numpys_weighted_average_of_the_drifts(rows, known):
+    alpha, sigma, ic = np.array(rows).T.copy()
+    seconds, there = HORIZONS / 1e9, np.array(known)
+    expected = np.average((alpha / seconds)[there], weights=((ic * seconds / sigma) ** 2)[there]) if there.any() else 0.0
+    alpha[~there] = NAN
+    assert act.pool_point(alpha, sigma, ic, HORIZONS) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
 def test_an_order_of_a_hand_computed_forecast_fills_at_the_next_quote():
     # sigma 10 bp over 5 s: a year has 1,179,360 horizons, annual volatility 1.08598 of which nav x 0.01 is 920.83 = 9 shares at 100.
     # Cost: half spread 1 bp, 1.00 of 900 capped at 1 % = 1.00: 11.11 bp. The edge of 20 bp passes: buy 9 with limit 100.02.

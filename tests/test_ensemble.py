@@ -14,6 +14,7 @@ from tickarrow.jit import ensemble, ensemble_state, ensemble_weights
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Ensemble, forecasts_schema
 from tickarrow.pipeline.errors import ConfigError, ModelError
+from tickarrow.pipeline.prepare import compose
 
 pytestmark = pytest.mark.pure
 S = 1_000_000_000
@@ -230,6 +231,12 @@ def test_a_setting_out_of_range_is_named(setting, text):
     with pytest.raises(ConfigError) as e:
         make(EnsembleConf(**setting))
     assert str(e.value) == text
+
+
+def test_the_research_values_fit_together():
+    conf = compose("backtest", ["ensemble=research"]).ensemble
+    assert (conf.shrinkage, conf.window_rows) == ("ledoit_wolf", 256)
+    assert make(conf).windows.shape == (2, 256, 4, 8)
 
 
 def test_a_prior_of_another_shape_is_named():
