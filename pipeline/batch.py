@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +63,10 @@ def _flat(t: pa.DataType) -> tuple[np.dtype[Any], int]:
 
 
 class Segment:
-    """Columns of one segment; attributes are named like the columns."""
+    """Columns of one segment; attributes are named like the columns. `rows` is given for a file that is there and holds so many."""
 
-    def __init__(self, schema: pa.Schema, capacity: int, path: Path | None) -> None:
-        self.schema, self.capacity, self.path, self.rows = schema, capacity, path, 0
+    def __init__(self, schema: pa.Schema, capacity: int, path: Path | None, rows: int | None = None) -> None:
+        self.schema, self.capacity, self.path, self.rows = schema, capacity, path, rows or 0
         flat = [_flat(f.type) for f in schema]
         if path is None:
             sizes = [dtype.itemsize * width * capacity for dtype, width in flat]
@@ -76,13 +76,15 @@ class Segment:
             memory = raw[start:]
             bodies = [memory[o : o + s] for o, s in zip(offsets, sizes)]
         else:
+            if rows is None:
+                self._make(path)
             bodies = self._map(path)
-        for body in bodies:
+        for body in bodies if rows is None else ():
             body[::PAGE] = 0  # a first touch costs up to some ms where the system backs memory with huge pages: not in a tick
         self.columns: dict[str, Array] = {}
         for f, (dtype, width), body in zip(schema, flat, bodies):
             column = body.view(dtype)
-            self.columns[f.name] = column.reshape(capacity, width) if pa.types.is_fixed_size_list(f.type) else column
+            self.columns[f.name] = column.reshape(self.capacity, width) if pa.types.is_fixed_size_list(f.type) else column
         self.__dict__.update(self.columns)  # an attribute of the instance is found ten times faster than through __getattr__
         self.standing = pa.RecordBatch.from_arrays([self._wrap(f.type, b) for f, b in zip(schema, bodies)], schema=schema)
 
@@ -92,19 +94,23 @@ class Segment:
             return pa.FixedSizeListArray.from_arrays(values, type=t)
         return pa.Array.from_buffers(t, self.capacity, [None, pa.py_buffer(body)], null_count=0)
 
-    def _map(self, path: Path) -> list[Array]:
-        """Write an IPC file of zero rows' worth of zeros, map it, and find each column's body through the Arrow reader itself."""
+    def _make(self, path: Path) -> None:
+        """Write an IPC file of a capacity's worth of zeros."""
         zeros = []
         for f in self.schema:
             dtype, width = _flat(f.type)
             zeros.append(self._wrap(f.type, np.zeros(dtype.itemsize * width * self.capacity, np.uint8)))
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
             writer.write_batch(pa.RecordBatch.from_arrays(zeros, schema=self.schema))
+
+    def _map(self, path: Path) -> list[Array]:
+        """Map the file and find each column's body through the Arrow reader itself."""
         with path.open("r+b") as f:
             self._file = mmap.mmap(f.fileno(), 0)
         memory = np.frombuffer(self._file, np.uint8)
         whole = pa.py_buffer(memory)
         found = pa.ipc.open_file(pa.BufferReader(whole)).get_batch(0)
+        self.capacity = found.num_rows
         bodies = []
         for column in found.columns:
             body = (column.values if pa.types.is_fixed_size_list(column.type) else column).buffers()[1]
@@ -185,28 +191,37 @@ class Table:
     counter : int64[2 + segments], where a reader of another process finds (segment, its rows, rows of each segment before it);
         None = not shared
     lazy : no memory and no file before the first row is reserved: for a table that most sessions never fill
+    begun : rows of each segment that earlier runs have left in `directory`; new rows go into the next one
     """
 
     def __init__(
         self, schema: pa.Schema, directory: Path | None = None, *, keep: bool = False, capacity: int = SEGMENT_ROWS, counter: Array | None = None,
-        lazy: bool = False,
+        lazy: bool = False, begun: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.schema, self.directory, self.keep = schema, directory, keep or directory is not None
+        lazy = lazy and not begun
         self.capacity = 0 if lazy else capacity  # of the open segment
         self.name = schema.metadata[b"table"].decode()
         self.counter = np.zeros(2, np.int64) if counter is None else counter
+        assert directory is not None or not begun
         self.closed: list[Segment] = []
-        self.rows = 0  # committed rows of the whole session
+        self.rows = sum(begun)  # committed rows of the whole session
         self._spare: Segment | Future[Segment] | None = None
         self._count = 0  # segments begun
         self._rows = capacity  # of a segment that is made
+        for rows in begun:
+            self.closed.append(Segment(schema, 0, self._path(), rows))
+            self._count += 1
         self.segment = Segment(schema, 0, None) if lazy else self._new()
         self._bind()
 
     def _new(self) -> Segment:
-        path = None if self.directory is None else self.directory / f"{self.name}-{self._count:05d}.arrow"
+        made = Segment(self.schema, self._rows, self._path())
         self._count += 1
-        return Segment(self.schema, self._rows, path)
+        return made
+
+    def _path(self) -> Path | None:
+        return None if self.directory is None else self.directory / f"{self.name}-{self._count:05d}.arrow"
 
     def _bind(self) -> None:
         self.size = self.segment.rows
@@ -266,6 +281,15 @@ class Table:
 
     def empty(self) -> Batch:
         return Batch(self.segment, self.size, self.size)
+
+    def place(self, row: int) -> tuple[Segment, int] | None:
+        """Segment of a committed row of the whole session, and its row there; None if it is no longer held."""
+        at = self.rows
+        for s in (self.segment, *reversed(self.closed)):
+            at -= s.rows
+            if row >= at:
+                return (s, row - at) if row - at < s.rows else None
+        return None
 
     def batches(self) -> Iterator[Batch]:
         """All committed rows that are still held, one batch a segment."""

@@ -15,7 +15,7 @@ from tickarrow.pipeline.decide_profit import Profit, pnl
 from tickarrow.pipeline.errors import ConfigError, ModelError
 from tickarrow.pipeline.forest_rank import aligned
 from tickarrow.pipeline.schemas import SEQ, SYMBOL, TS
-from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.stage import Snapshot, copied
 
 __all__ = ["Act", "Control", "Ensemble", "Profit", "forecasts_schema", "pnl"]
 
@@ -165,8 +165,11 @@ class Ensemble:
         """Outcomes lost because a ring was full (`max_pending`)."""
         return int(self.horizons["dropped"].sum())
 
+    def held(self) -> Snapshot:
+        return {name: getattr(self, name) for name in _STATE}
+
     def snapshot(self) -> Snapshot:
-        return {name: getattr(self, name).copy() for name in _STATE}
+        return copied(self.held())
 
     def restore(self, saved: Snapshot) -> None:
         n = saved["weights"].shape[1] // 2

@@ -19,7 +19,7 @@ from tickarrow.pipeline.costs import fees
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.limits import Limits
 from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, PARTS, ControlKind, Flag, Health, OrderState, Reason
-from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.stage import Snapshot, copied
 
 DUST = 1e-9  # shares; less than this is left of an order = nothing
 
@@ -106,8 +106,8 @@ class Act:
         self._decisions, self._orders, self._fills = decisions, intents, fills
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags", "price"), Columns(*FORECAST_COLUMNS)
         self._decision_columns = Columns(*decisions.schema.names)
-        self._executed: set[int] = set()  # exec ids that are in the positions
-        self._unpaid: dict[int, tuple[Segment, int] | None] = {}  # exec id -> its row of FILLS, commission not yet reported
+        self.executed: set[int] = set()  # exec ids that are in the positions
+        self._unpaid: dict[int, int] = {}  # exec id -> its row of FILLS, commission not yet reported
         self._early: dict[int, float] = {}  # commissions that came before their execution
         self._since = self._sizes()
         self._show()
@@ -201,7 +201,7 @@ class Act:
         self._show()
 
     def _execute(self, event: Control) -> None:
-        if event.exec_id in self._executed:
+        if event.exec_id in self.executed:
             return  # the gateway repeats executions after a reconnect
         s = self.state[event.symbol]
         signed = event.side * event.quantity
@@ -215,13 +215,12 @@ class Act:
             s.working = s.quantity > DUST
         commission = math.nan
         if event.exec_id:
-            self._executed.add(event.exec_id)
+            self.executed.add(event.exec_id)
             if event.exec_id in self._early:
                 commission = self._early.pop(event.exec_id)
                 s.commission += commission
             else:
-                row = self._fills.reserve(1)
-                self._unpaid[event.exec_id] = (self._fills.segment, row)
+                self._unpaid[event.exec_id] = self._fills.rows
         self._write(
             self._fills, symbol=event.symbol, ts=event.ts, key=event.key, side=event.side, quantity=event.quantity, price=event.price,
             commission=commission, exec_id=event.exec_id,
@@ -229,11 +228,10 @@ class Act:
 
     def _pay(self, event: Control) -> None:
         if event.exec_id in self._unpaid:
-            row = self._unpaid.pop(event.exec_id)
-            if row is not None:
-                row[0].columns["commission"][row[1]] = event.value
+            if (place := self._fills.place(self._unpaid.pop(event.exec_id))) is not None:
+                place[0].columns["commission"][place[1]] = event.value
             self.state[event.symbol].commission += event.value
-        elif event.exec_id not in self._executed:
+        elif event.exec_id not in self.executed:
             self._early[event.exec_id] = event.value
 
     def _order_state(self, event: Control) -> None:
@@ -263,9 +261,9 @@ class Act:
             s.working, s.done, s.since = s.quantity > DUST, 1, event.ts
 
     def _kill(self, event: Control) -> None:
-        self.book["killed"] = 1
+        self.book["killed"] = event.value != 0.0
         self._orders.reserve(min(self._orders.capacity, 4 * self.state.size))  # so that the cancels and the next step share a segment
-        for symbol, s in enumerate(self.state):
+        for symbol, s in enumerate(self.state if self.book["killed"][0] else ()):
             if s.working and not s.cancelling and not s.done:
                 s.cancelling = 1
                 self._write(
@@ -303,19 +301,23 @@ class Act:
         """(n_symbols,) last mid of each symbol's uncrossed quotes, currency; NaN = none yet."""
         return self.state["mark"].copy()
 
-    def snapshot(self) -> Snapshot:
+    def held(self) -> Snapshot:
         return {
-            "state": self.state.copy(), "book": self.book.copy(), "executed": np.array(sorted(self._executed), np.int64),
-            "unpaid": np.array(sorted(self._unpaid), np.int64), "early": np.array(sorted(self._early), np.int64),
-            "early_commission": np.array([v for _, v in sorted(self._early.items())], np.float64), **self.limits.snapshot(),
+            "state": self.state, "book": self.book, "executed": np.array(sorted(self.executed), np.int64),
+            "unpaid": np.array(list(self._unpaid), np.int64), "unpaid_row": np.array(list(self._unpaid.values()), np.int64),
+            "early": np.array(list(self._early), np.int64), "early_commission": np.array(list(self._early.values()), np.float64),
+            **self.limits.snapshot(),
         }  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        return copied(self.held())
 
     def restore(self, saved: Snapshot) -> None:
         self.state[...] = saved["state"]
         self.book[...] = saved["book"]
         self.limits.restore(saved)
-        self._executed = set(saved["executed"].tolist())
-        self._unpaid = {i: self._unpaid.get(i) for i in saved["unpaid"].tolist()}
+        self.executed = set(saved["executed"].tolist())
+        self._unpaid = dict(zip(saved["unpaid"].tolist(), saved["unpaid_row"].tolist()))
         self._early = dict(zip(saved["early"].tolist(), saved["early_commission"].tolist()))
 
 

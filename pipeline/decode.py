@@ -17,7 +17,7 @@ from tickarrow.pipeline.batch import Batch, Chunk, Segment, Table
 from tickarrow.pipeline.decode_tables import Floats, SideTables
 from tickarrow.pipeline.errors import DataError
 from tickarrow.pipeline.schemas import TICKS, ControlKind, Feed, Flag, Health
-from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.stage import Snapshot, copied
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.decide import Control
@@ -145,6 +145,19 @@ class Decode:
         """Time (ns) of the chunk of a request's latest decoded frame, 0 = none yet, and how many such frames there were."""
         entry = self._subscriptions[place(self._subscriptions, req_id)]
         return (int(entry["ts"]), int(entry["frames"])) if entry["req_id"] == req_id else (0, 0)
+
+    def live_requests(self) -> list[int]:
+        """Requests whose frames are ours now."""
+        table = self._subscriptions
+        return sorted(int(i) for i in table["req_id"][(table["req_id"] >= 0) & (table["state"] == wire_fields.LIVE)])
+
+    def first_free(self) -> int:
+        """No request had this number or a higher one."""
+        return int(self._subscriptions["req_id"].max()) + 1
+
+    def silent(self) -> list[int]:
+        """Rows of the symbols whose own data is not live."""
+        return [int(i) for i in np.flatnonzero(self._book["silent"] & book.SUBSCRIPTION)]
 
     @property
     def server_version(self) -> int:
@@ -308,17 +321,20 @@ class Decode:
         """No rows: every chunk ends its own updates."""
         return self._table.empty()
 
-    def snapshot(self) -> Snapshot:
+    def held(self) -> Snapshot:
         """State of the symbols, depth books, subscriptions, counters, the next row number and the server version."""
         return {
-            "book": self._book.copy(), "subscriptions": self._subscriptions.copy(), "counts": self._counts.copy(),
-            "seq": self._control[wire_step.SEQ : wire_step.SEQ + 1].copy(), "server_version": np.array([self._server_version]),
-        } | self.side.snapshot()  # fmt: skip
+            "book": self._book, "subscriptions": self._subscriptions, "counts": self._counts,
+            "seq": self._control[wire_step.SEQ : wire_step.SEQ + 1], "server_version": np.array([self._server_version]),
+        } | self.side.held()  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        return copied(self.held())
 
     def restore(self, saved: Snapshot) -> None:
         """Back to a snapshot; the samples of bad frames stay."""
         self._book[:] = saved["book"]
-        self._subscriptions = saved["subscriptions"].copy()
+        self._subscriptions = saved["subscriptions"].astype(wire_fields.SUBSCRIPTION)  # a copy; a loaded one has lost its record type
         self._counts[:] = saved["counts"]
         self._control[wire_step.SEQ] = saved["seq"][0]
         self.server_version = int(saved["server_version"][0])
@@ -352,9 +368,12 @@ class FromRows:
         """No rows are ever held back."""
         return self._table.empty()
 
-    def snapshot(self) -> Snapshot:
+    def held(self) -> Snapshot:
         """State of the symbols and the next row number."""
-        return {"book": self._book.copy(), "seq": np.array([self._seq])}
+        return {"book": self._book, "seq": np.array([self._seq])}
+
+    def snapshot(self) -> Snapshot:
+        return copied(self.held())
 
     def restore(self, saved: Snapshot) -> None:
         """Back to a snapshot."""

@@ -75,9 +75,9 @@ class SideTables:
         """Changes that did not fit the symbol's depth book."""
         return 0 if self._state is None else int(self._state[symbol]["gaps"])
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """The depth books, if there are any."""
-        return {} if self._state is None or self._levels is None else {"depth": self._state.copy(), "levels": self._levels.copy()}
+    def held(self) -> dict[str, npt.NDArray[Any]]:
+        """The depth books, if there are any; not copied."""
+        return {} if self._state is None or self._levels is None else {"depth": self._state, "levels": self._levels}
 
     def restore(self, saved: dict[str, npt.NDArray[Any]]) -> None:
         """Back to a snapshot."""

@@ -20,7 +20,7 @@ from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, OUT, PASSES, SLOT, TICKS, Part, driver, entries, needs, write, write_kernels
 from tickarrow.pipeline.features_registry import RULES, Chosen, choose, family, feature_columns, feature_digest, register
 from tickarrow.pipeline.schemas import ControlKind, features_schema
-from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.stage import Snapshot, copied
 from tickarrow.pipeline.universe import Universe
 
 if TYPE_CHECKING:
@@ -220,9 +220,12 @@ class Features:
         constant = {name for name, _ in (*FIXED, *BARS, *PASSES)} - set(CHANGING) | {"change"}
         return {name: array for name, array in self._arrays.items() if name in self._at and name not in constant}
 
+    def held(self) -> Snapshot:
+        """State of the clock, the trigger, the bars and each family; not copied."""
+        return {**self._kept(), "throttle_ns": np.array([self.throttle_ns])}
+
     def snapshot(self) -> Snapshot:
-        """State of the clock, the trigger, the bars and each family."""
-        return {name: array.copy() for name, array in self._kept().items()} | {"throttle_ns": np.array([self.throttle_ns])}
+        return copied(self.held())
 
     def restore(self, saved: Snapshot) -> None:
         """Back to a snapshot."""

@@ -104,9 +104,10 @@ class Gateway:
         self._looking: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._first_id = 0  # no id below it is used again: a gateway that restarts rolls its ids back
+        self.idle = [lambda: pipeline.tables.prepare(), *([journal.prepare] if journal is not None else [])]  # called when nothing waits
+        self.first_id = 0  # no id below it is used again: a gateway that restarts rolls its ids back
         self._issue, client.getReqId = client.getReqId, self._next_id  # ib_async takes ids for orders and requests there too
-        client.apiStart += lambda: client.updateReqId(self._first_id)
+        client.apiStart += lambda: client.updateReqId(self.first_id)
         self._connected = self._ready = False  # ready: subscriptions are answered: clock frames are acknowledged
         self._decided = self._acknowledged = -1
         self._controls: list[Control] = []
@@ -150,7 +151,7 @@ class Gateway:
 
     def _next_id(self) -> int:
         request = int(self._issue())
-        self._first_id = max(self._first_id, request + 1)
+        self.first_id = max(self.first_id, request + 1)
         return request
 
     def _refused(self, why: str) -> GatewayError:
@@ -188,7 +189,7 @@ class Gateway:
             self.tell(f"tick-by-tick data of {', '.join(left_out)}: the account has {self.conf.tick_by_tick} streams, L1 is asked for in their place.")
         if self.conf.market_data_type != 1:
             self.ib.client.reqMarketDataType(self.conf.market_data_type)
-        self.watch.link.up(self.seconds())
+        self.watch.begin(self.seconds())
         while not self.watch.ask(self.seconds(), unpaced=self.lock_step):
             await asyncio.sleep(0.05)
         # Requests are answered in order, so when the time is answered all subscriptions are.
@@ -328,16 +329,15 @@ class Gateway:
         self._acknowledge(self._decided)
         if self._failure is None:
             try:
-                self.pipeline.tables.prepare()
-                if self.journal is not None:
-                    self.journal.prepare()
+                for work in self.idle:
+                    work()
             except OSError as e:  # no room for the next segment: the run must end with its own sentence
                 self.fail(e)
 
     def _acknowledge(self, number: int) -> None:
         if self.lock_step and self._ready and number > self._acknowledged:
             self._acknowledged = number
-            self.ib.client.send(ACKNOWLEDGE, number)
+            self.ib.client.send(ACKNOWLEDGE, number - self.tap.first_chunk)
 
     def _on_end(self, sent: tuple[int, int, int]) -> None:
         self._apply_controls()  # what came after the last chunk

@@ -119,6 +119,15 @@ class Watch:
             client.cancelTickByTickData(request)
         self._tokens -= 1.0
 
+    def begin(self, now: float) -> None:
+        """The first session is there."""
+        self.link.up(now)
+        self._report_link()
+
+    def was_down(self) -> None:
+        """The pipeline knows the link as lost: an earlier run has ended."""
+        self._link_health = Health.LOST
+
     # --- looking
 
     def look(self, now: float) -> None:
@@ -175,16 +184,19 @@ class Watch:
 
     def report(self) -> None:
         """Tell the pipeline what has changed."""
+        self._report_link()
+        for row, health in enumerate(self.table.health()):
+            if health != self._health[row]:
+                self._health[row] = health
+                self.gateway.apply(Control(kind=ControlKind.HEALTH, symbol=row, value=health))
+
+    def _report_link(self) -> None:
         orders = self.gateway.orders
         settled = orders is None or orders.router.settled
         link = Health.LIVE if self.link.state == LinkState.UP and settled else Health.LOST
         if link != self._link_health:
             self._link_health = link
             self.gateway.apply(Control(kind=ControlKind.HEALTH, symbol=-1, value=link))
-        for row, health in enumerate(self.table.health()):
-            if health != self._health[row]:
-                self._health[row] = health
-                self.gateway.apply(Control(kind=ControlKind.HEALTH, symbol=row, value=health))
 
     # --- errors
 

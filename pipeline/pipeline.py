@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,12 +29,14 @@ from tickarrow.pipeline.predict import Predict, Served
 from tickarrow.pipeline.predict_engines import Engine
 from tickarrow.pipeline.shadow import Shadow
 from tickarrow.pipeline.source import Rows
-from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.stage import Snapshot, copied
 from tickarrow.pipeline.swap import Swaps, kept_places, step_in_parts
 from tickarrow.pipeline.universe import Universe
 
 if TYPE_CHECKING:
     from tickarrow.pipeline.runtime_budget import Budget
+
+STAGES = ("decode", "from_rows", "features", "predict", "ensemble", "act")  # what a snapshot holds, by attribute
 
 
 class MakeTable(Protocol):
@@ -83,6 +85,10 @@ class Tables:
             greeks=stream(schemas.GREEKS, lazy=True),
         )
 
+    def rows(self) -> dict[str, int]:
+        """Committed rows of each table of a session."""
+        return {t.name: t.rows for t in (getattr(self, f.name) for f in fields(self)) if t.directory is not None}
+
     def prepare(self) -> None:
         """Make next segments ahead of need."""
         self.ticks.prepare()
@@ -127,7 +133,7 @@ class Pipeline:
         self.chunk = -1  # number of the last decided chunk
         self.ts = 0  # its time
         self.kinds = np.zeros(len(schemas.Kind), np.int64)  # rows of TICKS by kind
-        self._predictions = hashlib.blake2b(digest_size=16)
+        self._predictions: Any = hashlib.blake2b(digest_size=16)
         self.feed(Chunk(np.zeros(64, np.uint8), 0, 0, 0, -1))  # the first call of a kernel resolves its types: some ms, not in a tick
 
     def feed(self, chunk: Chunk, arrival_ns: int = 0) -> Batch:
@@ -177,7 +183,8 @@ class Pipeline:
         if len(decisions):
             if arrival_ns:
                 self._time(decisions, arrival_ns, started, t0, t1, t2, clock())
-            self._predictions.update(predictions.view("y").data)
+            if self._predictions is not None:
+                self._predictions.update(predictions.view("y").data)
             for shadow in self.shadows:
                 shadow.take(features, predictions)
         self.kinds += np.bincount(ticks.view("kind"), minlength=len(self.kinds))
@@ -199,6 +206,10 @@ class Pipeline:
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks, numbered by the chunk before it, and journal it."""
         event.write(self.tables.control, self.chunk, self.ts)
+        self.take(event)
+
+    def take(self, event: Control) -> None:
+        """Apply a control event that is in the journal."""
         self.decode.apply(event)
         self.features.apply(event)
         self.act.apply(event)
@@ -234,15 +245,22 @@ class Pipeline:
     def digests(self) -> dict[str, str]:
         """Digests of what was decided so far (design contract 8)."""
         decisions = self.tables.decisions
-        return {
-            "decision_digest": schemas.column_digest([decisions.column(c) for c in schemas.DECISIONS.names]),
-            "prediction_digest": self._predictions.hexdigest(),
-        }
+        found = {"decision_digest": schemas.column_digest([decisions.column(c) for c in schemas.DECISIONS.names])}
+        return found if self._predictions is None else found | {"prediction_digest": self._predictions.hexdigest()}
+
+    def held(self) -> dict[str, Snapshot]:
+        """All state that a later decision depends on, by stage, and what was counted; not copied: valid until the next step."""
+        own = {"at": np.array([self.chunk, self.ts], np.int64), "kinds": self.kinds}
+        return {name: getattr(self, name).held() for name in STAGES} | {"pipeline": own}
 
     def snapshot(self) -> dict[str, Snapshot]:
-        """All state that a later decision depends on, by stage."""
-        return {name: getattr(self, name).snapshot() for name in ("decode", "from_rows", "features", "predict", "ensemble", "act")}
+        """Copies of it."""
+        return {name: copied(state) for name, state in self.held().items()}
 
     def restore(self, saved: dict[str, Snapshot]) -> None:
-        for name, state in saved.items():
-            getattr(self, name).restore(state)
+        """Back to a snapshot. PREDICTIONS before it are not known: their digest is left out from then on."""
+        for name in STAGES:
+            getattr(self, name).restore(saved[name])
+        self.chunk, self.ts = (int(n) for n in saved["pipeline"]["at"])
+        self.kinds[:] = saved["pipeline"]["kinds"]
+        self._predictions = None

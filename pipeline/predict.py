@@ -15,7 +15,7 @@ from tickarrow.pipeline.certificate_live import LiveCheck
 from tickarrow.pipeline.models import ModelSet
 from tickarrow.pipeline.predict_engines import Engine
 from tickarrow.pipeline.predict_links import Links
-from tickarrow.pipeline.stage import Snapshot
+from tickarrow.pipeline.stage import Snapshot, copied
 
 Float32 = npt.NDArray[np.float32]
 
@@ -104,8 +104,11 @@ class Predict:
     def flush(self) -> Batch:
         return self._out.empty()
 
+    def held(self) -> Snapshot:
+        return {"route": self.route}
+
     def snapshot(self) -> Snapshot:
-        return {"route": self.route.copy()}
+        return copied(self.held())
 
     def restore(self, saved: Snapshot) -> None:
         """A prediction depends on its row and on the set that decides for its symbol."""

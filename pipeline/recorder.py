@@ -71,9 +71,10 @@ class Journal:
     segment_bytes : size of a segment; a chunk that is longer gets a segment of its own
     sync_s : bring the live segment to the disk each so many seconds, from the second thread, against a loss of power; 0 = never.
         A killed process loses nothing either way.
+    after : segments, chunks and bytes of them that earlier runs have left
     """
 
-    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES, sync_s: float = 0.0) -> None:
+    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES, sync_s: float = 0.0, after: tuple[int, int, int] = (0, 0, 0)) -> None:
         if segment_bytes < 1:
             raise ConfigError(f"record.segment_mb is {segment_bytes >> 20}: a segment of the journal has at least 1 MB. The default is 64.")
         check_setting("record.sync_s", sync_s)
@@ -82,7 +83,7 @@ class Journal:
         self._words = self._control.data
         self._address: int = self._control.ctypes.data
         self._data: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._begun = 0  # segments
+        self._begun, self._words[journal.CHUNKS], self._words[journal.BYTES] = after  # segments, and what the chunks appended are counted with
         self._segment: Segment | None = None
         self._spare: Future[Segment] | None = None
         self._failure: OSError | None = None  # of the second thread
@@ -93,13 +94,21 @@ class Journal:
 
     @property
     def chunks(self) -> int:
-        """Chunks appended."""
+        """Chunks of the session."""
         return int(self._words[journal.CHUNKS])
 
     @property
     def bytes(self) -> int:
-        """Bytes of the chunks appended, without headers."""
+        """Bytes of its chunks, without headers."""
         return int(self._words[journal.BYTES])
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """File and byte where the next chunk goes, or behind which it goes; no file yet: from the first on."""
+        if self._segment is not None:
+            return self._segment.path.name, 8 * self._words[journal.AT]
+        left = sorted(self.directory.glob("chunks-*.bin"))  # of earlier runs
+        return (left[-1].name, left[-1].stat().st_size) if left else ("", 0)
 
     def append(self, chunk: Chunk) -> None:
         """Write one chunk; when this returns the system has it, whatever becomes of the process."""

@@ -42,24 +42,27 @@ def segments(directory: Path) -> list[Path]:
     return paths
 
 
-def read_journal(directory: Path, cut: Cut | None = None) -> Iterator[tuple[int, int, bytes]]:
+def read_journal(directory: Path, cut: Cut | None = None, start: tuple[str, int, int] = ("", 0, 0)) -> Iterator[tuple[int, int, bytes]]:
     """Chunks of a session as (number, ts, bytes), in order, up to the last whole record.
 
     Parameters
     ----------
     directory : session, closed or killed
     cut : filled with where the journal ends, if given
+    start : file, byte in it and number of the first chunk wanted, the file "" stands for the first one
 
     Raises
     ------
     SessionError
         there is no journal, a record is damaged, or a number is missing
     """
-    expected = 0
-    paths = segments(directory)
+    name, begin, expected = start
+    paths = [path for path in segments(directory) if path.name >= name]
+    if name and not (paths and paths[0].name == name and paths[0].stat().st_size >= begin):
+        raise SessionError(f"session {directory}: its journal ends before chunk {expected} or has no {name}. Restore the file from a copy.")
     for path in paths:
         size = path.stat().st_size
-        end = 0
+        end, begin = begin, 0
         if size:
             with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 while end + HEADER.size <= size:

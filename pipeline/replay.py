@@ -84,8 +84,8 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
             raise SessionError(f"replay of {directory} differs: {said}")
     digests = pipeline.digests()
     for name, digest in () if recovered else digests.items():
-        if manifest[name] != digest:
-            raise SessionError(f"replay of {directory} differs: {name} is {digest}, recorded {manifest[name]}, though TICKS and DECISIONS are equal.")
+        if (stored := manifest.get(name, digest)) != digest:  # a session of several runs has no prediction digest
+            raise SessionError(f"replay of {directory} differs: {name} is {digest}, recorded {stored}, though TICKS and DECISIONS are equal.")
     return digests["decision_digest"]
 
 

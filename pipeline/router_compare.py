@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.pipeline.decide_act import DUST, Control
+from tickarrow.pipeline.restart_orders import missed
 from tickarrow.pipeline.router_channel import Answer, Channel
 from tickarrow.pipeline.router_ledger import Ledger, OwnOrder
-from tickarrow.pipeline.router_life import Lives
+from tickarrow.pipeline.router_life import Lives, exec_number
 from tickarrow.pipeline.schemas import ControlKind, OrderState, Side
 
 RETRY_S = 2.0  # between two questions for the same
@@ -130,14 +131,23 @@ class Compared(Lives):
             self._report_moved(con_id, shares)
 
     def _report_moved(self, con_id: int, shares: float) -> None:
+        self.report(self._moved_event(con_id, shares))
+
+    def _moved_event(self, con_id: int, shares: float) -> Control:
         side = Side.BUY if shares > 0 else Side.SELL
-        self.report(
-            Control(kind=ControlKind.EXECUTION, symbol=self.rows[con_id], side=side, quantity=abs(shares), price=self._costs.get(con_id, 0.0), value=0.0)
-        )
+        return Control(kind=ControlKind.EXECUTION, symbol=self.rows[con_id], side=side, quantity=abs(shares), price=self._costs.get(con_id, 0.0), value=0.0)
 
     def _take_over(self) -> None:
         """Report what earlier runs and others have left: keys that are used, positions, orders that still work."""
         self._taken_over = True
+        if (known := self.ledger.known) is not None:
+            self._paid |= {e.exec_id for e in self.ledger.executions.values() if e.ts < known.began}
+            for event in missed(known, self.ledger, self.rows, {o.key for o in self.working}, exec_number, self._moved_event):
+                self.report(event)
+            for order in self.working:
+                if order.key not in known.orders:
+                    self._report(order)
+            return
         self._paid |= {e.exec_id for e in self.ledger.executions.values()}
         if self.ledger.next_key > 1:
             self.report(Control(kind=ControlKind.KEYS, key=self.ledger.next_key))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tickarrow.pipeline.errors import SessionError
+from tickarrow.pipeline.restart_orders import Known
 from tickarrow.pipeline.schemas import PARTS, OrderState
 
 OVER = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
@@ -171,6 +172,7 @@ class Ledger:
         self.positions: dict[int, float] = {}  # conId -> shares
         self.next_id = self.next_key = 1  # order ids and keys below are used
         self.day: list[Any] = []  # of the daily loss stop, as it was kept last
+        self.known: Known | None = None  # what the pipeline knows already, where a restart has brought it back
         self._unsynced = False
         data = storage.read()
         for record in _records(data):

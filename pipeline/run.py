@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RecordCommandConf, RunConf
-from tickarrow.pipeline import limits, runtime_mode, shadow, summary
+from tickarrow.pipeline import limits, restart_run, runtime_mode, shadow, summary
 from tickarrow.pipeline.certificate_live import LiveChecks, check_every
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
@@ -33,6 +33,8 @@ from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.preflight import Known
 from tickarrow.pipeline.prepare import model_set_of, output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.recorder import Journal
+from tickarrow.pipeline.restart import Saver
+from tickarrow.pipeline.restart_run import Restart
 from tickarrow.pipeline.router_ib import ledger_folder, open_ledger
 from tickarrow.pipeline.router_ledger import Ledger
 from tickarrow.pipeline.runtime import Runtime
@@ -56,23 +58,20 @@ def main(conf: RunConf) -> dict[str, Any]:
     source = open_source(conf.source, conf.universe) if simulated else None
     universe = source.universe if source is not None else Universe.from_conf(conf.universe)
     warm_kernels(console, conf.features)
-    model_set = model_set_of(conf, console)
-    engine = open_engine(model_set, conf.models)
-    session = Session(Path(conf.record.path) if conf.record.path else out / "session")
     if simulated and conf.gateway.speed > 0:  # its chunks are stamped by the wall's clock, at which its market has no hours
         conf.risk.limits.calendar, conf.risk.limits.restart = "", []
-    pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
     span = _span(source, conf.gateway.speed)
-    plan(pipeline, conf.models, span[0] if span is not None else time.time_ns(), beside=True)
+    restarted = restart_run.go_on(conf, universe, console, source.start_ns if source is not None else 0)
+    pipeline, session = _begin(conf, universe, out, console) if restarted is None else (restarted.pipeline, restarted.session)
+    begin_ns = session.manifest["runs"][0]["begin_ns"] if restarted is not None else span[0] if span is not None else time.time_ns()
+    plan(pipeline, conf.models, begin_ns, beside=True, applied=None if restarted is None else restarted.events)
     hours = span if span is not None else (time.time_ns(), time.time_ns())
     pipeline.features.prepare(*hours)
     pipeline.act.limits.prepare(*hours)
-    session.manifest |= {
-        "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
-        "tick_size": [i.tick_size for i in universe], "model_sets": listed_sets(pipeline),
-        "engine": engine.name, "server_version": SERVER_VERSION, "feature_digest": pipeline.features.digest,
-    }  # fmt: skip
+    session.manifest["model_sets"] = listed_sets(pipeline)
+    session.manifest.setdefault("runs", []).append(restart_run.entry(restarted, begin_ns, simulated))
     session.write_manifest()
+    model_set = pipeline.predict.sets[0].model_set
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
     checks = LiveChecks(every, session.directory)
     for served in pipeline.predict.sets:
@@ -85,7 +84,7 @@ def main(conf: RunConf) -> dict[str, Any]:
             s.start()
         if follow is not None:
             follow.start()
-        outcome = runtime_mode.run(_stream(conf, universe, pipeline, session, span, checks, console), conf.runtime)
+        outcome = runtime_mode.run(_stream(conf, universe, pipeline, session, span, checks, console, restarted), conf.runtime)
     finally:
         if follow is not None:
             follow.stop()  # first: it may add a set
@@ -132,18 +131,35 @@ def _span(source: Source | None, speed: float) -> tuple[int, int] | None:
     return now, now + round((source.end_ns - source.start_ns) / speed)
 
 
+def _begin(conf: RunConf, universe: Universe, out: Path, console: Console) -> tuple[Pipeline, Session]:
+    """A pipeline in a new session."""
+    model_set = model_set_of(conf, console)
+    engine = open_engine(model_set, conf.models)
+    session = Session(Path(conf.record.path) if conf.record.path else out / "session")
+    pipeline = Pipeline(conf, universe, model_set, engine, recorded=session.table)
+    session.manifest |= {
+        "config": dataclasses.asdict(conf), "config_digest": config_digest(conf), "universe": universe.symbols,
+        "tick_size": [i.tick_size for i in universe], "engine": engine.name, "server_version": SERVER_VERSION,
+        "feature_digest": pipeline.features.digest,
+    }  # fmt: skip
+    return pipeline, session
+
+
 async def _stream(
-    conf: RunConf, universe: Universe, pipeline: Pipeline, session: Session, span: tuple[int, int] | None, checks: LiveChecks, console: Console
+    conf: RunConf, universe: Universe, pipeline: Pipeline, session: Session, span: tuple[int, int] | None, checks: LiveChecks, console: Console,
+    restarted: Restart | None,
 ) -> dict[str, Any]:
     """Connect, stream until the market ends, disconnect; what the manifest needs to know of it."""
     simulated = span is not None
     lock_step = simulated and conf.gateway.speed == 0
-    journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s)
+    journal = Journal(session.directory, conf.record.segment_mb << 20, conf.record.sync_s, (0, 0, 0) if restarted is None else restarted.after)
     # Our simulator answers when it has read its source, which takes as long as it takes; if it ends, simulator_child says so.
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
 
     def ledger(account: str) -> Ledger:
-        return open_ledger(conf.orders, account, conf.gateway.client_id, session.directory if simulated else None)
+        found = open_ledger(conf.orders, account, conf.gateway.client_id, session.directory if simulated else None)
+        found.known = None if restarted is None else restarted.known
+        return found
 
     known = None
     if not simulated:
@@ -151,11 +167,17 @@ async def _stream(
         known = Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, said, console=console)
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders, known=known)
     runtime = Runtime(conf.runtime, gateway.tap, pipeline, gateway.tell)
+    saver = Saver(pipeline, journal, session.directory, conf.record.state_s, session.manifest["config_digest"])
+    gateway.idle.append(saver.look)
+    if restarted is not None:
+        restarted.begin(gateway)
     ended: dict[str, Any] = {}
+    stands = True  # the pipeline is behind its last chunk, not in it
     async with contextlib.AsyncExitStack() as stack:
         port = conf.gateway.port
         if simulated:
-            port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail))
+            going_on = {} if restarted is None else restarted.market(conf.gateway.speed)
+            port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail, going_on))
         folder = ledger_folder(conf.orders, session.directory if simulated else None)
         stack.enter_context(switch(gateway, conf.kill, session.directory, folder, pipeline.act.state, guard=not simulated and conf.kill.guard))
         try:
@@ -163,10 +185,15 @@ async def _stream(
             runtime.begin()  # before anything is subscribed: it takes some tenths of a second
             await gateway.connect(conf.gateway.host, port)
             await _with_progress(gateway, pipeline, span, checks, console)
+        except Exception:
+            stands = False
+            raise
         finally:
             runtime.end()
             gateway.disconnect()
+            saver.close(stands)
             journal.close()
+    session.manifest["runs"][-1]["states"] = dataclasses.asdict(saver.saved)
     return {
         "lock_step": lock_step, "chunks": journal.chunks,
         "chunk_bytes": journal.bytes, "reads": gateway.tap.reads, "sent": list(gateway.sent) if gateway.sent else None,
@@ -201,12 +228,14 @@ async def _with_progress(gateway: Gateway, pipeline: Pipeline, span: tuple[int, 
 
 
 @contextlib.asynccontextmanager
-async def simulator_child(conf: RunConf | RecordCommandConf, ended: dict[str, Any], fail: Callable[[BaseException], None]) -> AsyncIterator[int]:
+async def simulator_child(
+    conf: RunConf | RecordCommandConf, ended: dict[str, Any], fail: Callable[[BaseException], None], going_on: dict[str, Any] | None = None
+) -> AsyncIterator[int]:
     """The simulated gateway as a child process; yields its port, and fills `ended` with what it counted. If it ends too early, `fail` is told:
-    nobody starts it again, and a gateway would try to reach it for ever."""
+    nobody starts it again, and a gateway would try to reach it for ever. `going_on`: where its market and account are when it opens."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simulator.json"
-        path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")}))
+        path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")} | (going_on or {})))
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tickarrow.pipeline.simulator", str(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 20
         )

@@ -137,7 +137,7 @@ class ControlKind(IntEnum):
     EXECUTION = 0  # exec_id 0, key 0: a position of earlier runs or of somebody else is taken over
     COMMISSION = 1
     ORDER_STATE = 2
-    KILL = 3
+    KILL = 3  # value 0: it is off again, where a run goes on with its session
     TIMER = 4
     MODEL_SWAP = 5  # set `value` of the session's list decides from now on, for the symbol or (-1) for all
     LIMIT = 6

@@ -239,7 +239,8 @@ def read_table(directory: Path, name: str) -> pa.Table:
     counts = committed_rows(read_counters(directory), names.index(name))
     if not segment_path(directory, name, 0).is_file():  # lazy: nothing came to it
         return getattr(schemas, name.upper()).empty_table()
-    return pa.Table.from_batches([open_segment(directory, name, k).slice(0, n) for k, n in enumerate(counts)])
+    # A session that is about to go on has an empty last segment whose file is not made yet.
+    return pa.Table.from_batches([open_segment(directory, name, k).slice(0, n) for k, n in enumerate(counts) if n or k == 0])
 
 
 def table_batches(directory: Path, name: str) -> Iterator[pa.RecordBatch]:

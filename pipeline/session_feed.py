@@ -31,23 +31,27 @@ def read_control(directory: Path) -> list[Control]:
     return [Control(**row | {"chunk": -1 if row["chunk"] == NO_CHUNK else row["chunk"]}) for row in rows]
 
 
-def feed_session(taker: Taker, directory: Path, cut: Cut | None = None) -> Iterator[tuple[Chunk, Batch]]:
+def feed_session(
+    taker: Taker, directory: Path, cut: Cut | None = None, start: tuple[str, int, int] = ("", 0, 0), events: list[Control] | None = None
+) -> Iterator[tuple[Chunk, Batch]]:
     """Push chunks and control events in their recorded order.
 
     Parameters
     ----------
-    taker : as it was at the session's start
+    taker : as it was at the session's start, or at `start`
     directory : session in any state
     cut : filled with where the journal ends, if given
+    start : where in the journal to begin, see `read_journal`
+    events : control events from there on; None = all of the session
 
     Yields
     ------
     each chunk and what the taker made of it
     """
-    events = read_control(directory)
+    events = read_control(directory) if events is None else events
     applied = 0
     buffer = np.zeros(1 << 20, np.uint8)
-    for number, ts, data in read_journal(directory, cut):
+    for number, ts, data in read_journal(directory, cut, start):
         while applied < len(events) and events[applied].chunk < number:
             taker.apply(events[applied])
             applied += 1
@@ -60,17 +64,19 @@ def feed_session(taker: Taker, directory: Path, cut: Cut | None = None) -> Itera
         taker.apply(event)
 
 
-def first_divergence(recorded: pa.Table, now: Table, prefix: bool = False) -> str:
-    """The first row and column in which two tables differ bit for bit; empty if none does. `prefix`: what was recorded may end early."""
-    first, text = min(len(recorded), now.rows), ""
-    if len(recorded) != now.rows and not (prefix and len(recorded) < now.rows):
-        text = f"{now.name} has {now.rows:,} rows, recorded {len(recorded):,}"
+def first_divergence(recorded: pa.Table, now: Table, prefix: bool = False, first: int = 0) -> str:
+    """The first row and column in which two tables differ bit for bit; empty if none does. `prefix`: what was recorded may end early;
+    `first`: it begins with this row of the table."""
+    begin, rows = first, now.rows - first
+    first, text = min(len(recorded), rows), ""
+    if len(recorded) != rows and not (prefix and len(recorded) < rows):
+        text = f"{now.name} has {now.rows:,} rows, recorded {begin + len(recorded):,}"
     for name in now.schema.names:
-        a, b = recorded.column(name).to_numpy(), now.column(name)
+        a, b = recorded.column(name).to_numpy(), now.column(name)[begin:]
         n = min(len(a), len(b), first)
         nan = np.isnan(a[:n]) & np.isnan(b[:n]) if a.dtype.kind == "f" else np.zeros(n, bool)
         differs = np.flatnonzero((a[:n].view(f"u{a.itemsize}") != b[:n].view(f"u{b.itemsize}")) & ~nan)
         if len(differs) and differs[0] < first:
             first = int(differs[0])
-            text = f"{now.name} row {first:,}, column {name}: {b[first]} now, {a[first]} recorded"
+            text = f"{now.name} row {begin + first:,}, column {name}: {b[first]} now, {a[first]} recorded"
     return text

@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
     "runtime.collect.every_s": SECONDS,
     "runtime.collect.gap_ms": MILLISECONDS,
     "runtime.collect.pause_ms": MILLISECONDS,
+    "record.state_s": SECONDS,
 }
 
 

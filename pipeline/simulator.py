@@ -68,6 +68,7 @@ class Simulator:
         self._feeds: list[Feed] = []
         self._task: asyncio.Task[None] | None = None
         self._began = time.monotonic()
+        self.before: tuple[int, int, dict[int, tuple[float, float]]] = (0, 0, {})  # what earlier runs have left, as `Feed.go_on` takes it
         self.faults = Faults(self) if conf.faults else None
         self.rolled_back: tuple[int, frozenset[tuple[int, int]]] = (1, frozenset())  # first order id, and the orders from before
         self._reopening: asyncio.Task[None] | None = None
@@ -125,6 +126,7 @@ class Simulator:
 
     def _new_feed(self) -> Feed:
         self._feeds.append(Feed(self._source, self.conf, self.faults))
+        self._feeds[-1].go_on(*self.before)
         self.rolled_back = 1, frozenset()
         if self.faults is not None:
             self.faults.begin(self._feeds[-1])
@@ -285,6 +287,8 @@ async def _serve(config: dict[str, Any]) -> dict[str, Any]:
     watch.start()
     try:
         source = await asyncio.to_thread(_load, config)
+        if (before := config.get("before")) is not None:
+            simulator.before = before["run"], before["ts"], {row: (shares, price) for row, (shares, price) in enumerate(before["held"]) if shares}
         simulator.open(source)
         await simulator.done.wait()
     finally:

@@ -75,6 +75,14 @@ class Feed:
             self.at(begin + 1, partial(self._halt, row, True))
             self.at(end, partial(self._halt, row, False))
 
+    def go_on(self, run: int, after_ns: int, held: dict[int, tuple[float, float]]) -> None:
+        """A market that has been open in earlier runs is this far when it opens, and the account holds this: row -> shares, average price."""
+        self.matching.run = run
+        self.matching.positions |= held
+        while after_ns and (ts := self.peek()) is not None and ts <= after_ns:
+            self._lo = market_update(self.state, *self._columns, self._lo, self._n, after_ns + 1, self._control)
+        self.now = max(self.now, after_ns)
+
     # rows
 
     def peek(self) -> int | None:

@@ -22,6 +22,7 @@ from tickarrow.pipeline.simulator_frames import Execution, Order
 from tickarrow.pipeline.universe import Instrument, Universe
 
 FIRST_PERM_ID = 1_000_000_001
+PERM_IDS = 1_000_000  # of a run
 MARKET_OVER = "the market is over"
 KINDS = ("LMT", "MKT", "STP", "STP LMT")
 TIFS = ("DAY", "GTC", "IOC", "FOK")
@@ -60,6 +61,7 @@ class Matching:
         self.orders: dict[tuple[int, int], Order] = {}  # by client id and order id
         self.executions: list[Execution] = []
         self.positions: dict[int, tuple[float, float]] = {}  # row -> shares, average price
+        self.run = 0  # of the account: numbers of executions and orders go on behind those of earlier ones
         self.placed = self.fills = self.cancelled = self.rejected = 0
         self.over = False
         self.now = 0  # market time, ns
@@ -127,7 +129,7 @@ class Matching:
             family = [parent, *(o for o in self._children[order.client_id, order.parent_id] if not o.perm_id)]
         for o in family:
             self._transmitted += 1
-            o.perm_id, o.transmit = FIRST_PERM_ID + self._transmitted - 1, True
+            o.perm_id, o.transmit = FIRST_PERM_ID + self.run * PERM_IDS + self._transmitted - 1, True
             above = self.orders.get((o.client_id, o.parent_id))
             o.held = "child" if above is not None and above.status != "Filled" else ""
             self._report(o)
@@ -264,7 +266,7 @@ class Matching:
         if order.remaining <= 0:
             order.status, order.ended = "Filled", now
             self._working[order.row].remove(order)
-        e = Execution(order, f"0000.{self.fills}.01", now, price, shares, order.filled, order.average, commission, realized)
+        e = Execution(order, f"{self.run:04d}.{self.fills}.01", now, price, shares, order.filled, order.average, commission, realized)
         self.executions.append(e)
         hearers = self._hearers(order)
         for client in hearers:

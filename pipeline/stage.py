@@ -11,6 +11,11 @@ from tickarrow.pipeline.batch import Batch
 Snapshot = dict[str, npt.NDArray[Any]]
 
 
+def copied(held: Snapshot) -> Snapshot:
+    """Copies that no step changes."""
+    return {name: array.copy() for name, array in held.items()}
+
+
 class Stage(Protocol):
     """Allocates in `__init__`, nothing in `step`. Time is the batch's `ts`. The result does not depend on how rows were cut into batches."""
 
@@ -22,8 +27,12 @@ class Stage(Protocol):
         """Rows that were held back, at the end of the stream."""
         ...
 
+    def held(self) -> Snapshot:
+        """All state that a later result depends on, not copied: valid until the next step."""
+        ...
+
     def snapshot(self) -> Snapshot:
-        """Copies of all state that a later result depends on."""
+        """Copies of it."""
         ...
 
     def restore(self, saved: Snapshot) -> None:

@@ -165,13 +165,14 @@ def forecast_text(model_set: ModelSet) -> str:
     return "; ".join(dict.fromkeys(f"{e.target}, {e.unit}" for e in model_set.entries))
 
 
-def plan(pipeline: Pipeline, conf: ModelsConf, begin_ns: int | None, *, beside: bool = False) -> None:
+def plan(pipeline: Pipeline, conf: ModelsConf, begin_ns: int | None, *, beside: bool = False, applied: list[Control] | None = None) -> None:
     """Load all other sets of a configuration: the canary decides for its symbols at once, a swap waits for its time, a shadow never decides.
 
     Parameters
     ----------
     begin_ns : ns UTC, what times in seconds are counted from; None = there is no market yet that begins
     beside : shadows have a thread of their own; the caller starts and stops it
+    applied : events of earlier runs of the session, None = it begins: what they have swapped stays swapped
     """
     pipeline.shadows += [_shadow(pipeline, name, conf, beside) for name in conf.shadow]
     if conf.canary.symbols and conf.canary.set is None:
@@ -185,11 +186,13 @@ def plan(pipeline: Pipeline, conf: ModelsConf, begin_ns: int | None, *, beside: 
                 raise ConfigError(f"models.canary.symbols: {symbol!r} is not in the universe. {near(symbol, symbols)}")
         index = open_set(pipeline, conf.canary.set, conf)
         check_canary(pipeline.model_set, pipeline.predict.sets[index].model_set)
-        for symbol in conf.canary.symbols:
+        for symbol in conf.canary.symbols if applied is None else ():
             pipeline.apply(Control(kind=ControlKind.MODEL_SWAP, symbol=symbols.index(symbol), value=float(index)))
     for i, swap in enumerate(conf.swaps):
         ns = time_ns(swap.at, begin_ns, f"models.swaps[{i}].at")
-        pipeline.swaps.schedule(ns, Control(kind=ControlKind.MODEL_SWAP, symbol=-1, value=float(open_set(pipeline, swap.set, conf))))
+        event = Control(kind=ControlKind.MODEL_SWAP, symbol=-1, value=float(open_set(pipeline, swap.set, conf)))
+        if pipeline.ts < ns or not any((e.kind, e.symbol, e.value) == (event.kind, -1, event.value) and e.ts < ns for e in applied or ()):
+            pipeline.swaps.schedule(ns, event)
 
 
 def _shadow(pipeline: Pipeline, name_or_path: str, conf: ModelsConf, beside: bool) -> Shadow:

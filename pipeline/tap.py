@@ -56,7 +56,7 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
         self.decode, self.on_chunk, self.on_read, self.on_end, self.on_lost, self.lock_step = decode, on_chunk, on_read, on_end, on_lost, lock_step
         self._ring = np.zeros(RING_BYTES + PAD, np.uint8)
         self._view = memoryview(self._ring)[:RING_BYTES]  # type: ignore[arg-type]
-        self.next_chunk = 0
+        self.next_chunk = self.first_chunk = 0  # of the session, and of this run
         self.reads = 0
         self.heard = 0  # `perf_counter_ns` of the last read
         super().__init__()
@@ -95,8 +95,8 @@ class Tap(Connection, asyncio.BufferedProtocol):  # type: ignore[misc]
                 self._go_on()
             self._walked = split.pos
             if split.status == CLOCK:
-                if split.clock_number != self.next_chunk:
-                    self.on_lost(f"clock frame {split.clock_number} came where {self.next_chunk} was due")
+                if split.clock_number != self.next_chunk - self.first_chunk:
+                    self.on_lost(f"clock frame {split.clock_number} came where {self.next_chunk - self.first_chunk} was due")
                     return
                 self._hand_over(self._walked, split.clock_ts, arrival)
                 arrival = time.perf_counter_ns()  # market time moves on only by our acknowledgement: the next chunk arrives now
