@@ -9,6 +9,7 @@ def register() -> None:
 
     from tickarrow.configs import (
         costs,
+        doctor,
         ensemble,
         explain,
         features,
@@ -46,6 +47,7 @@ def register() -> None:
         "features_cache": pipeline.FeaturesCacheConf,
         "features_check": features_check.FeaturesCheckConf, "features_list": features_show.FeaturesListConf,
         "features_describe": features_show.FeaturesDescribeConf, "verify": verify.VerifyConf, "explain": explain.ExplainConf,
+        "doctor_latency": doctor.DoctorLatencyConf,
         "models_list": registry.ModelsListConf, "models_show": registry.ModelsShowConf, "models_promote": registry.ModelsPromoteConf,
         "models_rollback": registry.ModelsRollbackConf, "models_diff": registry.ModelsDiffConf,
     }  # fmt: skip

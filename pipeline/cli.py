@@ -41,6 +41,7 @@ COMMANDS = {
     "features describe": ("tickarrow.pipeline.features_show", "one column or family: formula, window, warm-up, reference (features describe NAME)"),
     "features check": ("tickarrow.pipeline.features_check", "does a column or label know the future (features.files=[my_features.py] path=TICKS.parquet)"),
     "verify": ("tickarrow.pipeline.verify", "does every engine give the bits of the library, on probe rows of a model set (model_set=NAME engine=simd)"),
+    "doctor latency": ("tickarrow.pipeline.doctor", "what this machine and the loop can do: wake-up, cold and warm forest, tick to decision"),
     "models list": ("tickarrow.pipeline.registry_show", "model sets of the registry, and which one is promoted"),
     "models show": ("tickarrow.pipeline.registry_show", "one model set: models, training data, metrics, certificates (models show NAME)"),
     "models promote": ("tickarrow.pipeline.registry_show", "make a set the one that model_set=promoted names and that runs swap to (models promote NAME)"),
