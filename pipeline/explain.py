@@ -123,7 +123,7 @@ class Rebuilding:
         conf.models.engine = engine or manifest["engine"]
         warm_kernels(console, conf.features)
         self.events = read_control(directory)
-        self.pipeline: Pipeline = pipeline_of(conf, manifest, self.events)
+        self.pipeline: Pipeline = pipeline_of(conf, manifest, self.events, keep=False)
 
     def run(self, rows: npt.NDArray[np.int64], done: Callable[[Explained], None]) -> int:
         """Rebuild rows of DECISIONS, ascending; `done` is told of each. How many rows were compared, with those between.

@@ -5,12 +5,12 @@ by another series and agree to `BARRIER_ERROR`."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
-from tickarrow.pipeline.explain_limits import broken, opens, stopped
+from tickarrow.pipeline.explain_limits import Rule, opens, rules, stopped
 from tickarrow.pipeline.explain_watch import Moment
 from tickarrow.pipeline.schemas import Flag, Gate, Kind, Reason
 
@@ -72,6 +72,7 @@ class Decided:
     row: dict[str, Any]  # the columns of DECISIONS
     order: dict[str, Any] | None  # side, quantity, limit, key of the order that follows
     best: Judged | None = None
+    limits: list[Rule] = field(default_factory=list)  # of the order that would be sent
 
 
 def bill(fees: Any, quantity: float, price: float, side: int) -> dict[str, float]:
@@ -231,6 +232,7 @@ def decide(moment: Moment, act: Any) -> Decided:
     }  # fmt: skip
     gates = [Asked(g, bool(ok), *numbers[g]) for g, ok in passed.items()]
     why, goal, caps, bound, hold_until = Reason.EDGE_BELOW_COST, position, {}, "", int(s["hold_until"])
+    limited: list[Rule] = []
     stopping = book["killed"] or (stop_on and opens(int(s["side"]), float(s["quantity"]), position))
     if working and not s["cancelling"] and not s["done"] and (stopping or age > par["ttl"]):
         why = Reason.CANCEL
@@ -271,7 +273,7 @@ def decide(moment: Moment, act: Any) -> Decided:
         if why != Reason.ORDER and position != 0.0 and now >= hold_until:
             why, goal = Reason.HORIZON_OVER, 0.0
     if why in SENDING:
-        why, goal, asked = _limited(moment, act, why, goal, position, stop_on, state, par, bid, ask)
+        why, goal, limited, asked = _limited(moment, act, why, goal, position, stop_on, state, par, bid, ask)
         gates.append(asked)
     verdict = 0
     for asked in gates:
@@ -281,7 +283,7 @@ def decide(moment: Moment, act: Any) -> Decided:
         "target": goal, "reason": int(why), "model_set": int(s["model_set"]), "verdict": int(verdict),
     }  # fmt: skip
     order = _order(why, goal, position, s, book, act.grid[at], par, bid, ask)
-    return Decided(quoted, mark, gain, drawdown, throttle, most, pool, judged, gates, caps, bound, row, order, best)
+    return Decided(quoted, mark, gain, drawdown, throttle, most, pool, judged, gates, caps, bound, row, order, best, limited)
 
 
 def _bound(best: Judged, throttle: float, most: float, nav: float, mark: float) -> str:
@@ -316,19 +318,21 @@ def _size(
 
 def _limited(
     moment: Moment, act: Any, why: Reason, goal: float, position: float, stop_on: bool, state: Array, par: Any, bid: float, ask: float
-) -> tuple[Reason, float, Asked]:
-    """What the pre-trade limits leave of an order: reason, target and the gate."""
+) -> tuple[Reason, float, list[Rule], Asked]:
+    """What the pre-trade limits leave of an order: reason, target, all limits as the whole order meets them, and the gate."""
     at, side = moment.symbol, 1 if goal > position else -1
     gross, net, _ = reach(state, act.sector, at, side)
-    price, found = _limit(side, act.grid[at], par, bid, ask), Reason.ORDER
+    price, first = _limit(side, act.grid[at], par, bid, ask), Reason.ORDER
+    whole: list[Rule] = []
     for wanted in (goal, 0.0) if goal * position < 0.0 else (goal,):
-        quantity = abs(wanted - position)
-        said = broken(moment.limits, act, moment.tick, stop_on, side, quantity, price, position, gross, net, bid, ask)
-        found = found or said
+        found = rules(moment.limits, act, moment.tick, stop_on, side, abs(wanted - position), price, position, gross, net, bid, ask)
+        whole = whole or found
+        said = next((r.reason for r in found if r.broken), Reason.ORDER)
+        first = first or said
         if not said:
             why = Reason.NOT_TURNED if wanted != goal else why
-            return why, wanted, Asked(Gate.LIMITS, wanted == goal, found.name if found else "none is broken", "none")
-    return said, position, Asked(Gate.LIMITS, False, said.name, "none")
+            return why, wanted, whole, Asked(Gate.LIMITS, wanted == goal, first.name if first else "none is broken", "none")
+    return said, position, whole, Asked(Gate.LIMITS, False, said.name, "none")
 
 
 def _limit(side: int, grid: Any, par: Any, bid: float, ask: float) -> float:

@@ -13,6 +13,8 @@ from tickarrow.jit.limits import CLOSE_ONLY, NOTHING
 from tickarrow.pipeline.decide import Act
 from tickarrow.pipeline.schemas import Kind, Reason
 
+WORDS = ("everything", "closing", "nothing")  # what may be sent: FREE, CLOSE_ONLY, NOTHING
+
 
 @dataclass(slots=True)
 class Standing:
@@ -47,11 +49,21 @@ def opens(side: int, quantity: float, position: float) -> bool:
     return not (side * position < 0.0 and quantity <= abs(position))
 
 
-def broken(
+@dataclass(slots=True)
+class Rule:
+    """One limit and what an order is beside it."""
+
+    reason: Reason
+    broken: bool
+    number: str
+    limit: str
+
+
+def rules(
     standing: Standing, act: Act, tick: dict[str, Any], stop: bool, side: int, quantity: float, price: float, position: float, gross: float, net: float,
     bid: float, ask: float,
-) -> Reason:  # fmt: skip
-    """The first limit that the order breaks; ORDER = none.
+) -> list[Rule]:  # fmt: skip
+    """All limits in the order in which they are asked; the first that is broken is the reason.
 
     Parameters
     ----------
@@ -71,24 +83,32 @@ def broken(
     after = side * position + quantity
     opening = opens(side, quantity, position)
     sent, times = int(standing.book["sent"]), standing.times
+    most = {name: float(par[name]) for name in par.dtype.names}
 
-    def full(most: int, length: int) -> bool:
-        return 0 < most <= sent and now - int(times[(sent - most) % times.size]) < length
+    def at_most(reason: Reason, value: float, limit: float, unit: str, asked: bool = True) -> Rule:
+        return Rule(reason, asked and not value <= limit, f"{value:,.8g} {unit}" if asked else "it closes", f"at most {limit:,.8g}")
 
-    rules = (
-        (Reason.RESTRICTED, listed == NOTHING),
-        (Reason.RESTART_WINDOW, hours == NOTHING),
-        (Reason.LOSS_STOP, opening and stop),
-        (Reason.RESTRICTED, opening and listed == CLOSE_ONLY),
-        (Reason.SESSION_WINDOW, opening and hours == CLOSE_ONLY),
-        (Reason.OLD_QUOTE, age > par["quote_age"]),
-        (Reason.PRICE_COLLAR, not side * (price - mid) <= float(par["collar_quote"]) * mid),
-        (Reason.PRICE_COLLAR, trade > 0.0 and not side * (price - trade) <= float(par["collar_trade"]) * trade),
-        (Reason.ORDER_SIZE, opening and not quantity <= par["order_shares"]),
-        (Reason.ORDER_VALUE, opening and not quantity * price <= par["order_value"]),
-        (Reason.POSITION_LIMIT, opening and not (after <= par["position_shares"] and after * mid <= par["position_value"])),
-        (Reason.GROSS_LIMIT, opening and not gross + after * mid <= par["gross_value"]),
-        (Reason.NET_LIMIT, opening and not net + after * mid <= par["net_value"]),
-        (Reason.ORDER_RATE, full(int(par["per_second"]), 1_000_000_000) or full(int(par["per_minute"]), 60_000_000_000)),
-    )
-    return next((reason for reason, is_broken in rules if is_broken), Reason.ORDER)
+    def rate(setting: str, length: int) -> Rule:
+        n = int(most[setting])
+        full = 0 < n <= sent and now - int(times[(sent - n) % times.size]) < length
+        return Rule(Reason.ORDER_RATE, full, f"{int((now - times[:sent] < length).sum())} sent", f"below {n}" if n else "none")
+
+    return [
+        Rule(Reason.RESTRICTED, listed == NOTHING, WORDS[listed], "not nothing"),
+        Rule(Reason.RESTART_WINDOW, hours == NOTHING, WORDS[hours], "not nothing"),
+        Rule(Reason.LOSS_STOP, opening and stop, "on" if stop else "off", "off, or it closes"),
+        Rule(Reason.RESTRICTED, opening and listed == CLOSE_ONLY, WORDS[listed], "everything, or it closes"),
+        Rule(Reason.SESSION_WINDOW, opening and hours == CLOSE_ONLY, WORDS[hours], "everything, or it closes"),
+        at_most(Reason.OLD_QUOTE, float(age), most["quote_age"], "ns"),
+        at_most(Reason.PRICE_COLLAR, side * (price - mid), most["collar_quote"] * mid, "beyond the mid"),
+        at_most(Reason.PRICE_COLLAR, side * (price - trade), most["collar_trade"] * trade, "beyond the last trade")
+        if trade > 0.0 else Rule(Reason.PRICE_COLLAR, False, "no trade yet", "none"),
+        at_most(Reason.ORDER_SIZE, quantity, most["order_shares"], "shares", opening),
+        at_most(Reason.ORDER_VALUE, quantity * price, most["order_value"], "of value", opening),
+        at_most(Reason.POSITION_LIMIT, after, most["position_shares"], "shares", opening),
+        at_most(Reason.POSITION_LIMIT, after * mid, most["position_value"], "of value", opening),
+        at_most(Reason.GROSS_LIMIT, gross + after * mid, most["gross_value"], "of value", opening),
+        at_most(Reason.NET_LIMIT, net + after * mid, most["net_value"], "of value", opening),
+        rate("per_second", 1_000_000_000),
+        rate("per_minute", 60_000_000_000),
+    ]  # fmt: skip

@@ -192,6 +192,9 @@ def _act(e: Explained, pipeline: Pipeline) -> Iterator[Step]:
     if d.caps:
         rows = [[cap, used, room] for cap, (room, used) in d.caps.items()]
         yield Step("book", "currency that the other symbols leave under each cap", ["cap", "used", "room"], rows)
+    if d.limits:
+        rows = [[r.reason.name, "FAILED" if r.broken else "passed", r.number, r.limit] for r in d.limits]
+        yield Step("pre-trade limits", "of the order that would be sent; the first that fails is the reason", ["limit", "verdict", "number", "allowed"], rows)
     asked = {a.gate: a for a in d.gates}
     yield Step(
         "gates", "from the edge on a gate is asked only if those before it passed", ["gate", "verdict", "number", "limit"],
@@ -213,10 +216,10 @@ def _outcome(e: Explained, found: Decisions, row: int) -> Iterator[Step]:
         for t in (orders, fills)
     )
     rows = [
-        [moment_text(r["ts"]), r["part"], OrderState(r["state"]).name, Side(r["side"]).name.lower(), r["quantity"], r["limit"], r["perm_id"] or None]
-        for r in life
-    ]
-    yield Step(f"order {key}", "its life in ORDERS", ["time, UTC", "part", "state", "side", "quantity", "limit", "permId"], rows)
+        [moment_text(r["ts"]), r["part"], OrderState(r["state"]).name, Side(r["side"]).name.lower(), r["quantity"], r["limit"], r["perm_id"] or None,
+         Reason(r["reason"]).name if r.get("reason") else None] for r in life
+    ]  # fmt: skip
+    yield Step(f"order {key}", "its life in ORDERS", ["time, UTC", "part", "state", "side", "quantity", "limit", "permId", "refused by us"], rows)
     rows = [
         [moment_text(r["ts"]), r["part"], r["quantity"], r["price"], r["commission"], 1e4 * r["side"] * (r["price"] / e.decided.mark - 1.0)] for r in filled
     ]

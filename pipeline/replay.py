@@ -117,12 +117,12 @@ def load_stored(stored: dict[str, Any], conf: PipelineConf) -> ModelSet:
     return found
 
 
-def pipeline_of(conf: PipelineConf, manifest: dict[str, Any], events: Sequence[Control]) -> Pipeline:
-    """A pipeline as it was at the begin of a session, with every set that its control events swap to."""
+def pipeline_of(conf: PipelineConf, manifest: dict[str, Any], events: Sequence[Control], keep: bool = True) -> Pipeline:
+    """A pipeline as it was at the begin of a session, with every set that its control events swap to; `keep`: TICKS of all its time, too."""
     universe, sets = stored_universe(manifest), stored_sets(manifest)
     swapped = {int(e.value) for e in events if e.kind == ControlKind.MODEL_SWAP}
     first = load_stored(sets[0], conf)
-    pipeline = Pipeline(conf, universe, first, open_engine(first, conf.models), recorded=partial(Table, keep=True))
+    pipeline = Pipeline(conf, universe, first, open_engine(first, conf.models), recorded=partial(Table, keep=True) if keep else None)
     for index in range(1, max(swapped, default=0) + 1):
         if index in swapped:
             add_set(pipeline, load_stored(sets[index], conf), lambda found: open_engine(found, conf.models))
