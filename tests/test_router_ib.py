@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
+import ib_async
 import pytest
 from incidents import SYMBOLS, Desk, Disk, OrderState, incident, market
 from test_simulator import MemorySource, quote, trade
@@ -21,7 +22,7 @@ from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.router import WHOLE
 from tickarrow.pipeline.router_channel import Intent
 from tickarrow.pipeline.router_ib import Orders
-from tickarrow.pipeline.router_ledger import Ledger
+from tickarrow.pipeline.router_ledger import Ledger, OwnOrder
 from tickarrow.pipeline.router_price import Grid
 from tickarrow.pipeline.schemas import DECISIONS, FILLS, ORDERS, PARTS, ControlKind, column_digest
 from tickarrow.pipeline.simulator import Simulator
@@ -148,6 +149,30 @@ def test_margin_is_asked_for_first():
     assert i.says("an order is refused: initial margin would be more than 0% of equity with loan")
     with pytest.raises(ConfigError, match=r"orders.margin_share is 0.5: a market in lock step does not wait for the answer"):
         Orders(None, [], "t", None, OrdersConf(margin_share=0.5), None, None, None, False, [], None)
+
+
+UNKNOWN = "the gateway does not say what margin it would take, or would not take it"
+
+
+@pytest.mark.parametrize(("answer", "judged"), [
+    (ib_async.OrderState(initMarginAfter="150.5", equityWithLoanAfter="1000"), [(KEY, 150.5, 1000.0)]),
+    (ib_async.OrderState(initMarginAfter="150.5", equityWithLoanAfter="1.7976931348623157E308"), [UNKNOWN]),
+    (ib_async.OrderState(), [UNKNOWN]),
+    ([], [UNKNOWN]),  # ib_async's answer to an error
+    (TimeoutError(), []),
+])  # fmt: skip
+def test_a_margin_that_is_not_said_is_no_margin(answer, judged):
+    async def what_if(contract, order):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    said = []
+    router = SimpleNamespace(conf=OrdersConf(margin_share=0.5), judged=lambda *a: said.append(a))
+    orders = SimpleNamespace(ib=SimpleNamespace(whatIfOrderAsync=what_if), _contracts={7: None}, router=router, tag="t")
+    orders._made = lambda order: Orders._made(orders, order)
+    asyncio.run(Orders._margin(orders, OwnOrder(KEY, 7, 1, 10.0, 9.99, 1)))
+    assert [a if len(a) == 3 else a[-1] for a in said] == judged
 
 
 def test_prices_and_sizes_are_those_that_the_contract_allows():
