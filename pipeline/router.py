@@ -90,8 +90,8 @@ class Router(Compared):
         if why:
             self._note(why)
             self.ledger.used(key=intent.key)
-            code = why.code if isinstance(why, Refusal) else Reason.REFUSED
-            self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit, code))
+            self.report(Control(0, 0, ControlKind.ORDER_STATE, intent.row, intent.key, intent.side, OrderState.REJECTED, intent.quantity, intent.limit,
+                                _code(why)))  # fmt: skip
             return why
         order = self._write(OwnOrder(made.key, con_id, made.side, made.quantity, made.limit, 0, held=held, closing=made.closing))
         if bracketed and abs(held) <= DUST:
@@ -141,7 +141,7 @@ class Router(Compared):
         if why:
             self._note(why)
         for o in self._family(order):
-            self._over(o, state)
+            self._over(o, state, code=_code(why))
 
     def _family(self, entry: OwnOrder) -> list[OwnOrder]:
         """An order with what goes out with it, in the order of sending."""
@@ -311,3 +311,8 @@ class Router(Compared):
                     o.cancelled_at = -1.0
                 self.doubt()
         self.pump()
+
+
+def _code(why: str) -> float:
+    """What ORDERS holds of a refusal."""
+    return math.nan if not why else float(why.code if isinstance(why, Refusal) else Reason.REFUSED)

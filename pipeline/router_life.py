@@ -192,10 +192,10 @@ class Lives:
         else:
             self._told.pop(con_id, None)
 
-    def _over(self, o: OwnOrder, state: OrderState, assumed: bool = False) -> None:
+    def _over(self, o: OwnOrder, state: OrderState, assumed: bool = False, code: float = math.nan) -> None:
         o.state, o.assumed, o.since = state, assumed, self.seconds()
         self.ledger.state(o)
-        self._report(o)
+        self._report(o, code)
         self._leave(o)
 
     def _leave(self, o: OwnOrder) -> None:
@@ -203,9 +203,10 @@ class Lives:
         if o.over and o.filled <= o.executed + DUST:
             self._live.pop(o.key, None)
 
-    def _report(self, o: OwnOrder) -> None:
+    def _report(self, o: OwnOrder, code: float = math.nan) -> None:
+        """The pipeline hears of an order; `code`: Reason why the router has refused it."""
         row = self.rows.get(o.con_id, -1)
         if row >= 0 and self._taken_over:
             left = max(o.quantity - o.executed, 0.0) if o.stray and not o.over else o.quantity
             price = o.limit if math.isnan(o.price) else o.price
-            self.report(Control(0, 0, ControlKind.ORDER_STATE, row, o.key, o.side, o.state, left, price, perm_id=o.perm_id))
+            self.report(Control(0, 0, ControlKind.ORDER_STATE, row, o.key, o.side, o.state, left, price, code, perm_id=o.perm_id))

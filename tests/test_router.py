@@ -20,7 +20,7 @@ from tickarrow.pipeline.router_channel import Answer, Execution, Intent, Said
 from tickarrow.pipeline.router_ib import Orders, open_ledger
 from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
 from tickarrow.pipeline.router_price import Grid
-from tickarrow.pipeline.schemas import ORDERS, PARTS, ControlKind, OrderState
+from tickarrow.pipeline.schemas import ORDERS, PARTS, ControlKind, OrderState, Reason
 
 ORDER_ID, PERM_ID = 5, 99
 
@@ -321,6 +321,7 @@ def test_what_has_waited_is_not_sent_when_the_position_has_changed_meanwhile():
     made.at += 1.0
     made.router.pump()
     assert made.router.refused == {"the position has changed since it was decided": 1}
+    assert [(e.key, e.value) for e in made.said if e.state == OrderState.REJECTED] == [(2, Reason.REFUSED)]
     assert made.sent == [("place", 1, 1)]
 
 
