@@ -50,6 +50,8 @@ class Runtime:
         self.collection.begin()
         if self.tap.lock_step:
             return
+        if self.budget is not None:
+            self.budget.begin()
         if isinstance(selector := getattr(asyncio.get_running_loop(), "_selector", None), Spinning):
             self._selector, selector.idle = selector, self.look
         else:

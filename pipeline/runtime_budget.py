@@ -66,6 +66,15 @@ class Budget:
         self._calm_since = self._looked = 0  # ns; 0 = not calm, not yet
         self._patience = 1  # times `recover_s`
 
+    def begin(self) -> None:
+        """What a process that is gone has given up comes back: its state was taken over with that, its reasons were not."""
+        if not self.acts:
+            return
+        features = self._pipeline.features
+        if features.throttle_ns != features.conf.throttle_ns:
+            self._offer(Control(kind=ControlKind.THROTTLE, value=float(features.conf.throttle_ns)))
+        self._bring_back(features.left_out)
+
     def took(self, ts: int, rows: int, decode: int, features: int, predict: int, decide: int, whole: int) -> None:
         """Count a chunk of time `ts` (ns) that led to so many decisions, and act if it is one too many; stages in ns."""
         words = self._words

@@ -14,8 +14,9 @@ import pytest
 from live import Live
 from numba.core.runtime import _nrt_python, rtsys
 
-from tickarrow.configs.runtime import CollectConf
+from tickarrow.configs.runtime import BudgetConf, CollectConf, StageBudget
 from tickarrow.pipeline.errors import ConfigError
+from tickarrow.pipeline.runtime_budget import Budget
 from tickarrow.pipeline.runtime_collect import Collection
 
 TICKS = 2000  # of a part
@@ -44,6 +45,7 @@ def counts():
 
 def test_a_tick_leaves_nothing_behind_in_any_heap(live):
     pipeline = live.pipeline()
+    pipeline.budget = Budget(BudgetConf(predict=StageBudget(1e6)), pipeline, print, acts=True)
     for k in range(TICKS):
         pipeline.feed(live.chunk(k), 1)
     _nrt_python.memsys_enable_stats()

@@ -145,6 +145,22 @@ def test_a_symbol_that_is_left_out_and_gets_a_late_fill_is_decided_for_again(liv
     assert np.flatnonzero(pipeline.features.left_out).tolist() == [2]
 
 
+def test_after_a_restart_what_was_given_up_comes_back(live):
+    before, pipeline = live.pipeline(), live.pipeline()
+    before.apply(Control(kind=ControlKind.THROTTLE, value=500e6))
+    before.apply(Control(kind=ControlKind.FEWER_SYMBOLS, symbol=2, value=1.0))
+    pipeline.restore(before.snapshot())
+    assert pipeline.features.throttle_ns == 500 * MS
+    Budget(conf(), pipeline, print, True).begin()
+    pipeline.feed(live.chunk(0))
+    assert pipeline.features.throttle_ns == 0
+    assert not pipeline.features.left_out.any()
+    control = pipeline.tables.control
+    assert list(zip(control.column("kind"), control.column("symbol"))) == [(ControlKind.THROTTLE, 0), (ControlKind.FEWER_SYMBOLS, 2)]
+    Budget(conf(), pipeline, print, True).begin()
+    assert not pipeline.swaps.offered
+
+
 def test_in_lock_step_the_time_of_the_wall_decides_nothing(live):
     pipeline, budget, told = run(live, ROWS, acts=False)
     assert len(told) == 1

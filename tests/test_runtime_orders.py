@@ -12,11 +12,13 @@ import pytest
 from ib_async.connection import Connection
 from naive_wire import frame
 
-from tickarrow.pipeline.batch import Table
+from tickarrow.configs.gateway import GatewayConf
+from tickarrow.pipeline.batch import Chunk, Table
 from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.schemas import TICKS, Feed
 from tickarrow.pipeline.tap import LOCK_STEP_BYTES, READ_BYTES, Tap
+from tickarrow.pipeline.universe import Universe
 
 HELLO = frame(178, "20260105 14:30:00 UTC")
 ROWS = 12_000
@@ -67,15 +69,24 @@ def test_a_cancel_waits_for_one_read_at_most_under_a_flood(lock_step):
     assert reads >= len(data) // (LOCK_STEP_BYTES if lock_step else READ_BYTES)
 
 
-def test_the_orders_of_a_chunk_leave_before_the_next_is_looked_at():
+def test_the_kill_switch_is_looked_at_before_a_chunk_and_its_orders_leave_before_the_next():
     happened = []
-    pipeline = SimpleNamespace(feed=lambda chunk, _: happened.append(f"feed {chunk.number}"), intents=[1], apply=lambda e: happened.append(f"apply {e}"))
-    gateway = SimpleNamespace(
-        _failure=None, _controls=[], pipeline=pipeline, journal=SimpleNamespace(append=lambda chunk: happened.append(f"journal {chunk.number}")),
-        orders=SimpleNamespace(send=lambda intents: happened.append("send")), _acknowledge=lambda number: None, fail=lambda e: happened.append(e),
-    )  # fmt: skip
-    gateway._apply_controls = lambda: Gateway._apply_controls(gateway)
-    for number in range(2):
-        gateway._controls.append(f"kill {number}")
-        Gateway._on_chunk(gateway, SimpleNamespace(number=number, data=np.zeros(0, np.uint8), lo=0, hi=0, ts=0), 0)
-    assert happened == [f"{what} {k}".replace("send 0", "send").replace("send 1", "send") for k in (0, 1) for what in ("apply kill", "journal", "feed", "send")]
+
+    async def main():
+        pipeline = SimpleNamespace(
+            feed=lambda chunk, _: happened.append(f"feed {chunk.number}"), intents=[1], apply=lambda e: happened.append(f"apply {e}"),
+            decode=Decode(1, Table(TICKS)),
+        )  # fmt: skip
+        journal = SimpleNamespace(append=lambda chunk: happened.append(f"journal {chunk.number}"), prepare=lambda: None)
+        gateway = Gateway(GatewayConf(), Universe(()), pipeline, journal, lock_step=False, simulated=True, ledger=None)
+        gateway.orders = SimpleNamespace(send=lambda intents: happened.append("send"), router=SimpleNamespace(busy=False))
+        gateway.kill = SimpleNamespace(check=lambda: happened.append("kill switch"))
+        for number in range(2):
+            gateway._controls.append(number)
+            gateway._on_chunk(Chunk(np.zeros(64, np.uint8), 0, 0, 0, number), 0)
+
+    asyncio.run(main())
+    assert happened == [
+        "kill switch", "apply 0", "journal 0", "feed 0", "send",
+        "kill switch", "apply 1", "journal 1", "feed 1", "send",
+    ]  # fmt: skip
