@@ -185,6 +185,8 @@ class Act:
             self._kill(event)
         elif event.kind == ControlKind.CLOSE:
             self._close(event)
+        elif event.kind == ControlKind.REARM:
+            self.book["killed"] = 0
         elif event.kind == ControlKind.LIMIT:
             if not event.value >= 0.0:
                 raise ConfigError(f"limit: the gross cap is {event.value}: expected a fraction of nav, zero or more.")
@@ -273,14 +275,14 @@ class Act:
 
     def _close(self, event: Control) -> None:
         """Order what the kill switch asks for; the kernel leaves an order alone that counts as being cancelled."""
-        s = self.state[event.symbol]
+        s, ts = self.state[event.symbol], event.ts
         if s.working:
             return
         s.key, self.book["next_key"] = int(self.book["next_key"][0]), int(self.book["next_key"][0]) + 1
-        s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.side, event.quantity, event.quantity, event.price, event.ts, 0
+        s.side, s.ordered, s.quantity, s.limit, s.since, s.hold_ns = event.side, event.quantity, event.quantity, event.price, ts, 0
         s.working, s.cancelling, s.done = 1, 1, 0
         row = {"side": event.side, "quantity": event.quantity, "limit": event.price, "perm_id": 0, "state": OrderState.INTENT}
-        self._write(self._orders, symbol=event.symbol, ts=event.ts, key=s.key, reason=Reason.ORDER, **row)
+        self._write(self._orders, symbol=event.symbol, ts=ts, key=s.key, reason=Reason.ORDER, **row)
 
     def _write(self, table: Table, **row: Any) -> None:
         """Append one row, dated by the last tick that was decided."""

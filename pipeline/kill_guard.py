@@ -78,7 +78,7 @@ class Guard:
             if not self.ib.isConnected():
                 try:
                     await self.connect()
-                    self.say("connected", client_id=self.client_id)
+                    self.say("connected", client_id=self.client_id, pid=os.getpid())
                     told = ""
                     if self.why:
                         self.cancel_everything()
@@ -118,9 +118,7 @@ class Guard:
             if not self.page.get("stopped"):
                 self.act("the run is gone", killed=False)
         elif data and (found := {signal.SIGUSR1, signal.SIGUSR2} & set(data)):
-            flatten = signal.SIGUSR2 in found
-            kill_page.request(self.directory, flatten, f"signal {'SIGUSR2' if flatten else 'SIGUSR1'}")
-            self.kill(flatten, "signal")
+            self.kill(signal.SIGUSR2 in found, "signal to the run")
 
     def noticed(self, file: int) -> None:
         kill_page.drain(file)
@@ -131,8 +129,10 @@ class Guard:
             self.kill(*asked)
 
     def kill(self, flatten: bool, why: str) -> None:
+        """Now, whoever asked."""
         self.page.trip(flatten)
         self.act(why, killed=True)
+        kill_page.request(self.directory, flatten, why)
 
     def look(self) -> None:
         """Signs of life."""
@@ -144,9 +144,7 @@ class Guard:
             self.act("the run", killed=True)
         beat = page.get("beat")
         if self.run is not None and beat and self.run.kill.stuck_s and now - beat > self.run.kill.stuck_s * 1e9 and not self.gone:
-            why = f"the main loop gave no sign for {(now - beat) / 1e9:.1f} s"
-            kill_page.request(self.directory, False, why)
-            self.kill(False, why)
+            self.kill(False, f"the main loop gave no sign for {(now - beat) / 1e9:.1f} s")
 
     # --- what it does
 
@@ -165,7 +163,7 @@ class Guard:
         """Until no order is open and the run has answered; then the positions, if the run does not do it."""
         page, clock, answered = self.page, asyncio.get_running_loop().time, False
         began, calm_at, silent_at = clock(), float("inf"), 0.0
-        while True:
+        while page.present:
             run = self.run
             try:
                 n = await self.open_orders()
@@ -235,6 +233,8 @@ class Guard:
         """Until the run is over and nothing is left to do."""
         loop = asyncio.get_running_loop()
         loop.add_reader(0, self.woken)
+        for number, flatten in ((signal.SIGUSR1, False), (signal.SIGUSR2, True)):
+            loop.add_signal_handler(number, self.kill, flatten, "signal to the guard")
         if (notify := kill_page.watch(self.directory)) >= 0:
             loop.add_reader(notify, self.noticed, notify)
         while self.run is None and not self.gone:
@@ -244,7 +244,7 @@ class Guard:
             return
         connecting = asyncio.ensure_future(self.keep_connected())
         try:
-            while not (self.gone and (self._acting is None or self._acting.done())):
+            while self.page.present and not (self.gone and (self._acting is None or self._acting.done())):
                 self.look()
                 await asyncio.sleep(LOOK_S)
         finally:
@@ -255,7 +255,7 @@ class Guard:
 
 def main(arguments: list[str]) -> int:
     """Run the guard as a process of its own."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # meant for the run; the end of standard input ends this process
     os.set_blocking(0, False)
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)

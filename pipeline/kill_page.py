@@ -71,7 +71,11 @@ class Page:
 
     def __init__(self, path: Path, rows: int | None = None) -> None:
         if rows is not None:
-            path.write_bytes(bytes(HEAD.itemsize + rows * MARK.itemsize))
+            part = path.with_suffix(".part")  # a new file: a guard of an earlier run has the old one, and sees by that that it is over
+            part.write_bytes(bytes(HEAD.itemsize + rows * MARK.itemsize))
+            os.replace(part, path)
+        self.path = path
+        self._file = path.stat().st_ino
         self._memory: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r+")
         self.head: npt.NDArray[Any] = self._memory[: HEAD.itemsize].view(HEAD)
         self.marks: npt.NDArray[Any] = self._memory[HEAD.itemsize :].view(MARK)
@@ -83,6 +87,14 @@ class Page:
 
     def set(self, name: str, value: int) -> None:
         self.head[name][0] = value
+
+    @property
+    def present(self) -> bool:
+        """Whether it is still the page of the session: another run may go on with it."""
+        try:
+            return self.path.stat().st_ino == self._file
+        except FileNotFoundError:
+            return False
 
     @property
     def killed(self) -> bool:
@@ -100,12 +112,12 @@ class Page:
 
 def request(directory: Path, flatten: bool, why: str) -> None:
     """Ask for a kill. A request that is there stays, unless this one asks for more."""
-    path = directory / KILL
-    if path.exists() and not flatten:
+    before = requested(directory)
+    if before is not None and (before[0] or not flatten):
         return
     part = directory / f"{KILL}.{os.getpid()}"
     part.write_text(f"{'flatten' if flatten else 'cancel'} {why}\n")
-    os.replace(part, path)
+    os.replace(part, directory / KILL)
 
 
 def requested(directory: Path) -> tuple[bool, str] | None:

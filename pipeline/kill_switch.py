@@ -17,13 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
 from tickarrow.configs.kill import KillConf
 from tickarrow.pipeline import kill_page
-from tickarrow.pipeline.decide import Control
+from tickarrow.pipeline.decide import Act, Control
 from tickarrow.pipeline.kill_flatten import Flatten
-from tickarrow.pipeline.kill_page import PAGE, Page, Run
+from tickarrow.pipeline.kill_page import CLAIM, PAGE, Page, Run
 from tickarrow.pipeline.schemas import ControlKind
 
 if TYPE_CHECKING:
@@ -46,13 +44,14 @@ class KillSwitch:
     conf : what a kill does
     directory : of the session
     folder : where the file is that keeps an account killed
-    quotes : (n_symbols,) with bid and ask, of the pipeline
+    act : the stage that decides
     """
 
-    def __init__(self, gateway: Gateway, conf: KillConf, directory: Path, folder: Path, quotes: npt.NDArray[Any]) -> None:
-        self.gateway, self.conf, self.directory, self.folder, self.quotes = gateway, conf, directory, folder, quotes
+    def __init__(self, gateway: Gateway, conf: KillConf, directory: Path, folder: Path, act: Act) -> None:
+        self.gateway, self.conf, self.directory, self.folder, self.act = gateway, conf, directory, folder, act
         self.latch = folder / "killed.json"  # of the account, when it is known
         self.page = Page(directory / PAGE, len(gateway.universe))
+        (directory / CLAIM).unlink(missing_ok=True)  # of an earlier run of the session
         self.why = ""  # it is killed
         self._keeps = False  # killed before this run: positions are closed only if somebody says so now
         self._flatten: Flatten | None = None
@@ -86,6 +85,8 @@ class KillSwitch:
             self._keeps = True
             self.page.trip(False)
             self._apply(f"{before}: no order goes out. Re-arm it when this run has ended: tickarrow kill session={self.directory} rearm=true", everybodys=False)
+        elif self.act.book["killed"][0]:
+            g.apply(Control(kind=ControlKind.REARM))
         self._look()
 
     def start_guard(self) -> None:
@@ -173,7 +174,7 @@ class KillSwitch:
         """Several times a second, between chunks: a sign of life, the quotes, and what a kill has left to do."""
         page, now = self.page, time.monotonic_ns()
         page.set("beat", now)
-        page.marks["bid"], page.marks["ask"] = self.quotes["bid"], self.quotes["ask"]
+        page.marks["bid"], page.marks["ask"] = self.act.state["bid"], self.act.state["ask"]
         if (asked := kill_page.requested(self.directory)) is not None:
             page.trip(asked[0])
         self.check()
@@ -228,9 +229,9 @@ class KillSwitch:
 
 
 @contextlib.contextmanager
-def switch(gateway: Gateway, conf: KillConf, directory: Path, folder: Path, quotes: npt.NDArray[Any], guard: bool) -> Iterator[KillSwitch]:
+def switch(gateway: Gateway, conf: KillConf, directory: Path, folder: Path, act: Act, guard: bool) -> Iterator[KillSwitch]:
     """The kill switch of a gateway while it runs, with a second process or without; see `KillSwitch`."""
-    made = gateway.kill = KillSwitch(gateway, conf, directory, folder, quotes)
+    made = gateway.kill = KillSwitch(gateway, conf, directory, folder, act)
     failed = True
     try:
         if guard:

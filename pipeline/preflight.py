@@ -57,7 +57,7 @@ class Known:
     engine: str  # name of the one that serves
     session: Path  # directory
     allow_delayed: bool  # risk.allow_delayed
-    limits: Sequence[str] = ()  # one line each
+    limits: Sequence[tuple[str, str]] = ()  # name, and what it allows
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
 
@@ -158,7 +158,7 @@ async def items(gateway: Gateway, known: Known) -> list[Item]:
         clock(told.timestamp(), asked_at, now, conf.skew_s),
         disk(shutil.disk_usage(known.session).free / 1e9, conf.disk_gb),
         model(known.model_set, known.engine),
-        *(Item("limit", OK, line) for line in known.limits),
+        *(Item(f"limit {name}", OK, text) for name, text in known.limits),
         market(conf.calendar, time.time_ns()),
         left_over("orders of ours", [f"{o.side * o.quantity:+g} {router.names[router.rows[o.con_id]]}" for o in router.working if o.con_id in router.rows],
                   "of an earlier run: being cancelled"),

@@ -163,8 +163,8 @@ async def _stream(
 
     known = None
     if not simulated:
-        said = [f"{name}: {value}" for name, value in limits.lines(conf.risk.limits)]
-        known = Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, said, console=console)
+        said = limits.lines(conf.risk.limits)
+        known = Known(pipeline.model_set, pipeline.engine.name, session.directory, conf.risk.allow_delayed, said, console)
     gateway = Gateway(answers, universe, pipeline, journal, lock_step=lock_step, simulated=simulated, ledger=ledger, orders=conf.orders, known=known)
     runtime = Runtime(conf.runtime, gateway.tap, pipeline, gateway.tell)
     saver = Saver(pipeline, journal, session.directory, conf.record.state_s, session.manifest["config_digest"])
@@ -179,7 +179,7 @@ async def _stream(
             going_on = {} if restarted is None else restarted.market(conf.gateway.speed)
             port = await stack.enter_async_context(simulator_child(conf, ended, gateway.fail, going_on))
         folder = ledger_folder(conf.orders, session.directory if simulated else None)
-        stack.enter_context(switch(gateway, conf.kill, session.directory, folder, pipeline.act.state, guard=not simulated and conf.kill.guard))
+        stack.enter_context(switch(gateway, conf.kill, session.directory, folder, pipeline.act, guard=not simulated and conf.kill.guard))
         try:
             stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))
             runtime.begin()  # before anything is subscribed: it takes some tenths of a second

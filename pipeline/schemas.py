@@ -153,6 +153,7 @@ class ControlKind(IntEnum):
     FEWER_SYMBOLS = 16  # value 1: nothing is decided for the symbol from now on, its state goes on; 0: it is decided for again
     CLOSE = 17  # after a KILL: an order that closes the symbol's position (side, quantity, price = limit)
     LOSS_STOP = 18  # session day `key` (its begin, ns) goes on from an earlier run: gain so far `value`, loss stop on if `quantity` is 1
+    REARM = 19  # a KILL counts no more: the run goes on from the state of one that was killed, or that ended
 
 
 class Health(IntEnum):

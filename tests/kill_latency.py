@@ -2,11 +2,13 @@
 and has orders at work, and its guard.
 
 `python tests/kill_latency.py [trials=50]` prints p50, p99 and the worst for a run in the flood and for one whose main loop sleeps, each
-killed by a file and by a signal. The last cancel is the request that ends all orders; the gateway's word that none is open is awaited too."""
+killed by a file, by a signal to it and by one to its guard. The last cancel is the request that ends all orders; the gateway's word that none
+is open is awaited too."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -20,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from commands import COMMAND
 
-METHODS = ("file", "signal")
+METHODS = ("file", "signal", "guard")
 MODES = ("flood", "stuck")
 BUSY_S = 30.0  # a stuck main loop sleeps for so long unless the trial is over before
 
@@ -60,10 +62,9 @@ async def run(port: int, folder: Path) -> None:
             switch.close(failed=False)
             gateway.orders.router.checks.clear()
             gateway.orders.router.refuse_new("")
-            desk.act.book["killed"] = 0
         directory = folder / command
         directory.mkdir()
-        switch = gateway.kill = KillSwitch(gateway, KillConf(stuck_s=0.0), directory, directory, desk.act.state)
+        switch = gateway.kill = KillSwitch(gateway, KillConf(stuck_s=0.0), directory, directory, desk.act)
         switch.ready()
         switch.start_guard()
         while not switch.page.get("guard_beat") or not gateway.orders.working:
@@ -89,8 +90,8 @@ class Bench:
         # what is wanted takes a second of market time to happen, so orders are always at work
         settings = [f"gateway.speed={speed}", "gateway.latency_ms=1000", "gateway.once=false", "gateway.pacing=0", "universe.symbols=[AAA,BBB,CCC]",
                     "source.duration_s=23400", "source.days=250"]  # fmt: skip
-        self.simulator, port = start_simulator(folder, *settings)
-        self.run = subprocess.Popen([sys.executable, __file__, "--run", str(port), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.simulator, self.port = start_simulator(folder, *settings)
+        self.run = subprocess.Popen([sys.executable, __file__, "--run", str(self.port), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.trials = 0
         self.wait("connected")
 
@@ -111,6 +112,7 @@ class Bench:
         self.tell(str(self.trials))
         self.wait("ready")
         page = Page(directory / PAGE)
+        guard = json.loads((directory / "kill.log").read_text().splitlines()[0])["pid"]
         if mode == "stuck":
             self.tell("stuck")
             self.wait("stuck")
@@ -122,7 +124,7 @@ class Bench:
         elif method == "command":
             subprocess.run([COMMAND, "kill", f"session={directory}"], check=True, capture_output=True)
         else:
-            os.kill(self.run.pid, signal.SIGUSR1)
+            os.kill(self.run.pid if method == "signal" else guard, signal.SIGUSR1)
         until = time.monotonic() + BUSY_S
 
         def await_word(name: str, good) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
+import ib_async
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +20,7 @@ from kill_latency import Bench
 
 from tickarrow.configs.kill import KillCommandConf, KillConf
 from tickarrow.pipeline import kill, kill_page
-from tickarrow.pipeline.errors import ConfigError, SessionError
+from tickarrow.pipeline.errors import ConfigError, GatewayError, SessionError
 from tickarrow.pipeline.kill_flatten import closing_order
 from tickarrow.pipeline.kill_guard import Guard
 from tickarrow.pipeline.kill_page import Page, Run
@@ -62,6 +65,8 @@ def test_a_request_says_what_is_asked_for(tmp_path):
     assert kill_page.requested(tmp_path) == (False, "file KILL")  # the first one stays
     kill_page.request(tmp_path, True, "and close")
     assert kill_page.requested(tmp_path) == (True, "and close")
+    kill_page.request(tmp_path, True, "once more")
+    assert kill_page.requested(tmp_path) == (True, "and close")
     (tmp_path / kill_page.KILL).write_text("fat finger\n")
     assert kill_page.requested(tmp_path) == (False, "fat finger")
 
@@ -90,7 +95,7 @@ def killed(folder, flatten, at=20.0, seconds=60.0, guard=None, **conf):
 
     async def during(gateway, simulator, port):
         loop = asyncio.get_running_loop()
-        switch = kept["switch"] = KillSwitch(gateway, KillConf(flatten_after_s=3.0, again_s=2.0), folder, folder, gateway.pipeline.act.state)
+        switch = kept["switch"] = KillSwitch(gateway, KillConf(flatten_after_s=3.0, again_s=2.0), folder, folder, gateway.pipeline.act)
         switch.ready()
         await asyncio.sleep(at)
         kept["before"] = {k: replace(o) for k, o in simulator.feed.matching.orders.items()}
@@ -146,9 +151,27 @@ def test_a_kill_that_flattens_closes_every_position_and_replays(tmp_path):
             np.testing.assert_array_equal(getattr(again, name).column(column), getattr(found.desk, name).column(column))
 
 
+def test_a_run_that_goes_on_from_the_state_of_a_killed_one_is_armed(tmp_path):
+    async def again(switch, simulator):
+        (tmp_path / kill_page.KILL).touch()
+        await asyncio.sleep(5.0)
+        switch.close(failed=False)
+        assert switch.act.book["killed"][0] == 1
+        (tmp_path / kill_page.KILL).unlink()
+        switch.latch.unlink()
+        switch.gateway.orders.router.refuse_new("")
+        switch.gateway.orders.router.checks.clear()
+        KillSwitch(switch.gateway, switch.conf, tmp_path, tmp_path, switch.act).ready()
+
+    found, _, before = killed(tmp_path, flatten=False, guard=again)
+    assert [e.kind for _, e in found.desk.events if e.kind in (ControlKind.KILL, ControlKind.REARM)] == [ControlKind.KILL, ControlKind.REARM]
+    assert len(found.simulator.feed.matching.orders) > len(before)
+    np.testing.assert_array_equal(found.desk.replayed().decisions.column("reason"), found.desk.decisions.column("reason"))
+
+
 def test_a_position_that_cannot_be_closed_is_told(tmp_path):
     async def without_quotes(switch, simulator):
-        switch.quotes = {"bid": np.full(3, np.nan), "ask": np.full(3, np.nan)}
+        switch.act = SimpleNamespace(state={"bid": np.full(3, np.nan), "ask": np.full(3, np.nan)})
         (tmp_path / kill_page.KILL).write_text("flatten")
 
     found, switch, _ = killed(tmp_path, flatten=True, guard=without_quotes)
@@ -281,3 +304,30 @@ def test_a_run_that_dies_leaves_no_order(bench):
     assert page.get("open_orders") == 0, log
     assert '"why": "the run is gone"' in log
     assert not page.killed  # the next run may trade
+
+
+def test_the_command_acts_by_itself_when_nobody_is_left(bench, tmp_path, capsys):
+    Page(tmp_path / kill_page.PAGE, 1)
+    run = Run(bench.run.pid, "127.0.0.1", bench.port, "DU0000001", 1, 1001, str(tmp_path / "latch.json"))  # of a process that is dead
+    run.write(tmp_path)
+
+    async def order():
+        ib = ib_async.IB()
+        await ib.connectAsync("127.0.0.1", bench.port, 5, timeout=30)
+        trade = ib.placeOrder(ib_async.Stock("AAA", "SMART", "USD"), ib_async.LimitOrder("BUY", 7, 1.0))
+        for _ in range(1000):
+            if trade.orderStatus.status == "Submitted":
+                break
+            await asyncio.sleep(0.01)
+        ib.disconnect()
+        return trade.orderStatus.status
+
+    assert asyncio.run(order()) == "Submitted"
+    done = kill.main(KillCommandConf(session=str(tmp_path), reason="nobody there"))
+    assert done["by"] == "this command"
+    assert done["open_orders"] == 0
+    assert json.loads(capsys.readouterr().out) == done
+    assert "(nobody there)" in kill_page.latched(tmp_path / "latch.json")
+    replace(run, port=1).write(tmp_path)
+    with pytest.raises(GatewayError, match=r"gateway 127.0.0.1:1 cannot be reached .* nothing was cancelled. Cancel in TWS"):
+        kill.main(KillCommandConf(session=str(tmp_path)))

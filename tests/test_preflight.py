@@ -133,7 +133,7 @@ def flown(folder, typed=None, before=None, killed="", unguarded="", **conf):
         simulator.open(MemorySource(market(60.0), SYMBOLS))
         loop = asyncio.get_running_loop()
         made = replace(PAPER, port=port, **conf)
-        known = Known(SimpleNamespace(path=Path("sets/one"), manifest={}), "xgboost", folder, False, ["order size 100 shares"], console)
+        known = Known(SimpleNamespace(path=Path("sets/one"), manifest={}), "xgboost", folder, False, [("order size", "100 shares")], console)
         gateway = Gateway(made, simulator.universe, Desk(now=loop.time), None, lock_step=False, simulated=False, ledger=lambda _: Ledger(Disk()), known=known)
         gateway.kill = SimpleNamespace(why=killed, ready=lambda: None, check=lambda: None, guarded=lambda: asyncio.sleep(0, unguarded))
         try:
@@ -156,7 +156,7 @@ def test_the_checklist_of_a_paper_account(tmp_path):
     assert error == ""
     for line in (
         "account warn DU1, paper; port", "gateway version ok 178, tested", "market data ok live; no farm is broken", "lines ok 3 of 100 lines",
-        "model set ok one, engine xgboost: the library itself", "limit ok order size 100 shares", "calendar warn none", "orders of ours ok none",
+        "model set ok one, engine xgboost: the library itself", "limit order size ok 100 shares", "calendar warn none", "orders of ours ok none",
         "orders of others ok none", "positions ok none", "kill switch ok armed",
     ):  # fmt: skip
         assert line in printed, line
