@@ -41,6 +41,7 @@ STYLES = {
 }
 END_S, QUIET_S = 60.0, 110.0  # faults until, then time to come to rest
 FOUND_S = 80.0  # what was swallowed is found within
+FOUND_SOON_S = 20.0  # that a cancel has no answer too: acknowledge_s, and two questions
 FINAL = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
 
 
@@ -83,7 +84,7 @@ class Order:
     def __init__(self, order, transmit):
         self.key, self.con_id, self.side, self.quantity, self.price = order.key, order.con_id, order.side, order.quantity, order.price
         self.order_id, self.perm_id, self.filled, self.status, self.mute = order.order_id, 0, 0.0, "PendingSubmit", False
-        self.kind, self.entry_id, self.transmit, self.children = order.kind, order.entry_id, transmit, []
+        self.kind, self.entry_id, self.transmit, self.children, self.ended = order.kind, order.entry_id, transmit, [], 0.0
 
     @property
     def over(self):
@@ -472,7 +473,7 @@ class World:
         if shares > 50 and self.random.random() < 0.6:
             shares = float(self.random.randrange(1, int(shares)))
         o.filled += shares
-        o.status = "Filled" if o.filled >= o.quantity else "Submitted"
+        o.status, o.ended = "Filled" if o.filled >= o.quantity else "Submitted", self.now
         self.positions[o.con_id] += o.side * shares
         e = Execution(f"0001.{len(self.executions):04d}.01", o.key, o.con_id, o.side, shares, 10.0, o.perm_id)
         self.executions.append(e)
@@ -554,7 +555,7 @@ class World:
 
     def end(self, o):
         """An order is cancelled, and what it leaves of its bracket closes what it has opened."""
-        o.status = "Cancelled"
+        o.status, o.ended = "Cancelled", self.now
         if o.known:
             self.say(o)
         if not o.mute:
@@ -637,7 +638,11 @@ class World:
         r = self.router
         if not self.session or self.in_flight or self.late or r._told or r._queue or self.kept():
             return False
-        return not any(o.known and (o.mute or o.status == "PendingSubmit") for key, o in self.orders.items() if key not in self.agreed and not o.over)
+        return not any(self.silent(o) for key, o in self.orders.items() if key not in self.agreed and o.known)
+
+    def silent(self, o):
+        """Whether an order has changed, or may, without a word."""
+        return o.status == "PendingSubmit" or (o.mute and (not o.over or self.now - o.ended < FOUND_SOON_S))
 
     def kept(self):
         """States and executions that the gateway has swallowed are found by the next question only."""
