@@ -25,5 +25,5 @@ def touch(address, size):
     for k in range(address.size):
         piece = array_at(address[k], size[k], np.uint8)
         for i in range(0, size[k], LINE):
-            total += piece[i]
+            total += np.int64(piece[i])
     return total
