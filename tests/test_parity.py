@@ -22,7 +22,8 @@ from tickarrow.pipeline.source import open_source
 
 # Short warm-up and no hurdle, so that a short market also trades.
 EAGER = ["ensemble.min_rows=5", "ensemble.min_outcomes=3", "ensemble.prior_s=1e6", "risk.hurdle=0"]
-MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *EAGER, *SMALL]
+STOP = ["risk.limits.daily_loss=200"]  # reached in mid-run: every way through the pipeline has it at the same decision
+MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *EAGER, *STOP, *SMALL]
 SIX = ("bid", "bid_size", "ask", "ask_size", "price", "size")
 KEYS = {
     "ticks", "quotes", "trades", "messages", "sent_messages", "sent_updates", "sent_trades", "bad_frames", "decisions", "orders", "fills", "engine",
@@ -52,6 +53,12 @@ def test_the_summary_has_its_stable_keys(recorded):
         assert 0 < quantiles["p50"] <= quantiles["p99"] <= quantiles["p999"] <= quantiles["max"]
     assert said["decisions"] > 100
     assert said["fills"] >= said["orders"] > 0
+
+
+def test_the_daily_loss_stop_comes_in_mid_run(recorded):
+    reasons = recorded[0]["reasons"]
+    assert reasons["order"] > 10
+    assert reasons["loss_stop"] > 10
 
 
 def direct(overrides):
