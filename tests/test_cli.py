@@ -83,8 +83,8 @@ def test_no_command_prints_the_usage(tmp_path):
 
 
 def test_an_unknown_command_names_the_known_ones(tmp_path):
-    assert fails("walk", cwd=tmp_path).startswith("unknown command 'walk'. Commands: run, record, replay,")
-    assert fails("session", cwd=tmp_path).startswith("unknown command 'session'. Commands: run, record, replay,")
+    assert fails("walk", cwd=tmp_path).startswith("unknown command 'walk'. Commands: run, kill, record, replay,")
+    assert fails("session", cwd=tmp_path).startswith("unknown command 'session'. Commands: run, kill, record, replay,")
     assert fails("session", "walk", cwd=tmp_path).startswith("unknown command 'session walk'.")
 
 
