@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tickarrow.configs.explain import ExplainConf
-from tickarrow.pipeline import explain_show
+from tickarrow.pipeline import explain_show, restart
 from tickarrow.pipeline.errors import ConfigError, SessionError
 from tickarrow.pipeline.explain_act import Decided, decide
 from tickarrow.pipeline.explain_check import Check, decision_checks, equal_rows, forecast_checks, row_check, weight_checks
@@ -27,6 +27,7 @@ from tickarrow.pipeline.explain_watch import Moment, Watch, refresh_rows
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.prepare import output_directory, progress_columns, warm_kernels
 from tickarrow.pipeline.replay import pipeline_of, stored_conf, stored_sets, stored_universe
+from tickarrow.pipeline.restart import Place
 from tickarrow.pipeline.schemas import DECISIONS
 from tickarrow.pipeline.session import open_manifest, read_table
 from tickarrow.pipeline.session_feed import feed_session, read_control
@@ -76,7 +77,7 @@ def main(conf: ExplainConf) -> None:
 def _explain_one(session: Rebuilding, row: int) -> None:
     kept: list[Explained] = []
     session.run(np.array([row]), kept.append)
-    story = explain_show.story(kept[0], session.pipeline, session.found, row, session.events)
+    story = explain_show.story(kept[0], session.pipeline, session.found, row, session.events, session.begin)
     written = explain_show.show(story, output_directory())
     if not kept[0].equal:
         wrong = next(c for c in kept[0].checks if not c.ok)
@@ -123,6 +124,7 @@ class Rebuilding:
         conf.models.engine = engine or manifest["engine"]
         warm_kernels(console, conf.features)
         self.events = read_control(directory)
+        self.begin = -1  # chunk behind which the state stands that it went on from; -1 = the session's begin
         self.pipeline: Pipeline = pipeline_of(conf, manifest, self.events, keep=False)
 
     def run(self, rows: npt.NDArray[np.int64], done: Callable[[Explained], None]) -> int:
@@ -145,28 +147,45 @@ class Rebuilding:
                 at = int(np.searchsorted(seqs, moment.seq))
                 done(self.explain(moment, {name: column[at].item() for name, column in columns.items()}))
 
+        place = self._from_state(int(chunk[watched[0]]))
+        self.begin = place.chunk
         Watch(self.pipeline, seqs[watched].tolist(), take, history=int(columns["symbol"][last]) if len(rows) == 1 else -1)
-        made = self.pipeline.tables.decisions
+        made, first = self.pipeline.tables.decisions, place.rows.get("decisions", 0)
+        start, events = (place.segment, place.offset, place.chunk + 1), self.events[place.rows.get("control", 0) :]
         with Progress(*progress_columns(), console=self.console, transient=True) as progress:
-            bar = progress.add_task("rebuilding", total=last + 1)
-            for n, _ in feed_session(self.pipeline, self.directory):
+            bar = progress.add_task("rebuilding", total=last + 1 - first)
+            for n, _ in feed_session(self.pipeline, self.directory, None, start, events):
                 if n.number % 256 == 0:
-                    progress.update(bar, completed=min(made.rows, last + 1))
-                if made.rows > last:
+                    progress.update(bar, completed=min(made.rows, last + 1 - first))
+                if first + made.rows > last:
                     break
-        if made.rows <= last:
+        end = first + made.rows
+        if end <= last:
             raise SessionError(
-                f"session {self.directory}: its frames end before decision {seqs[last]}, after {made.rows:,} decisions. Restore its chunks-*.bin from a copy."
+                f"session {self.directory}: its frames end before decision {seqs[last]}, after {end:,} decisions. Restore its chunks-*.bin from a copy."
             )
-        same = equal_rows(columns, {name: made.column(name)[: last + 1] for name in DECISIONS.names})
-        between = np.flatnonzero(~same)
+        same = equal_rows({n: c[first:] for n, c in columns.items()}, {n: made.column(n)[: last + 1 - first] for n in DECISIONS.names})
+        between = first + np.flatnonzero(~same)
         between = between[~np.isin(between, rows)]  # those that were asked for are told one by one
         if len(between):
-            first = seqs[between[0]]
-            raise SessionError(f"decision {first} of {self.directory} is the first that differs from what was recorded. Explain that one: decision={first}")
+            other = seqs[between[0]]
+            raise SessionError(f"decision {other} of {self.directory} is the first that differs from what was recorded. Explain that one: decision={other}")
         if asked:
             raise SessionError(f"decision {min(asked)} of {self.directory} was recorded and is not made now: its tick is another one. See: tickarrow replay")
-        return last + 1
+        return last + 1 - first
+
+    def _from_state(self, chunk: int) -> Place:
+        """Bring the pipeline to the last state that the session holds before a chunk, if one fits; where it stands then."""
+        bound = restart.bound_to(str(self.manifest["feature_digest"]), self.pipeline.universe, str(self.manifest["config_digest"]))
+        for path in restart.states(self.directory):
+            try:
+                place, state = restart.read(path, bound)
+            except SessionError:  # damaged, or of other kernels: the one before it, or the whole journal
+                continue
+            if place.chunk < chunk and place.rows.get("control", 0) <= len(self.events):
+                self.pipeline.restore(state)
+                return place
+        return Place(-1, 0, "", 0, {})
 
     def explain(self, moment: Moment, recorded: dict[str, Any]) -> Explained:
         """Plain arithmetic and all comparisons."""

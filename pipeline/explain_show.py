@@ -74,12 +74,12 @@ def figure(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def story(e: Explained, pipeline: Pipeline, found: Decisions, row: int, events: Sequence[Control]) -> dict[str, Any]:
-    """All steps of a decision, as plain data."""
+def story(e: Explained, pipeline: Pipeline, found: Decisions, row: int, events: Sequence[Control], begin: int) -> dict[str, Any]:
+    """All steps of a decision, as plain data; `begin`: the chunk behind which a saved state stands that it was rebuilt from, -1 = none."""
     m = e.moment
     return {
         "session": str(found.directory), "decision": m.seq, "row": row, "symbol": found.universe.symbols[m.symbol], "ts": m.tick["ts"],
-        "time": moment_text(m.tick["ts"]), "reason": Reason(int(found.columns["reason"][row])).name, "equal": e.equal,
+        "time": moment_text(m.tick["ts"]), "reason": Reason(int(found.columns["reason"][row])).name, "equal": e.equal, "state_chunk": begin,
         "steps": [asdict(s) for s in (*_inputs(e, pipeline, events), *_ensemble(e, pipeline), *_act(e, pipeline), *_outcome(e, found, row))],
         "checks": [asdict(c) for c in e.checks],
     }  # fmt: skip
@@ -111,7 +111,7 @@ def _inputs(e: Explained, pipeline: Pipeline, events: Sequence[Control]) -> Iter
     order_of = np.argsort(-np.abs(m.unusual), kind="stable") if len(m.unusual) else np.arange(len(m.features))
     names, unusual = pipeline.features.columns, m.unusual if len(m.unusual) else np.full(len(m.features), math.nan)
     yield Step(
-        "features", f"{len(names)} columns, {int(np.isnan(m.features).sum())} missing; first those farthest from the symbol's earlier rows of the session",
+        "features", f"{len(names)} columns, {int(np.isnan(m.features).sum())} missing; first those farthest from the symbol's earlier rows",
         ["feature", "value", "deviations off"], [[names[i], float(m.features[i]), float(unusual[i])] for i in order_of.tolist()], NOTABLE,
     )  # fmt: skip
 
@@ -234,6 +234,8 @@ def show(said: dict[str, Any], out: Path) -> Path:
     if not console.is_terminal:
         console = Console(record=True, width=WIDE)
     console.print(f"decision {said['decision']}  {said['symbol']}  {said['time']} UTC  {said['reason']}", style="bold", highlight=False)
+    begin = f"the saved state behind chunk {said['state_chunk']:,}" if said["state_chunk"] >= 0 else "the begin of the session"
+    console.print(f"rebuilt from {begin}", highlight=False)
     for step in said["steps"]:
         grid = Grid(box=None, pad_edge=False, header_style="dim")
         for i, name in enumerate(step["columns"]):

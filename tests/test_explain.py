@@ -54,7 +54,7 @@ def recorded(sets, tmp_path_factory):
     halt = "source.halts=[{symbol: DDD, at_s: 30, for_s: 10}]"
     home = tmp_path_factory.mktemp("recorded")
     with contextlib.chdir(home):
-        run.main(compose("run", [*EAGER, *more, swaps, halt, f"record.path={home / 'session'}"]))
+        run.main(compose("run", [*EAGER, *more, swaps, halt, "record.state_s=15", f"record.path={home / 'session'}"]))
     return home / "session"
 
 
@@ -72,8 +72,8 @@ def explained(recorded, tmp_path, monkeypatch, capsys):
 
 
 def copied(session, to, **changed):
-    """A copy of a session with other columns of DECISIONS, by a function of each."""
-    shutil.copytree(session, to)
+    """A copy of a session without its saved states, with other columns of DECISIONS, by a function of each."""
+    shutil.copytree(session, to, ignore=shutil.ignore_patterns("state-*.bin"))
     table = read_table(session, "decisions")
     for name, change in changed.items():
         at = table.schema.get_field_index(name)
@@ -127,6 +127,19 @@ def test_an_order_is_explained_step_by_step_to_its_fill(explained, recorded):
     assert sum(r[2] for r in steps[f"fills of order {key}"]["rows"]) == pytest.approx(orders[0]["quantity"])
     assert "checks hold: the recorded row is the rebuilt one bit for bit" in said
     assert f"order {key}: its life in ORDERS" in said
+
+
+def test_a_late_decision_is_rebuilt_from_a_saved_state_and_from_the_begin_alike(explained, recorded, tmp_path):
+    late = explained(decision="last")[1]
+    assert 0 < late["state_chunk"] < read_table(recorded, "ticks")["chunk"][late["decision"]].as_py()
+    whole = explained(copied(recorded, tmp_path / "without states"), decision="last")[1]
+    assert whole["state_chunk"] == -1
+    for a, b in zip(late["steps"], whole["steps"]):
+        assert a["title"] == b["title"]
+        if a["title"] != "features":  # of how long a past they are unusual
+            assert a["rows"] == b["rows"]
+    assert late["equal"]
+    assert whole["equal"]
 
 
 def test_decisions_without_an_order_are_explained_too(explained, recorded):
