@@ -84,7 +84,7 @@ def test_a_run_in_the_same_process_gives_its_memory_back(tmp_path, monkeypatch):
 def test_a_misspelt_kind_of_gateway_is_not_taken_for_a_real_one(tmp_path):
     said = tickarrow("run", "gateway.kind=Simulator", "gateway.port=7496", cwd=tmp_path)
     assert said.returncode == 1
-    assert "gateway.kind is 'Simulator'. Choose gateway=simulator, or gateway=paper (kind ib)." in said.stderr
+    assert "gateway.kind is 'Simulator'. Choose gateway=simulator, or gateway=paper or live (kind ib)." in said.stderr
 
 
 def test_what_the_simulator_refuses_is_told(tmp_path):
