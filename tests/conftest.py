@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of xgboost that wait for each other spin: beside other work that takes minutes
+
 import pytest
 from hypothesis import HealthCheck, settings
 
