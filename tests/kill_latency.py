@@ -62,6 +62,8 @@ async def run(port: int, folder: Path) -> None:
             switch.close(failed=False)
             gateway.orders.router.checks.clear()
             gateway.orders.router.refuse_new("")
+        while not gateway.orders.router.settled:  # the simulated gateway closes a connection that is not read for five seconds
+            await asyncio.sleep(0.01)
         directory = folder / command
         directory.mkdir()
         switch = gateway.kill = KillSwitch(gateway, KillConf(stuck_s=0.0), directory, directory, desk.act)

@@ -86,6 +86,14 @@ def test_one_process_closes_positions(tmp_path):
     assert not kill_page.claim(tmp_path)
 
 
+def test_a_guard_sees_that_another_run_has_gone_on_with_the_session(tmp_path):
+    page = Page(tmp_path / kill_page.PAGE, 1)
+    page.set("beat", 7)
+    assert page.present
+    later = Page(tmp_path / kill_page.PAGE, 2)
+    assert (later.present, page.present, page.get("beat"), later.get("beat")) == (True, False, 7, 0)
+
+
 # --- the run
 
 
