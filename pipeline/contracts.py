@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import Any
 
 import ib_async
 
 from tickarrow.pipeline.errors import GatewayError
+from tickarrow.pipeline.patience import within
 from tickarrow.pipeline.router_price import Grid
 
 CENT = 0.01  # currency, where nothing is said
@@ -32,7 +32,7 @@ async def look_up(ib: ib_async.IB, contracts: list[Any], where: str, timeout: fl
     made: list[Grid] = []
     rules: dict[int, tuple[tuple[float, float], ...]] = {}
     for contract in contracts:
-        found = await asyncio.wait_for(ib.reqContractDetailsAsync(contract), timeout)
+        found = await within(timeout, ib.reqContractDetailsAsync(contract))
         if not found:
             raise GatewayError(f"{where} does not know the symbol {contract.symbol!r}. Remove it from the universe or check its spelling.")
         contract.conId = found[0].contract.conId

@@ -14,6 +14,7 @@ from ib_async.connection import Connection
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.pipeline.errors import DataError, GatewayError
 from tickarrow.pipeline.history import BAR_UPDATE, IDS, History, decode_history
+from tickarrow.pipeline.patience import within
 
 LONGEST = 16 << 20  # bytes of a frame
 TICKS = 1000  # IBKR gives at most so many a request, and the rest of the last second
@@ -123,7 +124,7 @@ class HistoryGateway:
         """The contract of a US stock."""
         contract = ib_async.Stock(symbol, "SMART", "USD")
         try:
-            found = await asyncio.wait_for(self.ib.reqContractDetailsAsync(contract), self.answer_s)
+            found = await within(self.answer_s, self.ib.reqContractDetailsAsync(contract))
         except TimeoutError:
             raise GatewayError(f"no answer to the question for the contract within {self.answer_s:g} s") from None
         if not found:
@@ -152,7 +153,7 @@ class HistoryGateway:
         self.tap.open.add(req)
         try:
             send(req)
-            await asyncio.wait_for(future, self.answer_s)
+            await within(self.answer_s, future)
         finally:
             self.tap.open.discard(req)
             self.tap.closed.add(req)

@@ -24,6 +24,7 @@ from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.gateway_watch import PERIOD_S, SHORTEST_S, Status, Watch
 from tickarrow.pipeline.kill_switch import KillSwitch
 from tickarrow.pipeline.link import LinkState
+from tickarrow.pipeline.patience import within
 from tickarrow.pipeline.preflight import Known, check_account, preflight
 from tickarrow.pipeline.recorder import Journal
 from tickarrow.pipeline.router_ib import Orders
@@ -198,7 +199,7 @@ class Gateway:
         self._acknowledge(self._decided)
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
-        return await asyncio.wait_for(answer, self.conf.timeout_s or None)
+        return await within(self.conf.timeout_s or None, answer)
 
     async def wait(self) -> None:
         """Run until the simulator says it has sent everything, or raise what went wrong."""

@@ -25,6 +25,7 @@ import ib_async
 from tickarrow.pipeline import kill_page
 from tickarrow.pipeline.kill_flatten import closing_order
 from tickarrow.pipeline.kill_page import PAGE, Page, Run
+from tickarrow.pipeline.patience import within
 
 LOOK_S = 0.1  # between two looks at the signs of life
 AGAIN_S = 0.25  # everything is cancelled again so soon while orders are open
@@ -102,7 +103,7 @@ class Guard:
 
     async def open_orders(self) -> int:
         """How many orders of the login are open."""
-        trades = await asyncio.wait_for(self.ib.reqAllOpenOrdersAsync(), TIMEOUT_S)
+        trades = await within(TIMEOUT_S, self.ib.reqAllOpenOrdersAsync())
         n = sum(t.orderStatus.status not in OVER for t in trades)
         self.page.set("open_orders", n)
         return n
@@ -203,7 +204,7 @@ class Guard:
             return
         page.set("closing", 1)
         self._rounds += 1
-        positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), TIMEOUT_S)
+        positions = await within(TIMEOUT_S, self.ib.reqPositionsAsync())
         marks = {int(m["con_id"]): m for m in page.marks}
         held = {p.contract.conId: float(p.position) for p in positions if p.account == run.account and p.contract.conId in marks and abs(p.position) >= 1}
         if not held or self._rounds > run.kill.tries:

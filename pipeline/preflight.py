@@ -24,6 +24,7 @@ from tickarrow.pipeline import certificate
 from tickarrow.pipeline.calendar import Hours
 from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.models import ModelSet
+from tickarrow.pipeline.patience import within
 from tickarrow.pipeline.schemas import Feed
 from tickarrow.pipeline.simulator_frames import FIRST_VERSION, SERVER_VERSION
 
@@ -139,9 +140,9 @@ async def items(gateway: Gateway, known: Known) -> list[Item]:
     """The checklist of a gateway whose orders and positions are compared."""
     conf, ib, watch = gateway.conf, gateway.ib, gateway.watch
     asked_at = time.time()
-    told = await asyncio.wait_for(ib.reqCurrentTimeAsync(), conf.timeout_s or None)
+    told = await within(conf.timeout_s or None, ib.reqCurrentTimeAsync())
     now = time.time()
-    everybody = await asyncio.wait_for(ib.reqAllOpenOrdersAsync(), conf.timeout_s or None)
+    everybody = await within(conf.timeout_s or None, ib.reqAllOpenOrdersAsync())
     assert gateway.orders is not None
     router, ours = gateway.orders.router, f"{gateway.orders.tag}-"
     foreign = [f"{t.order.action} {t.order.totalQuantity:g} {t.contract.symbol}" for t in everybody if not t.order.orderRef.startswith(ours)]

@@ -21,6 +21,7 @@ from tickarrow.pipeline.batch import Batch
 from tickarrow.pipeline.decide_act import Control
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.limits_router import RouterLimits
+from tickarrow.pipeline.patience import within
 from tickarrow.pipeline.router import Router
 from tickarrow.pipeline.router_channel import Answer, Execution, Said
 from tickarrow.pipeline.router_ledger import FileStorage, Ledger, OwnOrder
@@ -133,7 +134,7 @@ class Orders:
     async def _margin(self, order: OwnOrder) -> None:
         made = self._made(dataclasses.replace(order, price=order.limit, entry_id=0))
         try:
-            said = await asyncio.wait_for(self.ib.whatIfOrderAsync(self._contracts[order.con_id], made), self.router.conf.wait_s)
+            said = await within(self.router.conf.wait_s, self.ib.whatIfOrderAsync(self._contracts[order.con_id], made))
             margin, equity = (float(x) for x in (said.initMarginAfter, said.equityWithLoanAfter))
             if max(margin, equity) > UNSET:
                 raise ValueError
@@ -187,10 +188,10 @@ class Orders:
         """One question for everything; an answer that does not come is asked for again."""
         session = self._session
         try:
-            opened = await asyncio.wait_for(self.ib.reqOpenOrdersAsync(), timeout)
-            completed = await asyncio.wait_for(self.ib.reqCompletedOrdersAsync(False), timeout)
-            fills = await asyncio.wait_for(self.ib.reqExecutionsAsync(), timeout)
-            positions = await asyncio.wait_for(self.ib.reqPositionsAsync(), timeout)
+            opened = await within(timeout, self.ib.reqOpenOrdersAsync())
+            completed = await within(timeout, self.ib.reqCompletedOrdersAsync(False))
+            fills = await within(timeout, self.ib.reqExecutionsAsync())
+            positions = await within(timeout, self.ib.reqPositionsAsync())
         except (TimeoutError, ConnectionError):
             if session == self._session:
                 self.router.unanswered()
