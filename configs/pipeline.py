@@ -33,6 +33,7 @@ class PipelineConf:
     orders: OrdersConf = field(default_factory=OrdersConf)
     record: RecordConf = field(default_factory=RecordConf, metadata={"digest": False})
     model_set: str | None = field(default=None, metadata={"digest": False})  # a name or path; its content has a digest of its own
+    reference: list[str] = field(default_factory=list, metadata={"digest": False})  # stages by plain Python: decode, features, ensemble, act; slow
 
 
 @dataclass
@@ -88,6 +89,7 @@ class ReplayConf:
 
     session: str = MISSING  # directory
     engine: str | None = None  # none = the engine that the session ran with
+    reference: list[str] = field(default_factory=list)  # stages by plain Python: decode, features, ensemble, act; slow
 
 
 @dataclass

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from tickarrow.configs.pipeline import BacktestConf
-from tickarrow.pipeline import shadow, summary
+from tickarrow.pipeline import reference, shadow, summary
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
@@ -43,6 +43,8 @@ def main(conf: BacktestConf) -> dict[str, Any]:
     model_set = model_set_of(conf, console)
     pipeline = Pipeline(conf, source.universe, model_set, open_engine(model_set, conf.models), simulate_fills=True)
     plan(pipeline, conf.models, source.start_ns)
+    if slow := reference.use(pipeline, conf.reference):
+        console.print(slow, style="yellow", soft_wrap=True)
     started = time.perf_counter()
     with Progress(*progress_columns(), console=console, transient=True) as progress:
         bar = progress.add_task("backtesting", total=(source.end_ns - source.start_ns) / 1e9)

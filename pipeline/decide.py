@@ -91,13 +91,13 @@ class Ensemble:
         )  # fmt: skip
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
         self._prediction_columns = Columns("seq", "ts", "symbol", "y")
-        self._out = table
+        self._out, self.kernel = table, ensemble.ensemble_update
 
     def step(self, predictions: Batch, ticks: Batch) -> Batch:
         """Forecasts of the predictions, row for row; the ticks settle outcomes that have matured."""
         out, n = self._out, len(predictions)
         to = out.reserve(n)
-        ensemble.ensemble_update(
+        self.kernel(
             self.symbols, self.groups, self.horizons, self.moments, self.settled, self.tracks, self.factors, self.weights, self.windows,
             self.pending, self.pending_z, self.start, self.z, self._z_rows, self.work, self.sample,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,

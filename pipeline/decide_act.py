@@ -103,7 +103,7 @@ class Act:
         self.grid["multiplier"] = np.where(decimal, 1.0, tick_size)
         self.grid["divisor"] = np.where(decimal, inverse, 1.0)
         self.events = np.zeros(256 + 2 * n_symbols, act_state.EVENT)
-        self._decisions, self._orders, self._fills = decisions, intents, fills
+        self._decisions, self._orders, self._fills, self.kernel = decisions, intents, fills, act.act_update
         self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags", "price"), Columns(*FORECAST_COLUMNS)
         self._decision_columns = Columns(*decisions.schema.names)
         self.executed: set[int] = set()  # exec ids that are in the positions
@@ -121,7 +121,7 @@ class Act:
         to = out.reserve(n)
         limits = self.limits
         limits.cover(ticks)
-        act.act_update(
+        self.kernel(
             self.state, self.book, self.events, self.params, self.fees, self.grid, self.adv, self.sector, self.horizons_ns,
             limits.state, limits.book, limits.params, limits.times, limits.days, limits.edges, limits.closed,
             *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,

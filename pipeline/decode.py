@@ -94,6 +94,7 @@ class Decode:
     def __init__(self, n_symbols: int, table: Table, depth: Table | None = None, bars: Table | None = None, greeks: Table | None = None) -> None:
         self._table = table
         self.side = SideTables(n_symbols, depth, bars, greeks)
+        self.step_kernel = step
         self._others = np.zeros(OTHERS, wire_message.MESSAGE)
         self._book = book.new_book(n_symbols)
         self._subscriptions = subscription_table(np.zeros(0, wire_fields.SUBSCRIPTION))
@@ -222,7 +223,7 @@ class Decode:
             table.reserve(self._frames(chunk))
         if table.segment is not self._segment:
             self._bind_table()
-        n = step(self._address, chunk.lo, chunk.hi, chunk.ts, chunk.number, table.size)
+        n = self.step_kernel(self._address, chunk.lo, chunk.hi, chunk.ts, chunk.number, table.size)
         if words[SELDOM]:
             n = self._more(chunk, n)
         chunk.lo = words[POS]
@@ -237,7 +238,7 @@ class Decode:
             self.side.take(self._others, words[N_ASIDE], chunk.ts, chunk.number)
             if words[STATUS] != NO_ROOM:
                 return n
-            n += step(self._address, words[POS], chunk.hi, chunk.ts, chunk.number, self._table.size + n)
+            n += self.step_kernel(self._address, words[POS], chunk.hi, chunk.ts, chunk.number, self._table.size + n)
 
     def in_force(self, symbol: int) -> Flag:
         """Flags that the symbol's next row will carry, whether or not one comes."""
@@ -350,14 +351,14 @@ class FromRows:
     def __init__(self, n_symbols: int, table: Table) -> None:
         self._table = table
         self._book = book.new_book(n_symbols)
-        self._seq = table.rows
+        self._seq, self.kernel = table.rows, book.rows_update
 
     def step(self, rows: Rows) -> Batch:
         """One row of TICKS for each source row; a block must fit a segment."""
         n, table = len(rows.ts), self._table
         row = table.reserve(n)
         columns = table.segment.columns
-        book.rows_update(
+        self.kernel(
             self._book, rows.ts, rows.symbol, rows.kind, rows.mask, rows.bid, rows.bid_size, rows.ask, rows.ask_size, rows.price, rows.size,
             0, n, self._seq, row, *(columns[c] for c in COLUMNS),
         )  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tickarrow.jit import book_tables, depth, wire_message
+from tickarrow.jit import book_tables, wire_message
+from tickarrow.jit import depth as depth_kernels
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.schemas import BARS, DEPTH, GREEKS
 
@@ -24,7 +25,7 @@ class SideTables:
     """
 
     def __init__(self, n_symbols: int, depth: Table | None = None, bars: Table | None = None, greeks: Table | None = None) -> None:
-        self.n_symbols = n_symbols
+        self.n_symbols, self.tables, self.books = n_symbols, book_tables, depth_kernels
         self.depth = Table(DEPTH, lazy=True) if depth is None else depth
         self.bars = Table(BARS, lazy=True) if bars is None else bars
         self.greeks = Table(GREEKS, lazy=True) if greeks is None else greeks
@@ -38,11 +39,11 @@ class SideTables:
             if self._state is None and roles[wire_message.DEPTH]:
                 self._new_books()
             if self._state is not None:
-                self._write(self.depth, int(roles[wire_message.DEPTH]), book_tables.depth_rows, (self._state, self._levels, messages), n, ts, chunk)
+                self._write(self.depth, int(roles[wire_message.DEPTH]), self.tables.depth_rows, (self._state, self._levels, messages), n, ts, chunk)
         if roles[wire_message.BAR]:
-            self._write(self.bars, int(roles[wire_message.BAR]), book_tables.bar_rows, (messages,), n, ts, chunk)
+            self._write(self.bars, int(roles[wire_message.BAR]), self.tables.bar_rows, (messages,), n, ts, chunk)
         if roles[wire_message.GREEK]:
-            self._write(self.greeks, int(roles[wire_message.GREEK]), book_tables.greek_rows, (messages,), n, ts, chunk)
+            self._write(self.greeks, int(roles[wire_message.GREEK]), self.tables.greek_rows, (messages,), n, ts, chunk)
 
     @staticmethod
     def _write(table: Table, rows: int, kernel: Any, source: tuple[Any, ...], n: int, ts: int, chunk: int) -> None:
@@ -51,24 +52,24 @@ class SideTables:
         table.commit(rows)
 
     def _new_books(self) -> None:
-        self._state = np.zeros(self.n_symbols, depth.DEPTH_STATE)
-        self._levels = np.zeros((self.n_symbols, 2, depth.LEVELS), depth.LEVEL)
+        self._state = np.zeros(self.n_symbols, depth_kernels.DEPTH_STATE)
+        self._levels = np.zeros((self.n_symbols, 2, depth_kernels.LEVELS), depth_kernels.LEVEL)
 
     def reset(self, symbol: int) -> None:
         """IBKR's 317: the symbol's depth book begins anew."""
         if self._state is not None:
-            depth.depth_reset(self._state, symbol)
+            self.books.depth_reset(self._state, symbol)
 
     def lost(self, lo: int, hi: int) -> None:
         """Data of symbols [lo, hi) was lost."""
         if self._state is not None:
-            depth.depth_lost(self._state, self._levels, lo, hi)
+            self.books.depth_lost(self._state, self._levels, lo, hi)
 
     def depth_book(self, symbol: int) -> tuple[Floats, Floats, Floats, Floats]:
         """Bid prices, bid sizes, ask prices and ask sizes of a symbol's depth book from the best on, as views; NaN = a level that was lost."""
         if self._state is None or self._levels is None:
             return (np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
-        bids, asks = (self._levels[symbol, side, : self._state[symbol]["levels"][side]] for side in (depth.BID, depth.ASK))
+        bids, asks = (self._levels[symbol, side, : self._state[symbol]["levels"][side]] for side in (depth_kernels.BID, depth_kernels.ASK))
         return bids["price"], bids["quantity"], asks["price"], asks["quantity"]
 
     def depth_gaps(self, symbol: int) -> int:

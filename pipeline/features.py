@@ -65,10 +65,11 @@ class Features:
     universe : symbols and tick sizes
     table : FEATURES, made with the same configuration
     depth : DEPTH, whose new rows are taken at each step; None = no market depth
+    chosen : families by other kernels than their own; None = those of `conf`
     """
 
-    def __init__(self, conf: FeaturesConf, universe: Universe, table: Table, depth: Table | None = None) -> None:
-        chosen = choose(conf)
+    def __init__(self, conf: FeaturesConf, universe: Universe, table: Table, depth: Table | None = None, chosen: list[Chosen] | None = None) -> None:
+        chosen = chosen or choose(conf)
         self.columns, self.digest = feature_columns(conf), feature_digest(conf)
         width = table.segment.columns["x"].shape[1]
         if width != len(self.columns):
@@ -76,6 +77,7 @@ class Features:
         self.conf, self.chosen, self._out = conf, chosen, table
         self._parts = parts_of(chosen)
         self._module = driver(self._parts)
+        self.kernel = self._module.features_update
         _kernel.warm()
         self._arrays = self._allocate(universe, chosen)
         self._at = {name: at for at, (name, _) in enumerate(entries(self._parts))}
@@ -172,12 +174,12 @@ class Features:
         if hi > lo and self._ts[hi - 1] >= self._until:
             self.prepare(int(self._ts[lo]), int(self._ts[hi - 1]))
         if self._depth is None:
-            return table.commit(self._module.features_update(self._address, lo, hi, row, 0, 0))
+            return table.commit(self.kernel(self._address, lo, hi, row, 0, 0))
         n = 0
         for segment, d_lo, d_hi, middle in self._depth.windows(ticks.segment.columns["seq"], lo, hi):
             if segment is not None:
                 self._bind(segment, DEPTH, DEPTH_COLUMNS)
-            n += self._module.features_update(self._address, lo, middle, row + n, d_lo, d_hi)
+            n += self.kernel(self._address, lo, middle, row + n, d_lo, d_hi)
             lo = middle
         return table.commit(n)
 
@@ -196,6 +198,12 @@ class Features:
         for i, p in enumerate(self._parts):
             if p.family.change:
                 p.family.change(a["state"][event_.symbol][f"s{i}"], change, a["rate"], a["window"][p.windows])
+
+    def follow_depth(self, other: Features) -> None:
+        """Take the rows of DEPTH that another stage has not taken."""
+        if self._depth is not None and other._depth is not None:
+            self._depth = other._depth
+            self._depth.unbind()
 
     def flush(self) -> Batch:
         """Nothing is held back."""
@@ -254,6 +262,10 @@ class _DepthRows:
                 yield self._other(old), row, old.rows, lo + int(np.searchsorted(seq[lo:hi], table.segment.columns["seq"][0]))
         row, self._row = self._row, table.size
         yield self._other(self._segment), row, self._row, hi
+
+    def unbind(self) -> None:
+        """Another control block has no segment yet."""
+        self._bound = None
 
     def _other(self, segment: Segment) -> Segment | None:
         if segment is self._bound:

@@ -270,7 +270,7 @@ def driver(parts: Sequence[Part]) -> ModuleType:
                 path = Path(sys.modules[_name(kernel)[0]].__file__ or "")
                 h.update(b"" if path.parent == JIT_FOLDER else user_digest(path).encode())
         h.update(f"{p.family.name} {p.family.state.descr if p.family.state is not None else ''}".encode())
-    name = DRIVER + h.hexdigest()
+    name = f"{DRIVER}{'plain_' if DISABLE_JIT else ''}{h.hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
     path = cache_home() / "drivers" / f"{name}.py"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tickarrow.configs.pipeline import PipelineConf, ReplayConf
+from tickarrow.pipeline import reference
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import SessionError
@@ -30,7 +31,7 @@ from tickarrow.pipeline.universe import Instrument, Universe
 
 def main(conf: ReplayConf) -> None:
     """tickarrow replay; SessionError with the first divergence."""
-    digest = replay(Path(conf.session), conf.engine, Console(stderr=True))
+    digest = replay(Path(conf.session), conf.engine, Console(stderr=True), conf.reference)
     manifest = read_manifest(Path(conf.session))
     recovered = manifest["state"] == "recovered"
     print(f"{manifest['chunks']:,} chunks, identical as far as it was recorded" if recovered else f"identical {digest}")
@@ -45,13 +46,14 @@ def stored_conf(manifest: dict[str, Any]) -> PipelineConf:
     return conf
 
 
-def replay(directory: Path, engine: str | None = None, console: Console | None = None) -> str:
+def replay(directory: Path, engine: str | None = None, console: Console | None = None, by_reference: Sequence[str] = ()) -> str:
     """Decide on a session again and compare TICKS, DEPTH, BARS, GREEKS, PREDICTIONS and DECISIONS with what was recorded.
 
     Parameters
     ----------
     directory : session, closed or recovered; one that was killed is recovered first
     engine : engine to use, None = the recorded one
+    by_reference : stages that run by their plain reference, see reference.py
 
     Returns
     -------
@@ -70,6 +72,8 @@ def replay(directory: Path, engine: str | None = None, console: Console | None =
     conf.models.engine = engine or manifest["engine"]
     warm_kernels(console, conf.features)
     pipeline = pipeline_of(conf, manifest, read_control(directory))
+    if said := reference.use(pipeline, by_reference):
+        console.print(said, style="yellow", soft_wrap=True)
     for name, now in versions().items():
         if manifest["versions"].get(name) != now:
             console.print(f"recorded with {name} {manifest['versions'].get(name)}, replayed with {now}", style="dim")

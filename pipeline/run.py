@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from tickarrow.configs.pipeline import RecordCommandConf, RunConf
-from tickarrow.pipeline import limits, restart_run, runtime_mode, shadow, summary
+from tickarrow.pipeline import limits, reference, restart_run, runtime_mode, shadow, summary
 from tickarrow.pipeline.certificate_live import LiveChecks, check_every
 from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
@@ -65,6 +65,8 @@ def main(conf: RunConf) -> dict[str, Any]:
     pipeline, session = _begin(conf, universe, out, console) if restarted is None else (restarted.pipeline, restarted.session)
     begin_ns = session.manifest["runs"][0]["begin_ns"] if restarted is not None else span[0] if span is not None else time.time_ns()
     plan(pipeline, conf.models, begin_ns, beside=True, applied=None if restarted is None else restarted.events)
+    if slow := reference.use(pipeline, conf.reference):
+        console.print(slow, style="yellow", soft_wrap=True)
     hours = span if span is not None else (time.time_ns(), time.time_ns())
     pipeline.features.prepare(*hours)
     pipeline.act.limits.prepare(*hours)

@@ -17,7 +17,7 @@ from rich.console import Console
 from sets_common import noise_set
 from test_parity import EAGER
 
-from tickarrow.pipeline import restart, restart_run
+from tickarrow.pipeline import reference, restart, restart_run
 from tickarrow.pipeline.batch import PAD, Chunk
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import ConfigError, SessionError
@@ -261,6 +261,41 @@ def test_a_run_that_is_killed_anywhere_decides_what_one_decides_that_never_stopp
         for column in before.column_names:
             np.testing.assert_array_equal(before[column].to_numpy(), now.column(column), err_msg=f"{name}.{column}")
     run.kill()
+
+
+def test_all_stages_by_their_plain_reference_decide_the_same_bits(recorded):
+    """The first chunks of a session by Python and NumPy alone, without numba; switched over in their midst, on the same state."""
+    _, source, args = recorded
+    conf = compose("run", args)
+    warm_kernels(features=conf.features)
+    manifest, events = read_manifest(source), read_control(source)
+    first = load_set(manifest["model_sets"][0]["path"], feature_columns(conf.features), manifest["feature_digest"])
+    engines = [open_engine(first, dataclasses.replace(conf.models, engine=name)) for name in ("portable", "xgboost")]
+    pipelines = [Pipeline(conf, stored_universe(manifest), first, engine) for engine in engines]
+    applied = 0
+    for number, ts, data in read_journal(source):
+        if number == 300:
+            assert reference.use(pipelines[1], reference.STAGES).startswith("by their plain reference: decode (about ")
+        if number == 700 or pipelines[0].swaps.due <= ts:
+            break
+        buffer = np.zeros(len(data) + PAD, np.uint8)
+        buffer[: len(data)] = np.frombuffer(data, np.uint8)
+        while applied < len(events) and events[applied].chunk < number:
+            for p in pipelines:
+                p.take(events[applied])
+            applied += 1
+        for p in pipelines:
+            p.feed(Chunk(buffer, 0, len(data), ts, number))
+    compiled, plain = (p.tables for p in pipelines)
+    assert type(pipelines[1].act.kernel) is type(lambda: 0)
+    assert compiled.decisions.rows > 30
+    for name in ("ticks", "features", "predictions", "forecasts", "decisions", "orders"):
+        a, b = getattr(compiled, name), getattr(plain, name)
+        assert a.rows == b.rows
+        for column in a.schema.names:
+            np.testing.assert_array_equal(a.column(column), b.column(column), err_msg=f"{name}.{column}")
+    with pytest.raises(ConfigError, match=r"^reference: 'acts' is no stage that has one\. Did you mean act\?"):
+        reference.use(pipelines[0], ["acts"])
 
 
 def test_what_does_not_go_on_is_told(recorded, tmp_path):
