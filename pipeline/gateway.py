@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import ib_async
 
@@ -37,7 +37,6 @@ from tickarrow.pipeline.universe import Universe
 ACKNOWLEDGE = 9002
 CANCELLED = 202  # an error code that says what was asked for
 NOTES = {1101, 1102, 2110}  # codes of the link that the user is told
-T = TypeVar("T")
 
 
 class Prepared(Protocol):
@@ -194,12 +193,9 @@ class Gateway:
         while not self.watch.ask(self.seconds(), unpaced=self.lock_step):
             await asyncio.sleep(0.05)
         # Requests are answered in order, so when the time is answered all subscriptions are.
-        await self._in_time(self.ib.reqCurrentTimeAsync())
+        await within(self.conf.timeout_s or None, self.ib.reqCurrentTimeAsync())
         self._ready = True
         self._acknowledge(self._decided)
-
-    async def _in_time(self, answer: Awaitable[T]) -> T:
-        return await within(self.conf.timeout_s or None, answer)
 
     async def wait(self) -> None:
         """Run until the simulator says it has sent everything, or raise what went wrong."""
