@@ -45,4 +45,5 @@ class CostsConf:
     effective: float = 1.0  # expected effective spread, fraction of the quoted
     impact_eta: float = 0.0  # impact = eta x daily volatility x sqrt(quantity / daily volume); 0 = none
     adv: float = 0.0  # average daily volume of a symbol without one of its own, shares; 0 = not known
+    usual_value: float = 20_000.0  # value of an order where none is known, as in the report of a training, currency
     adv_of: dict[str, float] = field(default_factory=dict)  # average daily volume by symbol, shares

@@ -42,9 +42,6 @@ class SimulatorConf:
     historical_open: int = 50  # historical requests that stay open (keepUpToDate); 0 = any number
     master_client_id: int = -1  # is told of everybody's orders and executions, as the setting of TWS; it cancels no more than others. -1 = none
     settle_ms: float = 100.0  # the market opens when no request has come for this long after the first subscription
-    commission_per_share: float = 0.005  # currency, IBKR fixed (US stocks)
-    commission_min: float = 1.0  # currency an order
-    commission_max_share: float = 0.01  # of the order's value; also caps the minimum
     cash: float = 1_000_000.0  # currency, of the simulated account
     once: bool = field(default=True, metadata={"digest": False})  # end when its client has disconnected; with faults when its starter says so
     sent_log: str = field(default="", metadata={"digest": False})  # file for the time of every write to the first client; "" = none

@@ -62,6 +62,7 @@ class SimulateConf:
     universe: UniverseConf = field(default_factory=UniverseConf)
     source: SourceConf = field(default_factory=SourceConf)
     gateway: GatewayConf = field(default_factory=GatewayConf)
+    costs: CostsConf = field(default_factory=CostsConf)
 
 
 @dataclass

@@ -13,7 +13,7 @@ class RiskConf:
     vol_target: float = 0.005  # annual volatility of one position, fraction of nav
     name_cap: float = 0.05  # largest position in one symbol, fraction of nav
     gross_cap: float = 1.0  # sum of |positions| and working orders, fraction of nav
-    hurdle: float = 1.0  # trade only if edge > hurdle x one-way cost
+    hurdle: float = 0.0  # trade only if the value within the barriers less the round trip's cost > hurdle x that cost; -1 or more
     pool_share: float = 0.5  # how far each horizon's drift moves to the pooled drift, 0 to 1
     resize_band: float = 0.5  # a held position on the right side is resized only if it is off by more than this share of the target
     profit_barrier: float = 1.5  # distance of the barrier in the forecast's direction, standard deviations of the horizon

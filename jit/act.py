@@ -5,8 +5,8 @@ import numpy as np
 
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.act_state import ACT_PARAMS, ACT_STATE, BOOK, EVENT, GRID, gain_point, reach_point
-from tickarrow.jit.barrier import barrier_within_point
-from tickarrow.jit.costs import FEES, fees_point, one_way_point
+from tickarrow.jit.barrier import barrier_value_point
+from tickarrow.jit.costs import FEES, fees_point, round_trip_point
 from tickarrow.jit.impact import impact_point, sigma_day_point
 from tickarrow.jit.limits import (
     LIMITS_BOOK, LIMITS_PARAMS, LIMITS_STATE, NOT_TURNED, ORDER_RATE, count_point, day_point, last_point, limits_point, opens_point, rate_point
@@ -136,13 +136,13 @@ def simulate_point(s, events, book, seq, ts, symbol, fees):
     "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i4[:], i8[:],"
     "LIMITS_STATE[:], LIMITS_BOOK[:], LIMITS_PARAMS[:], out i8[:], i8[:], i8[:], u1[:],"
     "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
-    "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], out u2[:], i8"
+    "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], out u2[:], out f8[:], i8"
 )
 def act_update(
     state, books, events, params, fees, grid, adv, sector, horizons_ns, limits_state, limits_books, limits_params, times, days, edges, closed,
     tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, price, tick_lo, tick_hi,
     seq, ts, symbol, alpha, sigma, ic, lo, hi,
-    out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, verdict, to,
+    out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, verdict, value, to,
 ):  # fmt: skip
     """Walk ticks and forecasts in event order; every forecast row gets a decision, some an order intent.
 
@@ -164,17 +164,17 @@ def act_update(
     edges, closed : (n,) int64, uint8, ns: from each edge on nothing is closed, opening is, or everything (FREE, CLOSE_ONLY, NOTHING)
     tick_seq ... price : columns of TICKS, rows [tick_lo, tick_hi)
     seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
-    out_seq ... verdict : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: one way, impact included;
-        NaN and horizon -1 where no horizon could be judged; p_up, p_down: within
+    out_seq ... value : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: round trip, impact included;
+        value: of the edge where barriers end it; NaN and horizon -1 where no horizon could be judged; p_up, p_down: within
         the horizon; target: shares, the position where it is not to change
 
     Notes
     -----
     Per horizon the forecast moves `pool_share` of the way to the pooled drift. The horizon with the largest
-    (|edge| - cost) / sigma is chosen, the shorter of equals. A position is kept until the horizon it was opened for is over, and
-    longer while the forecast passes the gate on its side. On data that is halted or not live no order is sent, also none that closes a
-    position; cancels always go. A pre-trade limit refuses what would be sent: `limits_point`;
-    of an order that turns a position round, what closes it may still pass.
+    (|edge| - cost) / sigma is chosen, the shorter of equals; its gate is |value| - cost > hurdle x cost. A position is kept until the horizon
+    it was opened for is over, and longer while the forecast passes the gate on its side. On data that is halted or not live no order is sent,
+    also none that closes a position; cancels always go. A pre-trade limit refuses what would be sent: `limits_point`; of an order that turns
+    a position round, what closes it may still pass.
     """
     par = params[0]
     book = books[0]
@@ -230,8 +230,8 @@ def act_update(
                         size = target_point(abs(a), sigma[r, h], seconds, par.kelly, par.vol_target, par.name_cap)
                         size = lots_point(min(throttle * size * par.nav / s.mark, most), par.lot)
                         quantity = max(size, par.lot)
-                        c = one_way_point(fees[0], s.bid, s.ask, quantity, 1 if a >= 0.0 else -1)
-                        c += impact_point(quantity, adv[at], sigma_day_point(sigma[r, h], seconds), par.eta)
+                        c = round_trip_point(fees[0], s.bid, s.ask, quantity)
+                        c += 2.0 * impact_point(quantity, adv[at], sigma_day_point(sigma[r, h], seconds), par.eta)
                         score = (abs(a) - c) / sigma[r, h]
                         if score > best:
                             best = score
@@ -241,12 +241,12 @@ def act_update(
                             best_size = size
             first = np.nan
             second = np.nan
+            worth = np.nan
             if best_h >= 0:  # in deviations of the horizon, which is the vertical barrier
-                drift = best_edge / sigma[r, best_h]
                 upper = par.profit_barrier if best_edge >= 0.0 else par.stop_barrier
                 lower = par.stop_barrier if best_edge >= 0.0 else par.profit_barrier
-                first = barrier_within_point(drift, 1.0, upper, lower, 1.0)
-                second = barrier_within_point(-drift, 1.0, lower, upper, 1.0)
+                first, second, worth = barrier_value_point(best_edge / sigma[r, best_h], upper, lower)
+                worth *= sigma[r, best_h]
 
             passed = 0
             if not book.killed:
@@ -288,7 +288,7 @@ def act_update(
                     why = DRAWDOWN
                 elif most < par.lot:
                     why = PARTICIPATION_CAP
-                elif abs(best_edge) > par.hurdle * best_cost:
+                elif abs(worth) - best_cost > par.hurdle * best_cost:
                     passed |= GATE_EDGE
                     side = 1 if best_edge > 0.0 else -1
                     sign = float(side)
@@ -376,6 +376,7 @@ def act_update(
             horizon[row] = best_h
             p_up[row] = first
             p_down[row] = second
+            value[row] = worth
             target[row] = goal
             reason[row] = why
             model_set[row] = s.model_set

@@ -2,7 +2,7 @@
 `tickarrow.pipeline.points_act` gives them ready to use. Not for the hot path."""
 
 from tickarrow.jit._kernel import kernel, ufunc
-from tickarrow.jit.barrier import barrier_point, barrier_within_point
+from tickarrow.jit.barrier import barrier_point, barrier_value_point, barrier_within_point
 from tickarrow.jit.costs import (
     FEES, clearing_point, commission_point, exchange_point, fees_point, half_spread_point, one_way_point, pass_through_point, regulatory_point,
     sec_point, taf_point,
@@ -44,6 +44,14 @@ def barrier_within(drift, variance, up, down, time):
     """Probability that it does so within `time`; the other side's: (-drift, variance, down, up, time)."""
     known = drift + variance + up + down + time
     return barrier_within_point(drift, variance, up, down, time) if known == known else known
+
+
+@ufunc("f8, f8, f8")
+def barrier_value(drift, up, down):
+    """Mean of a path that ends at +up, at -down or after one unit of time; all in its standard deviations (Karlin and Taylor 1975)."""
+    known = drift + up + down
+    _, _, value = barrier_value_point(drift, up, down)
+    return value if known == known else known
 
 
 @ufunc("f8, f8, f8")

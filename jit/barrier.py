@@ -9,6 +9,7 @@ from tickarrow.jit.math import exp_point, expm1_point
 
 INV_ROOT_2PI = 0.3989422804014327
 LONG = 8.0  # variance of the path over the squared distance of the barriers; beyond, less than 1e-16 is left between them
+SMALL = 37.0  # an image at `a` counts at most 2.5 e^{-(a^2 - near^2) / 2} of the first one: less than 1e-15 beyond this exponent
 # Chebyshev interpolation in t = (x - 4) / (x + 4) of (x + 1) (1 - Phi(x)) / phi(x) by mpmath, as powers of t: error below 7e-16 for x >= 0
 MILLS = np.array([float.fromhex(c) for c in (
     "0x1.2eea40b9abcabp+0", "-0x1.f06f3d0b9e7b7p-3", "0x1.1f7901bed432ap-5", "0x1.25a4eb032c9ddp-4", "-0x1.4a947b6190590p-4",
@@ -72,7 +73,7 @@ def barrier_point(drift, variance, up, down):
 
 @kernel("f8, f8, f8, f8", inline=True)
 def image_point(a, near, k, drift):
-    """Probability that Brownian motion from 0 reaches `a` within one unit of time, as an image of the barrier at `near` counts it.
+    """First passage of Brownian motion from 0 to `a` within one unit of time, as an image of the barrier at `near` counts it.
 
     Parameters
     ----------
@@ -82,12 +83,45 @@ def image_point(a, near, k, drift):
 
     Returns
     -------
-    float64, e^{drift near} (e^{-k a} Phi(k - a) + e^{k a} Phi(-k - a)), by Mills ratios, so that no factor overflows
+    first, second : float64, e^{drift near - k a} Phi(k - a) and e^{drift near + k a} Phi(-k - a), by Mills ratios, so that no factor
+        overflows. Their sum is the probability; a / k times their difference is the mean time of those that arrive (inverse Gaussian).
     """
     density = INV_ROOT_2PI * exp_point(drift * near - 0.5 * (a * a + k * k))
+    second = density * mills_point(a + k)
     if a >= k:
-        return density * (mills_point(a - k) + mills_point(a + k))
-    return exp_point(drift * near - k * a) + density * (mills_point(a + k) - mills_point(k - a))
+        return density * mills_point(a - k), second
+    return exp_point(drift * near - k * a) - density * mills_point(k - a), second
+
+
+@kernel("f8, f8, f8", inline=True)
+def side_point(drift, near, behind):
+    """Brownian motion of unit variance that reaches +near before -behind within one unit of time.
+
+    Parameters
+    ----------
+    drift : float64, standard deviations per unit of time
+    near, behind : float64, distances of the barriers, > 0, standard deviations
+
+    Returns
+    -------
+    float64, its probability; float64, |drift| times the mean of its time, where it is so, and 0 elsewhere
+    """
+    k = abs(drift)
+    step = 2.0 * (near + behind)
+    total = 0.0
+    moved = 0.0
+    for n in range(64):
+        a = near + n * step
+        if 0.5 * (a * a - near * near) > SMALL:
+            break
+        first, second = image_point(a, near, k, drift)
+        total += first + second
+        moved += a * (first - second)
+        a += 2.0 * behind  # always with the one before: they may nearly cancel
+        first, second = image_point(a, near, k, drift)
+        total -= first + second
+        moved -= a * (first - second)
+    return min(max(total, 0.0), 1.0), moved
 
 
 @kernel("f8, f8, f8, f8, f8", inline=True)
@@ -102,7 +136,7 @@ def barrier_within_point(drift, variance, up, down, time):
     Returns
     -------
     float64. The lower barrier's is that of the mirrored path (-drift, variance, down, up, time); what both leave is the probability of
-    neither. Error below 1e-14 for barriers within a hundred deviations of each other.
+    neither. Error below 1e-13 for drifts and barriers of up to thirty deviations.
 
     References
     ----------
@@ -115,19 +149,33 @@ def barrier_within_point(drift, variance, up, down, time):
     if variance * time > LONG * width * width:
         return barrier_point(drift, variance, up, down)
     deviation = math.sqrt(variance * time)
-    m = drift * time / deviation
-    k = abs(m)
-    near = up / deviation
-    behind = down / deviation
-    step = 2.0 * (near + behind)
-    total = 0.0
-    for n in range(64):
-        a = near + n * step
-        if a > k and m * near - 0.5 * (a * a + k * k) < -40.0:
-            break  # 4e-18 at most
-        plus = image_point(a, near, k, m)
-        minus = image_point(a + 2.0 * behind, near, k, m)
-        total += plus - minus
-        if plus <= 1e-17 * total:
-            break
-    return min(max(total, 0.0), 1.0)
+    first, _ = side_point(drift * time / deviation, up / deviation, down / deviation)
+    return first
+
+
+@kernel("f8, f8, f8", inline=True)
+def barrier_value_point(drift, up, down):
+    """What a position is worth that ends at +up, at -down or after one unit of time, in standard deviations of that unit.
+
+    Parameters
+    ----------
+    drift : float64, standard deviations per unit of time
+    up, down : float64, distances of the barriers, > 0, standard deviations
+
+    Returns
+    -------
+    p_up, p_down, value : float64. Probabilities of each barrier first and within the time; mean of the path where it ends.
+
+    References
+    ----------
+    Optional stopping (Karlin and Taylor 1975, ch. 6): the mean of the path at its end is drift x the mean of its time, which is one where
+    neither barrier is reached. Without the time limit it is up P - down (1 - P).
+    """
+    width = up + down
+    if LONG * width * width < 1.0:
+        p = barrier_point(drift, 1.0, up, down)
+        return p, 1.0 - p, up * p - down * (1.0 - p)
+    p_up, up_moved = side_point(drift, up, down)
+    p_down, down_moved = side_point(-drift, down, up)
+    moved = up_moved + down_moved
+    return p_up, p_down, drift * (1.0 - p_up - p_down) + (moved if drift >= 0.0 else -moved)

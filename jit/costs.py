@@ -2,6 +2,8 @@
 
 Sums are written out in one order, so that whoever adds the terms again gets the same bits."""
 
+import numpy as np
+
 from tickarrow.jit._kernel import kernel, record
 
 TIERS = 5
@@ -108,15 +110,20 @@ def sec_point(fees, quantity, price, side):
     return fees.sec * value_point(fees, quantity, price)
 
 
-@kernel("FEES, f8, f8, i8, i8", inline=True)
-def fees_point(fees, quantity, price, side, adds):
-    """Commission and all fees of one order, currency; the terms in the order they stand here, parameters as theirs."""
+@kernel("FEES, f8, f8, i8", inline=True)
+def both_sides_point(fees, quantity, price, adds):
+    """What a purchase and a sale pay alike, currency: commission, clearing, exchange, pass-through and regulatory fee, in this order."""
     commission = commission_point(fees, quantity, price)
     total = commission + clearing_point(fees, quantity, price)
     total += exchange_point(fees, quantity, adds)
     total += pass_through_point(fees, commission)
-    total += regulatory_point(fees, quantity)
-    total += taf_point(fees, quantity, side)
+    return total + regulatory_point(fees, quantity)
+
+
+@kernel("FEES, f8, f8, i8, i8", inline=True)
+def fees_point(fees, quantity, price, side, adds):
+    """Commission and all fees of one order, currency: `both_sides_point`, then the trading activity fee and section 31."""
+    total = both_sides_point(fees, quantity, price, adds) + taf_point(fees, quantity, side)
     return total + sec_point(fees, quantity, price, side)
 
 
@@ -150,3 +157,28 @@ def one_way_point(fees, bid, ask, quantity, side):
     side : int, +1 buys, -1 sells
     """
     return half_spread_point(bid, ask, fees.effective) + fees_bp_point(fees, quantity, 0.5 * (bid + ask), side, 0)
+
+
+@kernel("FEES, f8, f8, f8", inline=True)
+def round_trip_point(fees, bid, ask, quantity):
+    """Cost of a marketable order and of one that takes it back at the same quote, without their impact, basis points of the mid: the
+    effective spread, and commission and fees of a purchase and a sale. Parameters as in `one_way_point`."""
+    price = 0.5 * (bid + ask)
+    bought = both_sides_point(fees, quantity, price, 0)
+    sold = bought + taf_point(fees, quantity, -1) + sec_point(fees, quantity, price, -1)
+    return 2.0 * half_spread_point(bid, ask, fees.effective) + 1e4 * (bought + sold) / value_point(fees, quantity, price)
+
+
+@kernel("FEES[:], f8[:], f8[:], f8[:], out f8[:]")
+def round_trip(fees, bid, ask, quantity, out):
+    """`round_trip_point` of whole columns.
+
+    Parameters
+    ----------
+    fees : (1,) FEES
+    bid, ask, quantity : (n,) float64, as in `one_way_point`
+    out : (n,) float64, basis points of the mid; NaN for a one-sided or crossed quote
+    """
+    for i in range(quantity.size):
+        known = bid[i] <= ask[i] and quantity[i] > 0.0
+        out[i] = round_trip_point(fees[0], bid[i], ask[i], quantity[i]) if known else np.nan

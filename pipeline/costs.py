@@ -1,4 +1,4 @@
-"""The record of one day's fees from a dated table."""
+"""The record of one day's fees from a dated table, and what a round trip of a usual order costs by it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import math
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+import tickarrow.conf
 from tickarrow.configs.costs import CostsConf, RateConf
+from tickarrow.jit import costs as kernels
 from tickarrow.jit.costs import FEES, TIERS
 from tickarrow.pipeline.errors import ConfigError
 
@@ -39,6 +44,33 @@ def fees(conf: CostsConf) -> npt.NDArray[Any]:
     f.taf, f.taf_most = _on("taf", conf.taf, conf.as_of)
     f.sec, _ = _on("sec", conf.sec, conf.as_of)
     f.multiplier, f.effective = conf.multiplier, conf.effective
+    return out
+
+
+def shipped(name: str, **other: Any) -> CostsConf:
+    """A table in conf/costs; `other` replaces its settings, such as `as_of` or `month_volume`."""
+    found = {p.stem: p for folder in tickarrow.conf.__path__ for p in sorted((Path(folder) / "costs").glob("*.yaml"))}
+    if name not in found:
+        raise ConfigError(f"fee_table: there is no table {name!r} in conf/costs: expected one of {', '.join(found)}.")
+    loaded = {k: v for k, v in OmegaConf.load(found[name]).items() if k != "defaults"}
+    try:
+        conf = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CostsConf), loaded, other))
+    except OmegaConfBaseException as e:
+        raise ConfigError(f"fee_table: {str(e).splitlines()[0]}. The settings are those of tickarrow.configs.costs.CostsConf.") from None
+    assert isinstance(conf, CostsConf)
+    return conf
+
+
+def round_trips(conf: CostsConf, mid: npt.NDArray[np.float64], spread: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) cost in and out of an order worth `conf.usual_value`, without its impact, bp of the mid; NaN where the quote is crossed or missing.
+
+    Parameters
+    ----------
+    mid, spread : (n,) float64, currency
+    """
+    out = np.empty(mid.size)
+    quantity = conf.usual_value / (mid * conf.multiplier)
+    kernels.round_trip(fees(conf), mid - 0.5 * spread, mid + 0.5 * spread, quantity, out)
     return out
 
 
@@ -75,7 +107,7 @@ def _day(setting: str, text: str) -> date:
 
 def _check(conf: CostsConf) -> None:
     numbers = {name: getattr(conf, name) for name in ("per_share", "minimum", "max_share", "month_volume", "clearing", "clearing_max_share")}
-    numbers |= {name: getattr(conf, name) for name in ("nyse_pass_through", "finra_pass_through", "effective", "impact_eta", "adv")}
+    numbers |= {name: getattr(conf, name) for name in ("nyse_pass_through", "finra_pass_through", "effective", "impact_eta", "adv", "usual_value")}
     numbers |= {f"adv_of.{symbol}": volume for symbol, volume in conf.adv_of.items()}
     for table in ("regulatory", "taf", "sec"):
         numbers |= {f"{table}.{r.since}.{n}": getattr(r, n) for r in getattr(conf, table) for n in ("rate", "most")}

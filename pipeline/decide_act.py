@@ -339,7 +339,7 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
         "orders.ttl_s", "orders.wait_s", "orders.acknowledge_s", "orders.compare_s", "orders.reprice_ticks",
     )  # fmt: skip
     least_zero = (
-        "risk.gross_cap", "risk.hurdle", "risk.pool_share", "risk.resize_band", "risk.net_cap", "risk.sector_cap", "risk.throttle_from",
+        "risk.gross_cap", "risk.pool_share", "risk.resize_band", "risk.net_cap", "risk.sector_cap", "risk.throttle_from",
         "risk.throttle_to", "risk.least_value", "orders.limit_offset_ticks", "orders.requests", "orders.reserved",
         "orders.improve_ticks", "orders.reprice_s", "orders.cross_s", "orders.profit_bp", "orders.stop_bp", "orders.margin_share",
     )  # fmt: skip
@@ -362,6 +362,8 @@ def _check(risk: RiskConf, costs: CostsConf, orders: OrdersConf) -> None:
         )
     if costs.multiplier != 1:
         raise ConfigError(f"costs.multiplier is {costs.multiplier}: positions are sized in shares, expected 1. Choose a fee table of shares.")
+    if not risk.hurdle >= -1:
+        raise ConfigError(f"risk.hurdle is {risk.hurdle}: expected -1 (no cost counts) or more, 0 = a round trip is earned. Correct it in conf/risk.")
     if risk.throttle_to < risk.throttle_from:
         raise ConfigError(f"risk.throttle_to is {risk.throttle_to}: expected {risk.throttle_from} (risk.throttle_from) or more. Correct it in conf/risk.")
     if risk.pool_share > 1:

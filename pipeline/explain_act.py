@@ -36,10 +36,10 @@ class Judged:
     fraction: dict[str, float]  # of nav, by what limits it
     size: float  # shares, whole lots, after throttle and participation
     quantity: float  # shares that the cost is of
-    half_spread: float  # bp
-    fees: dict[str, float]  # currency
-    fees_bp: float
-    impact: float  # bp
+    spread: float  # bp, half of it in and half out
+    fees: dict[str, float]  # currency, of one order; TAF and SEC of the sale
+    fees_bp: float  # of both orders
+    impact: float  # bp, of both orders
     cost: float  # bp
     score: float  # (|edge| - cost) / sigma
 
@@ -75,8 +75,8 @@ class Decided:
     limits: list[Rule] = field(default_factory=list)  # of the order that would be sent
 
 
-def bill(fees: Any, quantity: float, price: float, side: int) -> dict[str, float]:
-    """Commission and fees of a marketable order, currency."""
+def bill(fees: Any, quantity: float, price: float) -> dict[str, float]:
+    """Commission and fees of a marketable sale, currency; a purchase pays neither of the last two."""
     left, done, commission = quantity, float(fees["month"]), 0.0
     for up_to, rate in zip(fees["up_to"].tolist(), fees["per_share"].tolist()):
         if done < up_to:
@@ -88,12 +88,11 @@ def bill(fees: Any, quantity: float, price: float, side: int) -> dict[str, float
                 break
     value = quantity * price * float(fees["multiplier"])
     commission = min(max(commission, float(fees["minimum"])), float(fees["max_share"]) * value)
-    sold = side < 0
     return {
         "commission": commission, "clearing": min(float(fees["clearing"]) * quantity, float(fees["clearing_most"]) * value),
         "exchange": float(fees["remove"]) * quantity, "pass-through": float(fees["pass_through"]) * commission,
         "regulatory": float(fees["regulatory"]) * quantity,
-        "TAF": min(float(fees["taf"]) * quantity, float(fees["taf_most"])) if sold else 0.0, "SEC": float(fees["sec"]) * value if sold else 0.0,
+        "TAF": min(float(fees["taf"]) * quantity, float(fees["taf_most"])), "SEC": float(fees["sec"]) * value,
     }  # fmt: skip
 
 
@@ -114,6 +113,24 @@ def first_passage(drift: float, up: float, down: float) -> float:
         later += (weight if j % 2 else -weight) * math.sin(j * math.pi * down / width)
         if rate > 0.5 * drift * drift + 40.0 + max(drift * up, 0.0):
             return min(max(whole - later, 0.0), 1.0)
+        j += 1
+
+
+def ended(drift: float, up: float, down: float) -> float:
+    """Mean of the same path where it ends, at a barrier or after the time: that of a path without a time limit, less the drift of what is still
+    between the barriers after it, by the eigenfunctions of the strip."""
+    width, k = up + down, 2.0 * drift
+    if k == 0.0:
+        return 0.0
+    whole = math.expm1(-k * down) / math.expm1(-k * width) if k > 0.0 else 1.0 - math.expm1(k * up) / math.expm1(k * width)
+    later, j = 0.0, 1
+    while True:
+        wave = j * math.pi / width
+        rate = 0.5 * drift * drift + 0.5 * wave * wave
+        ends = math.exp(-drift * down - rate) + math.exp(drift * up - rate) * (1.0 if j % 2 else -1.0)
+        later += wave / (width * rate * rate) * math.sin(wave * down) * ends
+        if rate > 0.5 * drift * drift + 40.0 + max(drift * up, -drift * down, 0.0):
+            return up * whole - down * (1.0 - whole) - drift * later
         j += 1
 
 
@@ -169,19 +186,21 @@ def judge(moment: Moment, s: Any, act: Any, par: Any, throttle: float, most: flo
         fraction = {"Kelly": kelly, "volatility target": volatility, "name cap": float(par["name_cap"])}
         size = lots(min(throttle * min(fraction.values()) * nav / mark, most), lot)
         quantity, price = max(size, lot), 0.5 * (bid + ask)
-        paid = bill(fees, quantity, price, 1 if edge >= 0.0 else -1)
-        owed = 0.0
-        for term in FEES:
-            owed += paid[term]
-        half_spread = float(fees["effective"]) * 5e3 * (ask - bid) / (0.5 * (bid + ask))
-        fees_bp = 1e4 * owed / (quantity * price * float(fees["multiplier"]))
+        paid = bill(fees, quantity, price)
+        bought = 0.0
+        for term in FEES[:-2]:
+            bought += paid[term]
+        sold = bought + paid["TAF"] + paid["SEC"]
+        spread = 2.0 * (float(fees["effective"]) * 5e3 * (ask - bid) / (0.5 * (bid + ask)))
+        fees_bp = 1e4 * (bought + sold) / (quantity * price * float(fees["multiplier"]))
         impact = 0.0
         if par["eta"] != 0.0:
             impact = float(par["eta"]) * (sigma[h] * math.sqrt(DAY_S / seconds[h])) * math.sqrt(quantity / adv) if adv > 0.0 else math.inf
-        cost = half_spread + fees_bp
+        impact *= 2.0
+        cost = spread + fees_bp
         cost += impact
         out.append(Judged(
-            h, alpha[h], sigma[h], ic[h], alpha[h] / seconds[h], precision[h], edge, fraction, size, quantity, half_spread, paid, fees_bp, impact, cost,
+            h, alpha[h], sigma[h], ic[h], alpha[h] / seconds[h], precision[h], edge, fraction, size, quantity, spread, paid, fees_bp, impact, cost,
             (abs(edge) - cost) / sigma[h],
         ))  # fmt: skip
     return pool, out
@@ -210,12 +229,13 @@ def decide(moment: Moment, act: Any) -> Decided:
     if best is not None and not best.score > -math.inf:
         best = None
     edge, cost = (best.edge, best.cost) if best else (math.nan, math.nan)
-    p_up = p_down = math.nan
+    p_up = p_down = value = math.nan
     if best is not None:
         drift = edge / best.sigma
         profit, against = float(par["profit_barrier"]), float(par["stop_barrier"])
         upper, lower = (profit, against) if edge >= 0.0 else (against, profit)
         p_up, p_down = first_passage(drift, upper, lower), first_passage(-drift, lower, upper)
+        value = best.sigma * ended(drift, upper, lower)
 
     not_live = bool(book["link"] or s["health"] or flags & int(par["not_live"]))
     passed = {
@@ -254,8 +274,9 @@ def decide(moment: Moment, act: Any) -> Decided:
         elif most < lot:
             why = Reason.PARTICIPATION_CAP
         else:
-            above = abs(edge) > float(par["hurdle"]) * cost
-            gates.append(Asked(Gate.EDGE, above, f"|edge| {abs(edge):.6g} bp", f"above {float(par['hurdle']):g} x {cost:.6g} bp"))
+            net, hurdle = abs(value) - cost, float(par["hurdle"])
+            above = net > hurdle * cost
+            gates.append(Asked(Gate.EDGE, above, f"|value| - cost {net:.6g} bp", f"above {hurdle:g} x {cost:.6g} bp"))
             if above:
                 side = 1 if edge > 0.0 else -1
                 held = side * position
@@ -280,7 +301,7 @@ def decide(moment: Moment, act: Any) -> Decided:
         verdict |= asked.gate if asked.passed else 0
     row = {
         "seq": moment.seq, "ts": now, "symbol": at, "edge": edge, "cost": cost, "horizon": best.horizon if best else -1, "p_up": p_up, "p_down": p_down,
-        "target": goal, "reason": int(why), "model_set": int(s["model_set"]), "verdict": int(verdict),
+        "target": goal, "reason": int(why), "model_set": int(s["model_set"]), "verdict": int(verdict), "value": value,
     }  # fmt: skip
     order = _order(why, goal, position, s, book, act.grid[at], par, bid, ask)
     return Decided(quoted, mark, gain, drawdown, throttle, most, pool, judged, gates, caps, bound, row, order, best, limited)

@@ -88,6 +88,9 @@ def decision_checks(moment: Moment, decided: Decided) -> Iterator[Check]:
     yield row_check("decision by plain arithmetic", SAME, moment.decision, decided.row)
     plain, kernel = ([row["p_up"], row["p_down"]] for row in (decided.row, moment.decision))
     yield near_check("barrier probabilities", plain, kernel, BARRIER_ERROR / float(np.spacing(1.0)), 1.0)
+    if decided.best is not None:
+        allowed = BARRIER_ERROR / float(np.spacing(1.0))
+        yield near_check("value within the barriers", decided.row["value"], moment.decision["value"], allowed, decided.best.sigma)
     if decided.order is None:
         yield Check("order", not moment.orders, 0.0, 0.0, "an order was made, none follows from the reason" if moment.orders else "")
     elif not moment.orders:

@@ -172,10 +172,10 @@ def _act(e: Explained, pipeline: Pipeline) -> Iterator[Step]:
     of = [name[j.horizon] + (" *" if j is d.best else "") for j in d.judged]
     rows: list[list[Any]]
     if d.judged:
-        rows = [[n, j.quantity, j.half_spread, *j.fees.values(), j.fees_bp, j.impact, j.cost, j.score] for n, j in zip(of, d.judged)]
+        rows = [[n, j.quantity, j.spread, *j.fees.values(), j.fees_bp, j.impact, j.cost, j.score] for n, j in zip(of, d.judged)]
         yield Step(
-            "costs", "one way: half spread + commission and fees (currency) in bp of the value + impact; * has the highest (|edge| - cost) / volatility",
-            ["horizon", "shares", "half spread, bp", *FEES, "fees, bp", "impact, bp", "cost, bp", "score"], rows,
+            "costs", "round trip: spread + commission and fees of both orders (currency: of the sale) + impact; * has the highest (|edge| - cost) / volatility",
+            ["horizon", "shares", "spread, bp", *FEES, "fees, bp", "impact, bp", "cost, bp", "score"], rows,
         )  # fmt: skip
         rows = [[n, *j.fraction.values(), d.throttle, d.most, j.size] for n, j in zip(of, d.judged)]
         yield Step(
@@ -186,8 +186,8 @@ def _act(e: Explained, pipeline: Pipeline) -> Iterator[Step]:
     if d.best is not None:
         yield Step(
             "barriers", f"{risk.profit_barrier:g} deviations in the forecast's direction, {risk.stop_barrier:g} against it, within {name[d.best.horizon]}",
-            ["drift, deviations", "upper first", "lower first", "neither"],
-            [[d.best.edge / d.best.sigma, d.row["p_up"], d.row["p_down"], 1.0 - d.row["p_up"] - d.row["p_down"]]],
+            ["drift, deviations", "upper first", "lower first", "neither", "value, bp"],
+            [[d.best.edge / d.best.sigma, d.row["p_up"], d.row["p_down"], 1.0 - d.row["p_up"] - d.row["p_down"], d.row["value"]]],
         )  # fmt: skip
     if d.caps:
         rows = [[cap, used, room] for cap, (room, used) in d.caps.items()]

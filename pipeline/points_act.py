@@ -3,30 +3,26 @@
     from tickarrow.pipeline import points_act as what_if
     table = what_if.fee_table("ibkr_tiered", as_of="2026-04-04")
     what_if.bill(table, quantity=[100, 1000], price=25.0, side=-1)
-    what_if.one_way(table, bid=99.99, ask=100.01, quantity=[10, 100, 1000], side=1) + what_if.impact(100, 5e6, 150, 0.67)
+    what_if.round_trip(table, bid=99.99, ask=100.01, quantity=[10, 100, 1000]) + 2 * what_if.impact(100, 5e6, 150, 0.67)
 
 Each takes arrays or numbers and broadcasts; the ufuncs also take `out=` and `where=`. Missing is NaN."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-import tickarrow.conf
-from tickarrow.configs.costs import CostsConf
 from tickarrow.jit import _kernel, act_ufunc
-from tickarrow.pipeline.costs import fees
-from tickarrow.pipeline.errors import ConfigError
+from tickarrow.jit import costs as kernels
+from tickarrow.pipeline.costs import fees, shipped
 from tickarrow.pipeline.points import Formula, _warm
 
 TERMS = ("commission", "clearing", "exchange", "pass_through", "regulatory", "taf", "sec", "total")
 
 barrier = Formula(act_ufunc.barrier)
+barrier_value = Formula(act_ufunc.barrier_value)
 barrier_within = Formula(act_ufunc.barrier_within)
 half_spread = Formula(act_ufunc.half_spread)
 impact = Formula(act_ufunc.impact)
@@ -40,16 +36,7 @@ volatility = Formula(act_ufunc.volatility)
 
 def fee_table(name: str, **other: Any) -> npt.NDArray[Any]:
     """(1,) FEES of a table in conf/costs; `other` replaces its settings, such as `as_of` or `month_volume`."""
-    found = {p.stem: p for folder in tickarrow.conf.__path__ for p in sorted((Path(folder) / "costs").glob("*.yaml"))}
-    if name not in found:
-        raise ConfigError(f"fee_table: there is no table {name!r} in conf/costs: expected one of {', '.join(found)}.")
-    loaded = {k: v for k, v in OmegaConf.load(found[name]).items() if k != "defaults"}
-    try:
-        conf = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CostsConf), loaded, other))
-    except OmegaConfBaseException as e:
-        raise ConfigError(f"fee_table: {str(e).splitlines()[0]}. The settings are those of tickarrow.configs.costs.CostsConf.") from None
-    assert isinstance(conf, CostsConf)
-    return fees(conf)
+    return fees(shipped(name, **other))
 
 
 def bill(table: npt.NDArray[Any], quantity: Any, price: Any, side: Any, adds: bool = False) -> dict[str, npt.NDArray[np.float64]]:
@@ -73,6 +60,14 @@ def one_way(table: npt.NDArray[Any], bid: Any, ask: Any, quantity: Any, side: An
     b, a, q, s = np.broadcast_arrays(b, a, q, np.asarray(side, np.int64))
     out = np.empty(q.size)
     act_ufunc.one_way(table, *(np.ascontiguousarray(v.ravel()) for v in (b, a, q, s)), out)
+    return out.reshape(q.shape)
+
+
+def round_trip(table: npt.NDArray[Any], bid: Any, ask: Any, quantity: Any) -> npt.NDArray[np.float64]:
+    """The same of marketable orders and of those that take them back at the same quote; parameters as in `bill`."""
+    b, a, q = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (bid, ask, quantity)))
+    out = np.empty(q.size)
+    kernels.round_trip(table, *(np.ascontiguousarray(v.ravel()) for v in (b, a, q)), out)
     return out.reshape(q.shape)
 
 

@@ -237,7 +237,8 @@ async def simulator_child(
     nobody starts it again, and a gateway would try to reach it for ever. `going_on`: where its market and account are when it opens."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simulator.json"
-        path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in ("gateway", "source", "universe")} | (going_on or {})))
+        told = [k for k in ("gateway", "costs", "source", "universe") if hasattr(conf, k)]
+        path.write_text(json.dumps({k: dataclasses.asdict(getattr(conf, k)) for k in told} | (going_on or {})))
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tickarrow.pipeline.simulator", str(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 20
         )

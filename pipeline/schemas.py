@@ -64,7 +64,7 @@ class Reason(IntEnum):
     NO_QUOTE = 1  # a side of the quote is missing
     CROSSED = 2  # bid above ask
     WARMING_UP = 3  # too few outcomes or no volatility yet
-    EDGE_BELOW_COST = 4  # edge <= hurdle x cost
+    EDGE_BELOW_COST = 4  # |value| - cost <= hurdle x cost
     AT_TARGET = 5  # position is already the target
     ORDER_WORKING = 6  # an order of the symbol is still open
     NAME_CAP = 7  # the per-name cap, the volatility target or Kelly leaves less than a lot
@@ -108,7 +108,7 @@ class Gate(IntFlag):
     FORECAST = 32  # a horizon could be judged
     DRAWDOWN = 64  # the throttle leaves something
     VOLUME = 128  # the share of the daily volume is a lot or more
-    EDGE = 256  # above hurdle x cost
+    EDGE = 256  # |value| - cost above hurdle x cost
     SIZE = 512  # a lot or more
     BAND = 1024  # outside the inaction band around the position
     BOOK = 2048  # gross, net and sector caps leave room
@@ -208,11 +208,11 @@ GREEKS = _schema(
 )  # fmt: skip
 
 DECISIONS = _schema(
-    "decisions", SEQ, TS, SYMBOL, ("edge", pa.float64(), "bp of mid, signed forecast"), ("cost", pa.float64(), "bp of mid, one way"),
+    "decisions", SEQ, TS, SYMBOL, ("edge", pa.float64(), "bp of mid, signed forecast"), ("cost", pa.float64(), "bp of mid, round trip"),
     ("horizon", pa.int8(), "index of the horizon; -1 = none"), ("p_up", pa.float64(), "probability of the upper barrier first, within the horizon"),
     ("p_down", pa.float64(), "probability of the lower barrier first, within the horizon"), ("target", pa.float64(), "shares, signed"),
     ("reason", pa.uint8(), "Reason"), ("model_set", pa.uint8(), "index into the session's list"),
-    ("verdict", pa.uint16(), "Gate bits that passed"),
+    ("verdict", pa.uint16(), "Gate bits that passed"), ("value", pa.float64(), "bp of mid, signed, of the edge where barriers end it"),
 )  # fmt: skip
 
 ORDERS = _schema(

@@ -29,7 +29,7 @@ def main(conf: SimulateConf) -> dict[str, Any]:
     if conf.gateway.kind != "simulator":
         raise ConfigError(f"gateway.kind is {conf.gateway.kind!r}: tickarrow simulate is a gateway itself. Choose gateway=simulator.")
     console = Console(stderr=True)
-    simulator = Simulator(conf.gateway)
+    simulator = Simulator(conf.gateway, conf.costs)
     source = open_source(conf.source, conf.universe)
     with console.status("compiling kernels (once per machine)"):
         _kernel.warm()

@@ -1,6 +1,6 @@
 """A gateway on loopback that speaks IBKR's wire protocol to unmodified clients: market data from a source, orders to a matching engine.
 
-As a program, `python -m tickarrow.pipeline.simulator CONFIG.json` (keys gateway, source, universe), it prints one JSON object per line:
+As a program, `python -m tickarrow.pipeline.simulator CONFIG.json` (keys gateway, costs, source, universe), it prints one JSON object per line:
 `listening` with its port, at last `done` with its counts, or `error`. It ends when its client has disconnected, or when its standard
 input is closed: the program that started it is gone then."""
 
@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tickarrow.configs.costs import CostsConf
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.jit import _kernel
+from tickarrow.pipeline.costs import fees, shipped
 from tickarrow.pipeline.errors import ConfigError, GatewayError, TickarrowError
 from tickarrow.pipeline.simulator_faults import Faults
 from tickarrow.pipeline.simulator_feed import Feed
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from tickarrow.pipeline.source import Source
 
 ACCOUNT = "DU0000001"
+TABLE = "ibkr_fixed"
 LIMITS = ("pacing", "lines", "tick_by_tick", "tick_by_tick_s", "depth", "historical_per_10min", "historical_per_2s", "historical_identical_s",
           "historical_open")  # fmt: skip
 CLOSING_S = 5.0  # what is still to be sent at the end may take this long
@@ -51,11 +54,12 @@ class Simulator:
     Parameters
     ----------
     conf : address, clock and rules
+    costs : what orders are charged; the default table without it
     """
 
-    def __init__(self, conf: GatewayConf) -> None:
+    def __init__(self, conf: GatewayConf, costs: CostsConf | None = None) -> None:
         _check(conf)
-        self.conf = conf
+        self.conf, self.fees = conf, fees(costs or shipped(TABLE))
         self.account: str = conf.account or ACCOUNT
         self.sessions: set[Session] = set()
         self.rules = Rules(conf, self.sessions)
@@ -125,7 +129,7 @@ class Simulator:
             self.guard(s.advance)
 
     def _new_feed(self) -> Feed:
-        self._feeds.append(Feed(self._source, self.conf, self.faults))
+        self._feeds.append(Feed(self._source, self.conf, self.fees, self.faults))
         self._feeds[-1].go_on(*self.before)
         self.rolled_back = 1, frozenset()
         if self.faults is not None:
@@ -280,7 +284,8 @@ def _watch_stdin(gone: Callable[[], None]) -> None:
 
 
 async def _serve(config: dict[str, Any]) -> dict[str, Any]:
-    simulator = Simulator(_typed(GatewayConf, "gateway", config.get("gateway", {})))
+    costs = _typed(CostsConf, "costs", config["costs"]) if "costs" in config else None
+    simulator = Simulator(_typed(GatewayConf, "gateway", config.get("gateway", {})), costs)
     loop = asyncio.get_running_loop()
     watch = threading.Thread(target=_watch_stdin, args=(lambda: loop.call_soon_threadsafe(simulator.done.set),), daemon=True)
     say("listening", port=await simulator.start())

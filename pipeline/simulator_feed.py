@@ -43,13 +43,13 @@ BLOCK = 1024  # rows sent to ordinary clients between two looks at their request
 class Feed:
     """One market: its rows, its orders, and the clients that follow it."""
 
-    def __init__(self, source: Source, conf: SimulatorConf, faults: Faults | None = None) -> None:
+    def __init__(self, source: Source, conf: SimulatorConf, fees: npt.NDArray[Any], faults: Faults | None = None) -> None:
         self.source, self.conf, self.faults = source, conf, faults
         self.latency_ns = round(conf.latency_ms * 1e6)
         self.slot_ns = round(conf.conflation_ms * 1e6)
         self.state = new_quotes(len(source.universe))
         self.clients: dict[int, Session] = {}
-        self.matching = Matching(conf, source.universe, self.state, self.clients)
+        self.matching = Matching(conf, fees, source.universe, self.state, self.clients)
         self.now = source.start_ns  # market time
         self.begun = self.over = False
         self.lock_step = False  # paced by its one client

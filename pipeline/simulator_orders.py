@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tickarrow.configs.gateway import SimulatorConf
+from tickarrow.jit.costs import fees_point
 from tickarrow.pipeline import simulator_frames as frames
 from tickarrow.pipeline.simulator_frames import Execution, Order
 from tickarrow.pipeline.universe import Instrument, Universe
@@ -50,14 +51,15 @@ class Matching:
 
     Parameters
     ----------
-    conf : commission and account rules
+    conf : account rules
+    fees : (1,) FEES, what an execution is charged
     universe : what can be traded
     state : (n_symbols,) QUOTE of the market; the best resting limits are written to it
     clients : connected clients by their id
     """
 
-    def __init__(self, conf: SimulatorConf, universe: Universe, state: npt.NDArray[Any], clients: dict[int, Any]) -> None:
-        self.conf, self.universe, self.state, self.clients = conf, universe, state, clients
+    def __init__(self, conf: SimulatorConf, fees: npt.NDArray[Any], universe: Universe, state: npt.NDArray[Any], clients: dict[int, Any]) -> None:
+        self.conf, self.fees, self.universe, self.state, self.clients = conf, fees[0], universe, state, clients
         self.orders: dict[tuple[int, int], Order] = {}  # by client id and order id
         self.executions: list[Execution] = []
         self.positions: dict[int, tuple[float, float]] = {}  # row -> shares, average price
@@ -98,7 +100,7 @@ class Matching:
         """Initial margin is a quarter of the value of all positions, at their prices of purchase; equity is cash and positions."""
         touch = float(self.state[order.row]["ask" if order.side > 0 else "bid"])
         price = next((p for p in order.prices if p), 0.0 if np.isnan(touch) else touch)
-        commission = self._commission(order.quantity, order.quantity * price)
+        commission = self._commission(order.side, order.quantity, order.quantity * price)
         values = {row: shares * average for row, (shares, average) in self.positions.items()}
         before = MARGIN * sum(abs(v) for v in values.values())
         shares, average = self.positions.get(order.row, (0.0, 0.0))
@@ -259,7 +261,7 @@ class Matching:
         order.filled = round(order.filled + shares, 8)
         order.value += price * shares
         order.last_price = price
-        total = self._commission(order.filled, order.value)
+        total = self._commission(order.side, order.filled, order.value)
         commission, order.commission = round(total - order.commission, 6), total
         realized = self._book(order.row, order.side * shares, price, commission)
         self.fills += 1
@@ -293,10 +295,9 @@ class Matching:
                 other.quantity = round(other.quantity - shares, 8)
                 self._report(other)
 
-    def _commission(self, shares: float, value: float) -> float:
-        """IBKR fixed, of a whole order: per share, at least a minimum, at most a share of the value (which beats the minimum)."""
-        c = self.conf
-        return min(max(c.commission_per_share * shares, c.commission_min), c.commission_max_share * value)
+    def _commission(self, side: int, shares: float, value: float) -> float:
+        """Commission and all fees of a whole order, as if it were marketable; nothing of a price that is not known."""
+        return round(fees_point(self.fees, shares, value / shares, side, 0), 6) if value > 0.0 else 0.0
 
     def _book(self, row: int, change: float, price: float, commission: float) -> float:
         """Bring the position up to date; profit or loss of what was closed, NaN if nothing was."""

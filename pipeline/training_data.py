@@ -17,6 +17,7 @@ from tickarrow.configs.source import SourceConf
 from tickarrow.configs.training import TrainingConf
 from tickarrow.configs.universe import UniverseConf
 from tickarrow.jit import labels, labels_barrier, labels_weights
+from tickarrow.pipeline.costs import round_trips
 from tickarrow.pipeline.features_cache import Told, entry_of
 from tickarrow.pipeline.features_input import of_source
 from tickarrow.pipeline.training_external import Matrix, Stored, blocks
@@ -69,7 +70,7 @@ class Rows:
     symbol: npt.NDArray[np.int32]
     labels: Labels
     unique: npt.NDArray[np.float64]  # (n, n_horizons), average uniqueness of the label among those of its symbol
-    cost: npt.NDArray[np.float64]  # (n,) bp of mid, in and out: the spread and two commissions; NaN = not known
+    cost: npt.NDArray[np.float64]  # (n,) bp of mid, in and out: the spread, commissions and fees; NaN = not known
     symbols: Sequence[str] = ()  # names of the symbols, for people
 
     @property
@@ -169,8 +170,8 @@ def label_function(conf: TrainingConf) -> Callable[..., npt.NDArray[np.float32]]
 
 
 def build_rows(conf: TrainingConf, history: History, costs: CostsConf | None = None) -> Rows:
-    """Rows that have a label at every horizon, thinned evenly to `conf.max_rows`. Costs are those of an order that pays more than the least
-    commission; without `costs` the spread alone."""
+    """Rows that have a label at every horizon, thinned evenly to `conf.max_rows`. Costs are those of a round trip of `costs.usual_value`;
+    without `costs` the spread alone."""
     h = history
     found = labels_of(conf, h.ts, h.symbol, h.mid, h.quote_ts, h.quote_symbol, h.quote_mid)
     whole = np.flatnonzero(np.isfinite(found.y).all(axis=1))
@@ -179,8 +180,7 @@ def build_rows(conf: TrainingConf, history: History, costs: CostsConf | None = N
     x = h.x.select(whole) if isinstance(h.x, Stored) else np.ascontiguousarray(h.x[whole])
     kept = Labels(found.y[whole], found.end[whole], found.side[whole], found.scale[whole])
     mid, spread = h.mid[whole], h.spread[whole]
-    commission = np.minimum(costs.per_share, costs.max_share * mid) if costs else 0.0
-    cost = np.where(spread < 0.0, np.nan, 1e4 * (spread + 2.0 * commission) / mid)  # of a crossed quote it is not known
+    cost = round_trips(costs or CostsConf(per_share=0.0, minimum=0.0, max_share=0.0), mid, spread)
     return Rows(x, h.ts[whole], h.symbol[whole], kept, uniqueness(h.ts[whole], h.symbol[whole], kept.end), cost)
 
 

@@ -139,7 +139,7 @@ def after_costs(forecast: Float64, outcome: Float64, cost: Float64) -> dict[str,
     Parameters
     ----------
     forecast, outcome : (n,) float64, bp of mid
-    cost : (n,) float64, bp of mid: in and out, half the spread and the commission each; NaN = not known, such a row is not traded
+    cost : (n,) float64, bp of mid, in and out: spread, commission and fees; NaN = not known, such a row is not traded
 
     Returns
     -------

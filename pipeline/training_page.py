@@ -159,7 +159,7 @@ FIGURES: dict[str, tuple[str, Callable[[Mapping[str, Lines], Mapping[str, float 
         lambda tables, stable: calibration(tables["calibration"]),
     ),
     "After costs": (
-        "Rows whose forecast exceeds the spread and two commissions: gross and net, bp of mid.",
+        "Rows whose forecast exceeds the spread and the fees of both orders: gross and net, bp of mid.",
         lambda tables, stable: costs(tables["metrics"]),
     ),
     "Leaks": (

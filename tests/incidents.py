@@ -97,7 +97,7 @@ class Desk:
             Table(s, keep=True) for s in (schemas.TICKS, schemas.DECISIONS, schemas.ORDERS, schemas.FILLS)
         )
         self.decode = Decode(n, self.ticks)
-        risk = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.2, hurdle=0.0)
+        risk = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.2, hurdle=-1.0)
         conf = orders or OrdersConf(ttl_s=1e9)
         self.act = Act(risk, COSTS, conf, n, np.array([HORIZON_NS]), np.full(n, 0.01), self.decisions, self.orders, self.fills, False)
         self.forecasts = Table(forecasts_schema(1))

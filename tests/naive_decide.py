@@ -86,6 +86,32 @@ def barrier_within(drift, variance, up, down, time):
         return float(whole - rest)
 
 
+def barrier_value(drift, up, down):
+    """Mean of the path where it ends, unit variance and time: of a path without a time limit, less drift x the mean time from 1 on that
+    the eigenfunctions of the strip give for the paths still inside."""
+    with mpmath.workdps(60):
+        m, u, d = (mpmath.mpf(float(v)) for v in (drift, up, down))
+        width = u + d
+        if abs(m) < 1e-40:
+            return 0.0
+        p = (1 - mpmath.exp(-2 * m * d)) / (1 - mpmath.exp(-2 * m * width))
+        later = mpmath.mpf(0)
+        for j in range(1, 2000):
+            wave = j * mpmath.pi / width
+            decay = (m**2 + wave**2) / 2
+            weight = wave / (width * decay**2) * mpmath.exp(-decay)
+            ends = mpmath.exp(-m * d) - (-1) ** j * mpmath.exp(m * u)
+            later += weight * mpmath.sin(wave * d) * ends
+            if weight * abs(ends) < 1e-30:
+                break
+        return float(u * p - d * (1 - p) - m * later)
+
+
+def round_trip(conf, bid, ask, quantity):
+    """In and out again at one quote, bp of the mid."""
+    return one_way(conf, bid, ask, quantity, 1) + one_way(conf, bid, ask, quantity, -1)
+
+
 def shrunk_ic(ic, observations):
     if observations <= 0 or ic <= 0:
         return 0.0
@@ -282,7 +308,7 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
 
     ticks : list of (ts, symbol, is_quote, bid, ask, row of forecasts or None[, flags]); forecasts : (n, n_horizons, 3)
 
-    Returns decisions [(edge, cost, horizon, p_up, p_down, target, reason)], orders [(ts, symbol, key, side, quantity, limit, state)],
+    Returns decisions [(edge, cost, horizon, p_up, p_down, target, reason, value)], orders [(ts, symbol, key, side, quantity, limit, state)],
     fills [(ts, symbol, key, side, quantity, price, commission)]; reasons and states by name.
     """
     seconds = [h / 1e9 for h in horizons_ns]
@@ -343,19 +369,19 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
                 shares = min(share * target(risk, edge, sigma, seconds[h]) * risk.nav / mark[symbol], most)
                 size = risk.lot * math.floor(shares / risk.lot)
                 q = max(size, risk.lot)
-                cost = one_way(costs, bid, ask, q, 1 if edge >= 0 else -1)
+                cost = round_trip(costs, bid, ask, q)
                 if costs.impact_eta:
-                    cost += impact(q, costs.adv, sigma * math.sqrt(DAY_S / seconds[h]), costs.impact_eta)
+                    cost += 2 * impact(q, costs.adv, sigma * math.sqrt(DAY_S / seconds[h]), costs.impact_eta)
                 judged.append(((abs(edge) - cost) / sigma, -h, edge, cost, size, sigma))
             _, h, edge, cost, size, sigma = max(judged)
             choice = -h
         if choice is None:
-            numbers = (NAN, NAN, -1, NAN, NAN)
+            numbers, worth = (NAN, NAN, -1, NAN, NAN), NAN
         else:
             profit, stop = risk.profit_barrier * sigma, risk.stop_barrier * sigma
             upper, lower = (profit, stop) if edge >= 0 else (stop, profit)
             both = (barrier_within(edge, sigma**2, upper, lower, 1), barrier_within(-edge, sigma**2, lower, upper, 1))
-            numbers = (edge, cost, choice, *both)
+            numbers, worth = (edge, cost, choice, *both), sigma * barrier_value(edge / sigma, upper / sigma, lower / sigma)
         goal, reason = p0, None
         opening = o and not (o["side"] * p0 < 0 and o["quantity"] <= abs(p0))
         if o and not o["cancelling"] and (ts - o["since"] > orders.ttl_s * 1e9 or (stopped and opening)):
@@ -378,7 +404,7 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
             reason = "DRAWDOWN"
         elif most < risk.lot:
             reason = "PARTICIPATION_CAP"
-        elif abs(edge) <= risk.hurdle * cost:
+        elif abs(worth) - cost <= risk.hurdle * cost:
             reason = "EDGE_BELOW_COST"
         else:
             sign = 1 if edge > 0 else -1
@@ -426,5 +452,5 @@ def act(risk, costs, orders, horizons_ns, tick, n_symbols, ticks, forecasts, sec
                 "since": ts, "hold": ts + (horizons_ns[choice] if reason == "ORDER" else 0), "cancelling": False,
             }  # fmt: skip
             say(ts, symbol, "INTENT")
-        decisions.append((*numbers, goal, reason))
+        decisions.append((*numbers, goal, reason, worth))
     return decisions, life, fills

@@ -50,7 +50,7 @@ def run(ticks: int, symbols: int, folder: Path) -> Iterator[tuple[int, int]]:
     """Push so many ticks; (ticks pushed, resident pages) after each block."""
     overrides = [
         f"universe.symbols=[{','.join(f'S{i:03d}' for i in range(symbols))}]", "features.throttle_ns=5000000000", "models=portable",
-        "ensemble.min_rows=5", "ensemble.min_outcomes=3", "risk.hurdle=0",
+        "ensemble.min_rows=5", "ensemble.min_outcomes=3", "risk.hurdle=-1",
     ]  # fmt: skip
     conf = compose("backtest", overrides)
     warm_kernels(features=conf.features)

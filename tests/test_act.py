@@ -25,14 +25,14 @@ pytestmark = pytest.mark.pure
 S = 1_000_000_000
 HORIZONS = np.array([1 * S, 5 * S, 30 * S], np.int64)
 NAN = math.nan
-IBKR_FIXED = CostsConf(per_share=0.005, minimum=1.0, max_share=0.01)
-FEW = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.01, gross_cap=0.015)
+CHEAP = CostsConf(per_share=0.005, minimum=0.02, max_share=0.01)
+FEW = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.01, gross_cap=0.015, profit_barrier=9.0, stop_barrier=9.0)  # barriers are out of reach
 SOON = OrdersConf(limit_offset_ticks=1, ttl_s=0.5)
 COLUMNS = schemas.DECISIONS.names
 NAMES = ["AAA", "BBB", "CCC", "DDD"]
 
 
-def make(n_symbols=1, risk=FEW, costs=IBKR_FIXED, orders=SOON, horizons=HORIZONS, tick=0.01, simulate=True, sector=None, symbols=None):
+def make(n_symbols=1, risk=FEW, costs=CHEAP, orders=SOON, horizons=HORIZONS, tick=0.01, simulate=True, sector=None, symbols=None):
     tables = [Table(s, keep=True, capacity=1024) for s in (schemas.DECISIONS, schemas.ORDERS, schemas.FILLS)]
     return Act(risk, costs, orders, n_symbols, horizons, np.full(n_symbols, tick), *tables, simulate, sector=sector, symbols=symbols)
 
@@ -116,13 +116,15 @@ def test_pool_is_numpys_weighted_average_of_the_drifts(rows, known):
 
 def test_an_order_of_a_hand_computed_forecast_fills_at_the_next_quote():
     # sigma 10 bp over 5 s: a year has 1,179,360 horizons, annual volatility 1.08598 of which nav x 0.01 is 920.83 = 9 shares at 100.
-    # Cost: half spread 1 bp, 1.00 of 900 capped at 1 % = 1.00: 11.11 bp. The edge of 20 bp passes: buy 9 with limit 100.02.
+    # Cost of a round trip: spread 2 bp, two commissions of 0.045 on 900, 1 bp. Barriers at 15 and -10 bp leave 13.07 bp of the edge of 20:
+    # buy 9 with limit 100.02.
     ticks, f = stream((0, 99.99, 100.01, (20.0, 10.0, 0.1)), (0, 99.99, 100.01, None), (1, 99.99, 100.01, (20.0, 10.0, 0.1)))
-    stage = decide(make(horizons=HORIZONS[1:2]), ticks, f)
+    stage = decide(make(risk=replace(FEW, profit_barrier=1.5, stop_barrier=1.0), horizons=HORIZONS[1:2]), ticks, f)
     assert reasons(stage) == ["ORDER", "AT_TARGET"]
     edge, cost, horizon, up, down, target = table_of(stage._decisions, "edge", "cost", "horizon", "p_up", "p_down", "target")[0]
     assert (edge, horizon, target) == (20.0, 0, 9.0)
-    assert cost == pytest.approx(1 + 1e4 / 900, rel=1e-9)
+    assert cost == pytest.approx(3.0, rel=1e-9)
+    assert stage._decisions.column("value")[0] == pytest.approx(10 * naive.barrier_value(2.0, 1.5, 1.0), rel=1e-12)
     # drift of two deviations over the horizon, barriers at +1.5 and -1; what is left ends between them
     assert up == pytest.approx(naive.barrier_within(2.0, 1.0, 1.5, 1.0, 1.0), rel=1e-12)
     assert down == pytest.approx(naive.barrier_within(-2.0, 1.0, 1.0, 1.5, 1.0), rel=1e-12)
@@ -131,7 +133,7 @@ def test_an_order_of_a_hand_computed_forecast_fills_at_the_next_quote():
     assert order[0] == (0, START, 0, 1, Side.BUY, 9.0, 100.02, 0, OrderState.INTENT)
     assert order[1] == (1, START, 0, 1, Side.BUY, 9.0, 100.02, 0, OrderState.FILLED)
     fill = table_of(stage._fills, "seq", "ts", "symbol", "key", "side", "quantity", "price", "commission", "exec_id")
-    assert fill == [(1, START, 0, 1, Side.BUY, 9.0, 100.01, 1.0, 1)]
+    assert fill == [(1, START, 0, 1, Side.BUY, 9.0, 100.01, 0.045, 1)]
     assert stage.state[0].position == 9.0
     assert stage.state[0].cash == pytest.approx(-900.09)
 
@@ -236,7 +238,7 @@ def test_the_gross_cap_is_shared_and_frees_itself():
     assert [q for q, s in table_of(stage._orders, "quantity", "state") if s == OrderState.INTENT] == [6.0, 4.0, 6.0, 6.0]
 
 
-def random_stage(seed, n, n_symbols, simulate=True, scale=25.0, costs=IBKR_FIXED, risk=FEW):
+def random_stage(seed, n, n_symbols, simulate=True, scale=25.0, costs=CHEAP, risk=FEW):
     ticks, sector = market(seed, n, n_symbols), np.array([0, 1, 0, -1][:n_symbols], np.int32)
     return ticks, forecasts_of(seed, due_rows(ticks), 3, scale=scale), make(n_symbols, risk, costs, simulate=simulate, sector=sector, symbols=NAMES[:n_symbols])
 
@@ -249,19 +251,19 @@ EVERY_FEE = CostsConf(
 
 
 CAPPED = replace(
-    FEW, kelly=3e-6, participation=1.7e-4, net_cap=0.0111, sector_cap=0.006, throttle_from=2e-5, throttle_to=1e-4, least_value=310.0,
+    FEW, kelly=3e-6, participation=1.7e-4, net_cap=0.0111, sector_cap=0.006, throttle_from=5e-6, throttle_to=3e-5, least_value=310.0,
 )  # fmt: skip
 
 
 # Of a name of 1,000 at most; START is 17:13:20 in New York.
 LIMITED = replace(FEW, name_cap=0.02, limits=LimitsConf(
     order_shares=22.0, order_value=1100.0, position_shares=15.0, position_value=900.0, gross_value=1300.0, net_value=1000.0, per_second=1, per_minute=4,
-    collar_quote=5.0, collar_trade=15.0, quote_age_s=20.0, restricted=["DDD"], close_only=["CCC"], restart=["17:14", "17:15"], daily_loss=4.0,
+    collar_quote=5.0, collar_trade=15.0, quote_age_s=20.0, restricted=["DDD"], close_only=["CCC"], restart=["17:14", "17:15"], daily_loss=1.0,
 ))  # fmt: skip
 
 
 @given(
-    st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 4), st.sampled_from([8.0, 25.0, 100.0]), st.sampled_from([IBKR_FIXED, EVERY_FEE]),
+    st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 4), st.sampled_from([8.0, 25.0, 100.0]), st.sampled_from([CHEAP, EVERY_FEE]),
     st.sampled_from([FEW, CAPPED, LIMITED]),
 )  # fmt: skip
 def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs, risk):
@@ -269,8 +271,9 @@ def test_decisions_equal_the_written_out_rules(seed, n, n_symbols, scale, costs,
     decide(stage, ticks, f)
     decisions, orders, fills = naive.act(risk, costs, SOON, HORIZONS.tolist(), 0.01, n_symbols, ticks, f, [0, 1, 0, None], NAMES)
     assert reasons(stage) == [d[6] for d in decisions]
-    got = table_of(stage._decisions, "edge", "cost", "horizon", "p_up", "p_down", "target")
-    np.testing.assert_allclose(np.array(got).reshape(-1, 6), np.array([d[:6] for d in decisions]).reshape(-1, 6), rtol=1e-9, atol=1e-12)
+    got = table_of(stage._decisions, "edge", "cost", "horizon", "p_up", "p_down", "target", "value")
+    expected = np.array([(*d[:6], d[7]) for d in decisions]).reshape(-1, 7)
+    np.testing.assert_allclose(np.array(got).reshape(-1, 7), expected, rtol=1e-9, atol=1e-12)
     named = [(*o[:6], OrderState(o[6]).name) for o in table_of(stage._orders, "ts", "symbol", "key", "side", "quantity", "limit", "state")]
     assert named == orders
     np.testing.assert_allclose(

@@ -80,8 +80,8 @@ def test_three_ends_share_the_probability_and_time_only_adds(drift, up, down, ti
     other = [barrier.barrier_within_point(-drift, 1.0, down, up, t) for t in (time, time * later, math.inf)]
     for p in (reached, other):
         assert all(0.0 <= v <= 1.0 for v in p)
-        assert p[0] <= p[1] + 1e-14
-        assert p[1] <= p[2] + 1e-14
+        assert p[0] <= p[1] + 1e-13
+        assert p[1] <= p[2] + 1e-13
     assert all(a + b <= 1.0 + 1e-13 for a, b in zip(reached, other))
     assert reached[2] == barrier.barrier_point(drift, 1.0, up, down)
 
@@ -114,3 +114,39 @@ def test_the_vertical_barrier_agrees_with_a_simulation(drift, up, down):
     error = 5 * 0.5 / math.sqrt(n)
     assert (hit == 1).mean() == pytest.approx(barrier.barrier_within_point(drift, 1.0, up, down, 1.0), abs=error)
     assert (hit == -1).mean() == pytest.approx(barrier.barrier_within_point(-drift, 1.0, down, up, 1.0), abs=error)
+
+
+@given(st.floats(-8, 8), st.floats(0.05, 6), st.floats(0.05, 6))
+def test_the_value_within_barriers_is_the_mean_where_the_path_ends(drift, up, down):
+    p_up, p_down, value = barrier.barrier_value_point(drift, up, down)
+    assert p_up == pytest.approx(barrier.barrier_within_point(drift, 1.0, up, down, 1.0), abs=1e-13)
+    assert p_down == pytest.approx(barrier.barrier_within_point(-drift, 1.0, down, up, 1.0), abs=1e-13)
+    assert value == pytest.approx(naive.barrier_value(drift, up, down), rel=1e-9, abs=1e-13)
+    assert barrier.barrier_value_point(-drift, down, up)[2] == pytest.approx(-value, abs=1e-15)
+    assert abs(value) <= abs(drift) + 1e-15
+    assert -down - 1e-12 <= value <= up + 1e-12
+
+
+def test_the_value_of_some_known_cases():
+    assert barrier.barrier_value_point(0.0, 1.5, 1.0)[2] == 0.0
+    assert barrier.barrier_value_point(0.7, 40.0, 40.0)[2] == pytest.approx(0.7, rel=1e-15)  # barriers out of reach: the drift
+    assert barrier.barrier_value_point(30.0, 1.5, 1.0)[2] == pytest.approx(1.5, rel=1e-12)  # the profit barrier comes soon
+    # barriers so near that time does not matter: up P - down (1 - P) with P = (1 - e^-0.04) / (1 - e^-0.1), drift 1
+    p = math.expm1(-0.04) / math.expm1(-0.1)
+    assert barrier.barrier_value_point(1.0, 0.03, 0.02)[2] == pytest.approx(0.03 * p - 0.02 * (1 - p), rel=1e-12)
+    # the lower barrier out of reach and hardly a drift: drift x mean of min(T, 1), T the passage of 1, P(T > t) = erf(1 / sqrt(2 t))
+    time = mpmath.quad(lambda t: mpmath.erf(1 / mpmath.sqrt(2 * t)), [0, 0.1, 1])
+    assert barrier.barrier_value_point(1e-7, 1.0, 60.0)[2] == pytest.approx(1e-7 * float(time), rel=1e-6)
+
+
+@pytest.mark.parametrize(("drift", "up", "down"), [(0.3, 1.5, 1.0), (2.0, 1.5, 1.0), (-1.0, 0.7, 1.4)])
+def test_the_value_agrees_with_a_simulation(drift, up, down):
+    rng, n, steps = np.random.default_rng(11), 40_000, 50
+    x, over, dt = np.zeros(n), np.zeros(n, bool), 1.0 / steps
+    for _ in range(steps):
+        y = x + drift * dt + math.sqrt(dt) * rng.standard_normal(n)
+        upper = (y >= up) | (rng.random(n) < np.exp(np.minimum(-2 * (up - x) * (up - y) / dt, 0.0)))
+        lower = (y <= -down) | (rng.random(n) < np.exp(np.minimum(-2 * (x + down) * (y + down) / dt, 0.0)))
+        x = np.where(over, x, np.where(upper, up, np.where(lower, -down, y)))
+        over |= upper | lower
+    assert x.mean() == pytest.approx(barrier.barrier_value_point(drift, up, down)[2], abs=5 * x.std() / math.sqrt(n))

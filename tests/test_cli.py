@@ -69,7 +69,7 @@ def test_the_users_own_folders_do_not_shadow_ours(tmp_path):
 
 def test_an_experiment_is_a_set_of_overrides_under_a_name(tmp_path):
     done = tickarrow("backtest", "--cfg", "hydra", "experiment=hurdle", cwd=tmp_path)
-    assert "risk.hurdle: 0.5,1,2,4" in done.stdout, done.stderr
+    assert "risk.hurdle: 0,0.5,1,2" in done.stdout, done.stderr
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "mine.yaml").write_text("# @package _global_\nrisk: {hurdle: 7.5}\n")
     done = tickarrow("backtest", "--config-dir", "own", "--cfg", "job", "experiment=mine", cwd=tmp_path)

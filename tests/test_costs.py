@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from tickarrow.configs.costs import CostsConf, RateConf, TierConf
 from tickarrow.jit import costs, impact
-from tickarrow.pipeline.costs import fees, volumes
+from tickarrow.pipeline.costs import fees, round_trips, volumes
 from tickarrow.pipeline.errors import ConfigError
 
 pytestmark = pytest.mark.pure
@@ -183,3 +183,19 @@ def test_impact_is_its_definition_and_grows_with_the_root(quantity, adv, sigma_d
     assert got == pytest.approx(naive.impact(quantity, adv, sigma_day, eta), rel=1e-12)
     assert impact.impact_point(4 * quantity, adv, sigma_day, eta) == pytest.approx(2 * got, rel=1e-12)
     assert np.isfinite(got)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(quantity=st.integers(1, 100_000), cents=st.integers(1, 100_000), spread=st.integers(0, 50))
+def test_a_round_trip_is_a_purchase_and_a_sale(name, quantity, cents, spread):
+    conf = shipped(name, as_of="2026-05-01")
+    bid, ask = cents / 100, (cents + spread) / 100
+    expected = naive.round_trip(conf, bid, ask, quantity)
+    assert costs.round_trip_point(fees(conf)[0], bid, ask, float(quantity)) == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+def test_a_round_trip_of_a_hand_computed_order():
+    # 200 shares at 100 with a spread of 0.02: 2 bp; 1.00 and 0.0144 each way, of the sale 0.039 to FINRA and 0.412 to the SEC: 2.4798 of 20,000
+    conf = shipped("ibkr_fixed", as_of="2026-05-01")
+    mid, spread = np.array([100.0, 100.0, math.nan, 100.0]), np.array([0.02, 0.0, 0.02, -0.02])
+    np.testing.assert_allclose(round_trips(conf, mid, spread), [2.0 + 1.2399, 1.2399, math.nan, math.nan], rtol=1e-9)

@@ -26,13 +26,13 @@ S = 1_000_000_000
 HORIZONS = np.array([S, 5 * S], np.int64)
 NAN = math.nan
 FIX = "Correct it in conf/{} or on the command line."
-IBKR_FIXED = CostsConf(per_share=0.005, minimum=1.0, max_share=0.01)
-RISK = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.01, gross_cap=0.015)
+CHEAP = CostsConf(per_share=0.005, minimum=0.02, max_share=0.01)
+RISK = RiskConf(nav=100_000.0, vol_target=0.01, name_cap=0.01, gross_cap=0.015, profit_barrier=9.0, stop_barrier=9.0)  # barriers out of reach
 PRIOR = np.array([[0.9, 0.8], [0.7, 0.9], [NAN, 0.5]])
 ENSEMBLE = EnsembleConf(moments_tau_s=30.0, ic_tau_s=60.0, min_rows=2.0, min_outcomes=1.5, prior_s=500.0, settle_every_ns=S)
 
 
-def make(n_symbols=2, simulate=False, risk=RISK, costs=IBKR_FIXED, orders=None, capacity=1024):
+def make(n_symbols=2, simulate=False, risk=RISK, costs=CHEAP, orders=None, capacity=1024):
     tables = [Table(s, keep=True, capacity=capacity) for s in (schemas.DECISIONS, schemas.ORDERS, schemas.FILLS)]
     return Act(risk, costs, orders or OrdersConf(ttl_s=2.0), n_symbols, HORIZONS, np.full(n_symbols, 0.01), *tables, simulate)
 
@@ -270,7 +270,7 @@ def chain(seed, n, cuts, events=()):
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 150), max_size=8))
 def test_the_chain_equals_its_twins_however_it_is_cut(seed, cuts):
     stage, ticks, forecasts, digest = chain(seed, 150, cuts)
-    expected, _, _ = naive.act(RISK, IBKR_FIXED, OrdersConf(ttl_s=2.0), HORIZONS.tolist(), 0.01, 2, ticks, forecasts)
+    expected, _, _ = naive.act(RISK, CHEAP, OrdersConf(ttl_s=2.0), HORIZONS.tolist(), 0.01, 2, ticks, forecasts)
     assert [Reason(r).name for r in stage._decisions.column("reason")] == [d[6] for d in expected]
     assert digest == chain(seed, 150, ())[3]
     y = predictions_of(seed, due_rows(ticks), PRIOR.size, 0.05)

@@ -35,8 +35,9 @@ CONFIGURATIONS = ("xgb00", "xgb01", "xgb02", "xgb03", "xgb04")
 BANK = {"configurations": CONFIGURATIONS, "horizons_s": (1, 5, 30)}
 EAGER = [
     f"universe.symbols=[{','.join(SYMBOLS)}]", "source.max_rows=4000", "features.throttle_ns=0", "ensemble.min_rows=5", "ensemble.min_outcomes=3",
-    "ensemble.prior_s=1e6", "ensemble.audit_ns=2000000000", "risk.hurdle=0", "risk.kelly=0.25", "risk.least_value=500",
-    "+risk.sectors={AAA: one, BBB: one}", "risk.sector_cap=0.02", "risk.net_cap=0.03", "costs.impact_eta=0.7", "costs.adv=50000", "risk.participation=0.01",
+    "ensemble.prior_s=1e6", "ensemble.audit_ns=2000000000", "risk.hurdle=-1", "risk.kelly=0.25", "risk.least_value=500",
+    "+risk.sectors={AAA: one, BBB: one}", "risk.sector_cap=0.02", "risk.net_cap=0.03", "costs.impact_eta=0.02", "costs.adv=50000", "risk.participation=0.01",
+    "costs.effective=0.02", "costs.per_share=0.0001", "costs.minimum=0.001",
 ]  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def test_an_order_is_explained_step_by_step_to_its_fill(explained, recorded):
     assert [len(r) for r in steps["weights"]["rows"]] == [4] * 5  # name and three horizons
     chosen = next(r for r in steps["costs"]["rows"] if r[0].endswith("*"))
     cost = dict(zip(steps["costs"]["columns"], chosen))
-    assert cost["cost, bp"] == row["cost"] == pytest.approx(cost["half spread, bp"] + cost["fees, bp"] + cost["impact, bp"])
+    assert cost["cost, bp"] == row["cost"] == pytest.approx(cost["spread, bp"] + cost["fees, bp"] + cost["impact, bp"])
     assert [g[0] for g in steps["gates"]["rows"]] == [g.name for g in Gate]
     assert all((g[1] == "passed") == bool(row["verdict"] & Gate[g[0]]) for g in steps["gates"]["rows"])
     assert [r[2] for r in steps[f"order {key}"]["rows"]] == [OrderState(r["state"]).name for r in orders]
@@ -294,4 +295,8 @@ def test_rows_are_compared_by_their_bits():
     assert not explain_check.same_bits(0.0, -0.0)
     assert explain_check.ulps([1.0, 2.0], [1.0, np.nextafter(2.0, 3)]) == 1.0
     assert explain_check.ulps([1.0, np.nan], [1.0, 0.0]) == np.inf
-    assert DECISIONS.names[-1] == "verdict"
+    assert DECISIONS.names[-2] == "verdict"
+    # A path without drift is worth nothing, one that reaches neither barrier its drift, one that soon reaches the upper one that barrier.
+    assert explain_act.ended(0.0, 1.5, 1.0) == 0.0
+    assert explain_act.ended(0.5, 14.0, 14.0) == pytest.approx(0.5, abs=1e-12)
+    assert explain_act.ended(20.0, 1.5, 1.0) == pytest.approx(1.5, abs=1e-12)

@@ -162,7 +162,7 @@ def until_stopped(folder, port, seconds, *overrides, kill=False, by=signal.SIGIN
 def test_an_ordinary_gateway_is_traded_until_it_is_killed_and_its_session_replays(tmp_path):
     child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.conflation_ms=250")
     try:
-        code, said = until_stopped(tmp_path, port, 6, "risk.hurdle=0", kill=True, by=signal.SIGTERM)
+        code, said = until_stopped(tmp_path, port, 6, "risk.hurdle=-1", kill=True, by=signal.SIGTERM)
     finally:
         stop(child)
     assert code == 0, said
@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_no_working_order_behind(tmp_path):
     # 20 s of market time between an order and its effect are one second here: at Ctrl-C some are on their way
     child, port = start_simulator(tmp_path, "gateway.speed=20", "gateway.latency_ms=20000")
     try:
-        code, said = until_stopped(tmp_path, port, 10, "risk.hurdle=0", "ensemble.min_outcomes=1")
+        code, said = until_stopped(tmp_path, port, 10, "risk.hurdle=-1", "ensemble.min_outcomes=1")
     finally:
         stop(child)
     assert code == 0, said

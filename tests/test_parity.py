@@ -21,7 +21,7 @@ from tickarrow.pipeline.session import open_manifest, read_table
 from tickarrow.pipeline.source import open_source
 
 # Short warm-up and no hurdle, so that a short market also trades.
-EAGER = ["ensemble.min_rows=5", "ensemble.min_outcomes=3", "ensemble.prior_s=1e6", "risk.hurdle=0"]
+EAGER = ["ensemble.min_rows=5", "ensemble.min_outcomes=3", "ensemble.prior_s=1e6", "risk.hurdle=-1"]
 STOP = ["risk.limits.daily_loss=200"]  # reached in mid-run: every way through the pipeline has it at the same decision
 MARKET = ["source.max_rows=6000", "universe.symbols=[AAA,BBB,CCC,DDD]", *EAGER, *STOP, *SMALL]
 SIX = ("bid", "bid_size", "ask", "ask_size", "price", "size")
@@ -215,11 +215,11 @@ def test_decode_counts_the_messages_of_a_session(recorded, tmp_path):
 
 
 def test_a_sweep_leaves_one_row_a_job(tmp_path, recorded):
-    done = tickarrow("backtest", "-m", *[o for o in MARKET if "hurdle" not in o], "risk.hurdle=0,4", cwd=tmp_path)
+    done = tickarrow("backtest", "-m", *[o for o in MARKET if "hurdle" not in o], "risk.hurdle=-1,4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "outputs" / "backtest-multirun").glob("*/*/results.parquet")
     frame = pl.read_parquet(path)
-    assert frame["risk.hurdle"].to_list() == ["0", "4"]
+    assert frame["risk.hurdle"].to_list() == ["-1", "4"]
     assert frame["ticks"].to_list() == [recorded[0]["ticks"]] * 2
     assert frame["decision_digest"].n_unique() == 2
     jobs = [json.loads(p.read_text()) for p in sorted(path.parent.glob("*/result.json"))]

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.pure
 NAN = math.nan
 MADE = {
     n.removesuffix("_point"): f for m in (barrier, impact, sizing) for n, f in vars(m).items()
-    if n.endswith("_point") and n not in ("exp_point", "expm1_point", "mills_point", "image_point")
-} | {"half_spread": costs.half_spread_point}  # fmt: skip
+    if n.endswith("_point") and n not in ("exp_point", "expm1_point", "mills_point", "image_point", "side_point", "barrier_value_point")
+} | {"half_spread": costs.half_spread_point, "barrier_value": lambda drift, up, down: barrier.barrier_value_point(drift, up, down)[2]}  # fmt: skip
 number = st.one_of(st.floats(0.01, 100.0), st.just(NAN))
 
 
@@ -69,6 +69,9 @@ def test_the_cost_of_orders_of_growing_size():
     table = public.fee_table("ibkr_fixed", regulatory=[])
     got = public.one_way(table, 99.99, [100.01, 100.01, 100.01, NAN], [10, 100, 500, 500], 1)
     np.testing.assert_allclose(got, [11.0, 2.0, 1.5, NAN], rtol=1e-9)
+    # in and out again without the fees of sales: twice that
+    table = public.fee_table("ibkr_fixed", regulatory=[], taf=[], sec=[])
+    np.testing.assert_allclose(public.round_trip(table, 99.99, [100.01, 100.01, 100.01, NAN], [10, 100, 500, 500]), [22.0, 4.0, 3.0, NAN], rtol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "other", "text"), [

@@ -302,7 +302,7 @@ def test_what_does_not_go_on_is_told(recorded, tmp_path):
     _, session, args = recorded
     universe = stored_universe(read_manifest(session))
     before = {p.name: p.stat().st_size for p in session.iterdir()}
-    with pytest.raises(SessionError, match=r"has another configuration: risk.hurdle is 0.0 there and 3.0 here. Correct it, or begin another session"):
+    with pytest.raises(SessionError, match=r"has another configuration: risk.hurdle is -1.0 there and 3.0 here. Correct it, or begin another session"):
         restart_run.resume(session, compose("run", [*args, "risk.hurdle=3"]), universe)
     other = noise_set(tmp_path / "other", compose("backtest", []), 30)
     with pytest.raises(SessionError, match=r"is decided by a, b, not by 'other'\. Swap to it in the run"):

@@ -170,7 +170,7 @@ def test_ib_async_trades():
             assert (fill.execution.price, fill.execution.shares, fill.execution.side) == (10.02, 300.0, "BOT")
             assert fill.execution.time.timestamp() * SECOND == START
             assert (fill.execution.execId, fill.execution.orderRef) == ("0000.1.01", "mine-1")
-            assert fill.commissionReport.commission == 1.5
+            assert fill.commissionReport.commission == pytest.approx(1.5 + 300 * 0.000072)  # the audit trail's fee on top
             assert buy.order.permId == fill.execution.permId > 0
 
             rest = ib.placeOrder(bac, ib_async.LimitOrder("SELL", 100, 11.0))
@@ -186,7 +186,8 @@ def test_ib_async_trades():
             await eventually(lambda: sell.orderStatus.filled == 300)
             assert (sell.orderStatus.status, sell.orderStatus.remaining) == ("Submitted", 100)
             await eventually(lambda: sell.fills[0].commissionReport.realizedPNL)
-            assert sell.fills[0].commissionReport.realizedPNL == pytest.approx(300 * (10.0 - 10.02) - 1.5)
+            fees = 0.000072 + 0.000195 + 10.0 * 0.0000206  # audit trail, FINRA, SEC
+            assert sell.fills[0].commissionReport.realizedPNL == pytest.approx(300 * (10.0 - 10.02 - fees) - 1.5)
             ib.reqGlobalCancel()
             await eventually(lambda: sell.orderStatus.status == "Cancelled")
 
@@ -194,7 +195,7 @@ def test_ib_async_trades():
             await again.connectAsync("127.0.0.1", port, clientId=2, timeout=5)
             assert [(f.execution.shares, f.execution.side) for f in await again.reqExecutionsAsync()] == [(300.0, "BOT"), (300.0, "SLD")]
             what_if = await again.whatIfOrderAsync(bac, ib_async.LimitOrder("BUY", 1000, 10.0))
-            assert what_if.commission == 5.0
+            assert what_if.commission == 5.072
             bad = again.placeOrder(bac, ib_async.LimitOrder("BUY", 100, 10.001))
             await eventually(lambda: bad.orderStatus.status == "Cancelled")
             counts = simulator.counts()
@@ -328,8 +329,8 @@ def test_every_mistake_of_a_client_has_its_answer():
             assert "size must be positive" in await c.error(201)
             c.order(2, "BAC", "HOLD", 10, 5.0)
             assert "BUY or SELL" in await c.error(201)
-            c.order(2, "BAC", "BUY", 10, 5.0, tif="FOK")
-            assert "LMT FOK" in await c.error(387)
+            c.order(2, "BAC", "BUY", 10, 5.0, tif="GTD")
+            assert "LMT GTD" in await c.error(387)
             c.order(2, "BAC", "BUY", 10, 5.005)
             assert "minimum price variation" in await c.error(110)
             c.cancel(1)

@@ -264,7 +264,7 @@ def test_ibapi_trades_a_bracket():
             what_if = order("BUY", 1000, "LMT", 10.0)
             what_if.whatIf = True
             app.placeOrder(first + 3, stock("BAC"), what_if)
-            await eventually(lambda: any(a[0] == first + 3 and a[3].commission == 5.0 for a in calls["openOrder"]))
+            await eventually(lambda: any(a[0] == first + 3 and a[3].commission == 5.072 for a in calls["openOrder"]))
             app.reqCompletedOrders(False)
             app.reqExecutions(7, ExecutionFilter())
             app.reqOpenOrders()

@@ -106,7 +106,7 @@ def test_ib_async_reads_every_message(said, version, caplog):
         by_name.setdefault(name, []).append(args)
     opened = [a for a in by_name["openOrder"] if a[0] == 3][-1]
     assert (opened[2].orderType, opened[2].auxPrice, opened[2].parentId, opened[2].action, opened[1].symbol) == ("STP", 9.9, 1, "SELL", "BAC")
-    assert next(a for a in by_name["openOrder"] if a[0] == 5)[3].commission == 1.0
+    assert next(a for a in by_name["openOrder"] if a[0] == 5)[3].commission == 1.0072
     done = {a[1].permId: (a[1].orderType, a[2].status, a[1].filledQuantity) for a in by_name["completedOrder"]}
     assert sorted(done.values()) == [("LMT", "Cancelled", 0.0), ("LMT", "Filled", 100.0), ("LMT", "Filled", 100.0), ("MKT", "Filled", 50.0),
                                      ("STP", "Cancelled", 0.0)]  # fmt: skip

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tickarrow.configs.costs import CostsConf
 from tickarrow.configs.training import ConfigurationConf, TrainingConf
 from tickarrow.pipeline import training, training_data, training_metrics
+from tickarrow.pipeline.costs import shipped
 from tickarrow.pipeline.errors import ConfigError, DataError
 
 COLUMNS = ["a", "b", "c", "d", "e", "f"]
@@ -149,7 +150,11 @@ def test_rows_without_a_label_at_every_horizon_are_left_out():
     kept = training_data.build_rows(tiny(gap_s=2.0, max_rows=4), history, CostsConf(per_share=0.005, minimum=1.0, max_share=0.01))
     assert kept.ts.tolist() == [0, 4 * second, 9 * second, 14 * second]
     assert kept.x.flags.c_contiguous
-    np.testing.assert_allclose(kept.cost, 3.0)  # and twice 0.005 a share
+    np.testing.assert_allclose(kept.cost, 3.0)  # and twice 1.00 for 200 shares
+    table = shipped("ibkr_fixed")
+    kept = training_data.build_rows(tiny(gap_s=2.0, max_rows=4), history, table)
+    # 200 shares of 20,000: 1.00 and 0.0144 for the audit trail each way, 0.039 (FINRA) and 0.412 (SEC) for the sale: 2.4798
+    np.testing.assert_allclose(kept.cost, 2.0 + 1.2399)
 
 
 def test_too_few_rows_are_refused_with_the_counts(tmp_path):
