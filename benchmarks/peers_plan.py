@@ -82,13 +82,13 @@ def _orders(n: int = 2000) -> float:
         def next_id(self) -> int:
             return 1
 
-        def place(self, order: Any) -> None:
+        def place(self, order: Any, transmit: bool) -> None:
             self.sent += 1
 
     with tempfile.TemporaryDirectory() as folder:
         channel: Any = Channel()
         ledger = Ledger(FileStorage(Path(folder, "orders.log"), synced=True), time.monotonic)
-        router = Router(channel, ledger, [7], ["AAA"], OrdersConf(), lambda event: None, print, time.monotonic, paced=False)
+        router = Router(channel, ledger, [7], ["AAA"], OrdersConf(requests=0), lambda event: None, print, time.monotonic)
         router.up()
         router.answered(Answer())
         started = time.perf_counter()

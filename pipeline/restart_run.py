@@ -58,7 +58,6 @@ class Restart:
     seconds: float = 0.0  # until it stands where it stood
     refused: list[str] = field(default_factory=list)  # why states before it did not serve
 
-
     @property
     def known(self) -> Known:
         """What the pipeline knows of orders and positions."""

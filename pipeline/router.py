@@ -39,18 +39,17 @@ class Router(Compared):
     report : takes each control event
     tell : takes one line for the user
     seconds : the clock
-    paced : whether requests are counted
     grids : prices and sizes that each row may have; empty = cents and whole shares
     quote : bid and ask of a row now, currency; passive orders need it
     """
 
     def __init__(
         self, channel: Channel, ledger: Ledger, con_ids: list[int], names: list[str], conf: OrdersConf, report: Callable[[Control], None],
-        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool = True, grids: list[Grid] | None = None,
+        tell: Callable[[str], None], seconds: Callable[[], float], grids: list[Grid] | None = None,
         quote: Callable[[int], tuple[float, float]] = lambda row: (math.nan, math.nan),
     ) -> None:  # fmt: skip
         super().__init__(channel, ledger, con_ids, names, conf, report, tell, seconds)
-        self.paced, self.grids, self.quote = paced, grids or [Grid()] * len(con_ids), quote
+        self.grids, self.quote = grids or [Grid()] * len(con_ids), quote
         self.checks: list[Callable[[Intent], str]] = []  # each says why an intent must not go out, or ""
         self.refused: Counter[str] = Counter()  # why intents did not go out, and how often
         self.stopped = ""  # why no new order goes out; "" = they do
@@ -178,9 +177,7 @@ class Router(Compared):
         now, rate = self.seconds(), float(self.conf.requests)
         self._tokens = min(rate, self._tokens + (now - self._counted_at) * rate)
         self._counted_at = now
-        if self.paced and rate and self._tokens < min(requests, rate):
-            return False
-        return True
+        return not rate or self._tokens >= min(requests, rate)
 
     def pump(self) -> None:
         """Send what may be sent now: cancels first, and new orders only while requests for cancels are left."""

@@ -71,16 +71,16 @@ class Orders:
     report : called with each control event
     tell : called with each line for the user
     seconds : market seconds
-    paced : whether requests are counted
+    waits : whether the market goes on while an answer is awaited; in lock step it does not
     grids : prices and sizes that each contract may have
     pipeline : its quotes are followed, and its limits asked; None = without
     """
 
     def __init__(
         self, ib: ib_async.IB, contracts: list[Any], tag: str, ledger: Ledger, conf: OrdersConf, report: Callable[[Control], None],
-        tell: Callable[[str], None], seconds: Callable[[], float], paced: bool, grids: list[Grid], pipeline: Any,
+        tell: Callable[[str], None], seconds: Callable[[], float], waits: bool, grids: list[Grid], pipeline: Any,
     ) -> None:  # fmt: skip
-        if conf.margin_share and not paced:
+        if conf.margin_share and not waits:
             raise ConfigError(
                 f"orders.margin_share is {conf.margin_share:g}: a market in lock step does not wait for the answer. "
                 "Set it to 0, or give the market a clock (gateway.speed=1)."
@@ -90,7 +90,7 @@ class Orders:
         self._session = 0  # number of the present one: an answer of an earlier one is no answer
         self._contracts = {c.conId: c for c in contracts}
         quote = pipeline and pipeline.quote
-        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, paced, grids, quote)
+        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, grids, quote)
         self.limits = pipeline and RouterLimits(pipeline.act, self.router, lambda: int(pipeline.ts))
         ib.openOrderEvent += self._on_status
         ib.orderStatusEvent += self._on_status

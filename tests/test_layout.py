@@ -74,7 +74,7 @@ def test_kernels_call_no_libm(path):
 
 def test_a_stem_is_the_same_everywhere():
     stems = {p.stem.lstrip("_") for p in MODULES}
-    stems |= {"layout", "parity", "readme", "embed", "benchmarks", "incidents", "peers", "live_day", "order_safety"}
+    stems |= {"layout", "parity", "readme", "embed", "benchmarks", "incidents", "peers", "live_day", "order_safety", "steady_memory"}
     for path in [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "benchmarks").glob("bench_*.py")]:
         stem = re.sub(r"^(test|bench)_", "", path.stem)
         assert any(stem == s or stem.startswith(f"{s}_") for s in stems), f"{path.name} belongs to no module"

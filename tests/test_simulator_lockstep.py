@@ -250,7 +250,7 @@ def test_a_fill_is_said_before_the_clock_frame_of_its_row():
             filled = await c.until("9001")
             assert [f[0] for f in filled] == ["1", "2", "1", "2", "11", "5", "3", "59", "9001"]
             assert (filled[4][19:21], filled[-1][2]) == (["200", "10"], "3")  # it waited: at its limit
-            assert filled[7][1:4] == ["1", "0000.1.01", "1"]
+            assert filled[7][1:4] == ["1", "0000.1.01", "1.0144"]  # the minimum, and 200 shares of the audit trail
 
     asyncio.run(main())
 
