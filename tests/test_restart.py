@@ -147,6 +147,7 @@ def recorded(tmp_path_factory):
     return home, session, args
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_its_session_is_one(recorded):
     _, session, _ = recorded
     manifest = read_manifest(session)
@@ -222,6 +223,7 @@ class Live:
         os.close(self.lock)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_decides_what_one_decides_that_never_stopped(recorded, tmp_path):
     """Three random cuts: the last state, the one before it (the last is damaged), and no state at all."""
     _, source, args = recorded
@@ -263,6 +265,7 @@ def test_a_run_that_is_killed_anywhere_decides_what_one_decides_that_never_stopp
     run.kill()
 
 
+@pytest.mark.slow
 def test_all_stages_by_their_plain_reference_decide_the_same_bits(recorded):
     """The first chunks of a session by Python and NumPy alone, without numba; switched over in their midst, on the same state."""
     _, source, args = recorded
@@ -298,6 +301,7 @@ def test_all_stages_by_their_plain_reference_decide_the_same_bits(recorded):
         reference.use(pipelines[0], ["acts"])
 
 
+@pytest.mark.slow
 def test_what_does_not_go_on_is_told(recorded, tmp_path):
     _, session, args = recorded
     universe = stored_universe(read_manifest(session))
@@ -315,6 +319,7 @@ def test_what_does_not_go_on_is_told(recorded, tmp_path):
     assert restart_run.go_on(compose("run", ["record.resume=true", f"record.path={tmp_path / 'new'}"]), universe, Console()) is None
 
 
+@pytest.mark.slow
 def test_a_session_that_was_closed_goes_on_too(recorded, tmp_path):
     _, source, args = recorded
     session = tmp_path / "closed"
