@@ -4,6 +4,7 @@ Nothing is concluded from one answer: what is missing, moved or without its posi
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 from tickarrow.configs.orders import OrdersConf
@@ -41,9 +42,9 @@ class Compared(Lives):
         self._ask_at, self._asks, self._asking, self._compared_at = 0.0, 0, False, 0.0
         self._open: Open = (set(), {}, set())  # what the last answer left open
 
+    @abstractmethod
     def pump(self) -> None:
         """Send what may be sent now."""
-        raise NotImplementedError
 
     def doubt(self, after: float = 0.0) -> None:
         """Compare everything with the gateway in so many seconds, and send no new order before."""

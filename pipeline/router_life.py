@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from tickarrow.pipeline.decide_act import DUST, Control
@@ -26,8 +27,8 @@ def exec_number(exec_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(exec_id.encode(), digest_size=8).digest(), "little") >> 1
 
 
-class Lives:
-    """Our orders as far as we know, brought up to date by what the gateway says.
+class Lives(ABC):
+    """Our orders as far as we know, brought up to date by what the gateway says. `Compared` asks for more, `Router` sends.
 
     Parameters
     ----------
@@ -57,13 +58,13 @@ class Lives:
         """Last price of an execution, or the average cost that the gateway says; 0 = not known."""
         return self._costs.get(con_id, 0.0)
 
+    @abstractmethod
     def doubt(self, after: float = 0.0) -> None:
         """Something does not fit: compare with the gateway."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, key: int) -> None:
         """An order shall end."""
-        raise NotImplementedError
 
     @property
     def working(self) -> list[OwnOrder]:

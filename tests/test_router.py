@@ -46,6 +46,14 @@ def order(key, quantity=10.0):
     return Intent(key, 0, 1, quantity, 9.99)
 
 
+def with_order(**more):
+    """A router that has sent order 1."""
+    made = router(**more)
+    assert made.router.submit(order(1)) == ""
+    made.router.pump()
+    return made
+
+
 def states(made):
     return [(e.key, e.state) for e in made.said if e.kind == ControlKind.ORDER_STATE]
 
@@ -61,9 +69,7 @@ def test_an_order_is_on_disk_before_it_is_sent():
 
 
 def test_no_order_goes_out_before_the_comparison_and_a_cancel_does():
-    made = router()
-    made.router.submit(order(1))
-    made.router.pump()
+    made = with_order()
     made.router.lost()
     made.router.up()
     assert made.router.submit(order(2)) == UNSETTLED
@@ -73,9 +79,7 @@ def test_no_order_goes_out_before_the_comparison_and_a_cancel_does():
 
 
 def test_ids_and_keys_go_on_where_the_last_run_ended():
-    first = router()
-    first.router.submit(order(1))
-    first.router.pump()
+    first = with_order()
     again = router(first.disk)
     again.at += 10.0
     again.router.answered(Answer(completed=[Said(1, 7, OrderState.CANCELLED, 1, 10.0, 9.99, 0.0, 1, 50)]))
@@ -87,9 +91,7 @@ def test_ids_and_keys_go_on_where_the_last_run_ended():
 
 
 def test_an_order_of_an_earlier_run_is_cancelled_and_its_executions_count_once():
-    first = router()
-    first.router.submit(order(1))
-    first.router.pump()
+    first = with_order()
     first.router.executed(Execution("e.1.01", 1, 7, 1, 4.0, 9.98))
     again = router(first.disk, ready=False)
     answer = Answer(
@@ -109,9 +111,7 @@ def test_an_order_of_an_earlier_run_is_cancelled_and_its_executions_count_once()
 
 
 def test_what_the_gateway_does_not_know_is_lost_after_a_second_answer_only():
-    made = router()
-    made.router.submit(order(1))
-    made.router.pump()
+    made = with_order()
     made.router.lost()
     made.router.up()
     made.at += 6.0
@@ -270,9 +270,7 @@ def test_a_change_without_an_answer_is_asked_for():
 
 
 def test_an_order_without_an_answer_is_told():
-    made = router()
-    made.router.submit(order(1))
-    made.router.pump()
+    made = with_order()
     made.at += 11.0
     made.router.look()
     assert made.told == ["order 1 has no answer after 10 s: it is looked for. Is the API read-only in TWS, or does TWS wait for a confirmation?"]
@@ -280,9 +278,7 @@ def test_an_order_without_an_answer_is_told():
 
 
 def test_a_bracket_outlives_the_run_and_goes_with_its_position():
-    first = router(conf=OrdersConf(profit_bp=50.0, stop_bp=50.0))
-    first.router.submit(order(1))
-    first.router.pump()
+    first = with_order(conf=OrdersConf(profit_bp=50.0, stop_bp=50.0))
     assert first.sent == [("place", 1, 1), ("place", 1 + PARTS, 2), ("place", 1 + 2 * PARTS, 3)]
     first.router.executed(Execution("e.1.01", 1, 7, 1, 10.0, 9.98))
     again = router(first.disk, ready=False)
@@ -300,9 +296,7 @@ def test_a_bracket_outlives_the_run_and_goes_with_its_position():
 
 
 def test_a_bracket_of_which_nothing_is_known_is_cancelled_part_by_part():
-    first = router(conf=OrdersConf(stop_bp=50.0))
-    first.router.submit(order(1))
-    first.router.pump()
+    first = with_order(conf=OrdersConf(stop_bp=50.0))
     first.router.lost()
     first.router.up()
     first.at += 6.0
@@ -357,9 +351,7 @@ def test_a_position_that_somebody_else_has_moved_is_taken_over_when_it_stays():
 
 
 def test_a_correction_takes_the_place_of_its_execution():
-    made = router()
-    made.router.submit(order(1))
-    made.router.pump()
+    made = with_order()
     for e in (("a.01", 4.0), ("a.02", 3.0), ("a.01", 4.0), ("a.02", 3.0)):
         made.router.executed(Execution(e[0], 1, 7, 1, e[1], 9.98))
     counted = [(e.side, e.quantity) for e in made.said if e.kind == ControlKind.EXECUTION]
@@ -380,9 +372,7 @@ def test_a_torn_record_is_cut_and_damage_before_the_end_is_told():
 
 
 def test_a_ledger_that_is_opened_again_knows_the_same():
-    made = router()
-    made.router.submit(order(1))
-    made.router.pump()
+    made = with_order()
     made.router.executed(Execution("e.1.01", 1, 7, 1, 4.0, 9.98))
     made.ledger.moved(8, -5.0)
     for days in (0, 3, 6):  # the execution is left out after two days, what it did is not
