@@ -73,7 +73,13 @@ def passive_price(side: int, bid: float, ask: float, worst: float, conf: OrdersC
 
 
 def bracket_prices(side: int, worst: float, conf: OrdersConf, grid: Grid) -> tuple[float, float]:
-    """Prices of the profit order and of the stop of an entry, currency; NaN = none is wanted."""
-    profit = grid.nearest(worst * (1 + side * conf.profit_bp * 1e-4)) if conf.profit_bp else math.nan
-    stop = grid.nearest(worst * (1 - side * conf.stop_bp * 1e-4)) if conf.stop_bp else math.nan
-    return profit, stop
+    """Prices of the profit order and of the stop of an entry, currency, at least a step from its own; NaN = none is wanted."""
+    return _away(side * conf.profit_bp, worst, grid), _away(-side * conf.stop_bp, worst, grid)
+
+
+def _away(bp: float, worst: float, grid: Grid) -> float:
+    if not bp:
+        return math.nan
+    price = worst * (1 + bp * 1e-4)
+    step = grid.step(price)
+    return grid.nearest(price if abs(price - worst) > step else worst + math.copysign(step, bp))

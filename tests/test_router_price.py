@@ -66,3 +66,12 @@ def test_a_bracket_of_a_hand_computed_entry():
     profit, stop = bracket_prices(1, 10.03, OrdersConf(stop_bp=40.0), Grid())
     assert math.isnan(profit)
     assert stop == 9.99
+
+
+@pytest.mark.parametrize(("worst", "below"), [(2.0, 1.99), (1.0, 0.9995), (0.9999, 0.9998)])
+def test_a_bracket_is_at_least_a_step_from_its_entry(worst, below):
+    """5 bp of these prices are less than a step, but below 1.00, where the step is 0.0001: rounded back, a stop would go off at once."""
+    conf = OrdersConf(profit_bp=5.0, stop_bp=5.0) if worst != 0.9999 else OrdersConf(profit_bp=0.1, stop_bp=0.1)
+    above = {2.0: 2.01, 1.0: 1.01, 0.9999: 1.0}[worst]
+    assert bracket_prices(1, worst, conf, Grid(LADDER)) == (above, below)
+    assert bracket_prices(-1, worst, conf, Grid(LADDER)) == (below, above)
