@@ -92,10 +92,10 @@ class RouterLimits:
     def _working(self) -> tuple[dict[int, float], dict[int, float]]:
         """conId -> shares that our orders may still buy, and sell; legs of a bracket only close what they belong to."""
         sides: tuple[dict[int, float], dict[int, float]] = ({}, {})
-        for o in self.router.working:
+        for o in self.router.pending:
             if not o.is_part:
                 of = sides[o.side < 0]
-                of[o.con_id] = of.get(o.con_id, 0.0) + max(o.quantity - o.executed, 0.0)
+                of[o.con_id] = of.get(o.con_id, 0.0) + o.left
         return sides
 
     # --- the session day over a restart

@@ -204,8 +204,9 @@ class Router(Compared):
                         break
 
     def _waits(self, order: OwnOrder) -> bool:
-        """Whether something has to come first: the end of a bracket that it closes the position of, or what its margin would be."""
-        if any(o.is_part and o.con_id == order.con_id and o.entry != order.key for o in self.working):
+        """Whether something has to come first: the end of a bracket that it closes the position of, executions, or what its margin would be."""
+        others = [o for o in self.pending if o.con_id == order.con_id and o.entry != order.key]
+        if any(o.filled > o.executed + DUST or (o.is_part and not o.over) for o in others):
             return True
         if not self.conf.margin_share or order.closing or order.margin_known:
             return False

@@ -60,6 +60,11 @@ class OwnOrder:
         return self.state in OVER
 
     @property
+    def left(self) -> float:
+        """Shares that it may still add to its position, those whose executions are still to come included."""
+        return max((self.filled if self.over else self.quantity) - self.executed, 0.0)
+
+    @property
     def entry(self) -> int:
         """Key of the entry of its bracket; of what is no part of one its own."""
         return self.key % PARTS

@@ -71,6 +71,11 @@ class Lives(ABC):
         """Orders that the gateway may still fill."""
         return [o for o in self._live.values() if not o.over]
 
+    @property
+    def pending(self) -> list[OwnOrder]:
+        """Orders that may still change a position: they work, or executions that they ended with are still to come."""
+        return list(self._live.values())
+
     def said(self, said: Said, asked: bool = False) -> None:
         """A state of one of our orders; `asked`: in an answer, which is never old."""
         o = self.ledger.orders.get(said.key)
@@ -89,6 +94,7 @@ class Lives(ABC):
         if said.filled > o.filled:
             o.filled, o.since = said.filled, self.seconds()
             self._live[o.key] = o
+            self._leave(o)
         if said.state is None or said.state == o.state:
             return
         if o.over and said.state == OrderState.SUBMITTED:

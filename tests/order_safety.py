@@ -344,6 +344,8 @@ class World:
             raise Broken(f"order {order.key} is sent at {order.price}, which is beyond its limit {order.limit}")
         if not order.is_part and any(o.is_part and not o.over and o.con_id == order.con_id and o.entry != order.key for o in self.ledger.orders.values()):
             raise Broken(f"order {order.key} is sent while a bracket works")
+        if any(o.con_id == order.con_id and o.filled > o.executed + 1e-6 for o in self.ledger.orders.values()):
+            raise Broken(f"order {order.key} is sent on a position of which an execution is still to come")
         self.up(self.placed, Order(order, transmit), self.restarts)
         self.step("placed")
 

@@ -112,6 +112,18 @@ def test_an_order_does_not_meet_one_of_our_own():
     assert desk.ask(row=1) == "ORDER"
 
 
+@pytest.mark.parametrize("state", [OrderState.FILLED, OrderState.CANCELLED])
+def test_shares_whose_executions_are_still_to_come_count(state):
+    # 10 are bought, and the gateway says so before it tells of the execution
+    desk = Desk(position_shares=15.0, gross_value=1300.0).start()
+    desk.ask()
+    desk.router.said(Said(1, 7, state, 1, 10.0, 100.02, 10.0, 1, 50))
+    assert desk.ask(quantity=6.0) == "POSITION_LIMIT"
+    assert desk.ask(row=1) == "GROSS_LIMIT"
+    desk.fill(1, 10.0)
+    assert desk.ask(quantity=6.0) == "POSITION_LIMIT"
+
+
 def test_the_rate_is_counted_at_market_time():
     desk = Desk(per_second=2).start()
     assert [desk.ask(row=1) for _ in range(3)] == ["ORDER", "ORDER", "ORDER_RATE"]

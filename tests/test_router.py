@@ -185,6 +185,37 @@ def test_a_stop_refuses_what_is_new_and_what_waits_and_lets_cancels_pass():
     assert made.router.submit(order(4)) == ""
 
 
+@pytest.mark.parametrize("state", [OrderState.FILLED, OrderState.CANCELLED])
+@pytest.mark.parametrize("closing", [False, True])
+def test_an_end_that_comes_before_its_executions_holds_the_next_order_back(state, closing):
+    """12 held, 10 sold: the next order is decided on 12, as the end says nothing of the position."""
+    made = router()
+    made.ledger.moved(7, 12.0)
+    assert made.router.submit(Intent(1, 0, -1, 10.0, 9.9)) == ""
+    made.router.pump()
+    made.router.said(Said(1, 7, state, -1, 10.0, 9.9, 8.0, 1, 50))
+    assert made.router.submit(Intent(2, 0, -1, 12.0, 9.9, closing)) == ""
+    made.router.pump()
+    assert made.sent == [("place", 1, 1)]
+    made.router.executed(Execution("e.1.01", 1, 7, -1, 8.0, 9.9))
+    made.router.pump()
+    assert made.sent == [("place", 1, 1)]
+    assert made.router.refused == {"the position has changed since it was decided": 1}
+    assert made.router.submit(Intent(3, 0, -1, 4.0, 9.9, closing)) == ""
+    made.router.pump()
+    assert made.sent[1:] == [("place", 3, 3)]
+
+
+def test_an_order_is_done_with_in_whichever_order_end_and_executions_come():
+    for first_execution in (True, False):
+        made = with_order()
+        says = [lambda m=made: m.router.executed(Execution("e.1.01", 1, 7, 1, 10.0, 9.98)),
+                lambda m=made: m.router.said(Said(1, 7, OrderState.FILLED, 1, 10.0, 9.99, 10.0, 1, 50))]  # fmt: skip
+        for say in says if first_execution else reversed(says):
+            say()
+        assert made.router.pending == []
+
+
 def test_one_request_ends_the_orders_of_everybody_before_ours_are_cancelled_one_by_one():
     made = router(conf=OrdersConf(requests=4, reserved=1))
     for key in (1, 2, 3):
