@@ -189,6 +189,8 @@ class Router(Compared):
                 self._tokens -= 1.0
                 if not self.channel.cancel(order):
                     self._over(order, OrderState.CANCELLED)
+                    for part in () if order.is_part else self._family(order)[1:]:  # they are behind it, and would be alone
+                        self.cancel(part.key)
         if self.connected and self.settled and self._queue:
             self.ledger.sync()  # all that waits was written when it came
             for order in list(self._queue.values()):

@@ -146,14 +146,16 @@ class Orders:
         self.router.judged(order.key, margin, equity)
 
     def cancel(self, order: OwnOrder) -> bool:
-        """A cancel goes before everything that ib_async holds back; an order that is still there is taken back."""
+        """A cancel goes before everything that ib_async holds back; an order that is still there is taken back, and so is a change of it."""
         client = self.ib.client
         if not order.order_id or not client.isReady():
             return True
         for message in client._msgQ:
-            if message.startswith(f"3\0{order.order_id}\0"):  # a cancel that came before its order would not end it
+            if message.startswith(f"3\0{order.order_id}\0"):
                 client._msgQ.remove(message)
-                return False
+                if order.state != OrderState.SUBMITTED:  # a cancel that came before its order would not end it
+                    return False
+                break
         self._first(lambda: client.cancelOrder(order.order_id, ""))
         return True
 

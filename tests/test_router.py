@@ -514,6 +514,33 @@ def test_an_order_that_ib_async_holds_back_is_taken_back_and_not_cancelled(full)
     assert full.wire == []
 
 
+def test_a_change_that_ib_async_holds_back_gives_way_to_the_cancel_of_its_order(full):
+    router = full.orders.router
+    router.submit(order(1))
+    full.client._timeQ.clear()
+    full.client._msgQ.clear()
+    router.pump()
+    router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 9.99, 0.0, ORDER_ID, PERM_ID))
+    full.client._timeQ.extend([0.0] * full.client.MaxRequests)
+    full.orders.change(router.ledger.orders[1])
+    router.cancel(1)
+    assert [m[0] for m in full.wire] == ["3", "4"]
+    assert not full.client._msgQ  # a change of an order that is gone could be read as a new one
+    assert [o.state for o in router.working] == [OrderState.SUBMITTED]  # until the gateway says that it is cancelled
+
+
+def test_a_bracket_that_ib_async_holds_back_is_taken_back_as_a_whole(full):
+    router = full.orders.router
+    router.conf = OrdersConf(stop_bp=50.0)
+    router.submit(order(1))
+    router.pump()
+    assert len(full.client._msgQ) == 4
+    router.cancel(1)
+    assert [m.split("\0")[0] for m in full.client._msgQ] == ["data 1", "data 2"]
+    assert full.wire == []
+    assert router.working == []
+
+
 def test_the_request_that_ends_all_orders_waits_for_nothing(full):
     full.orders.cancel_everybodys()
     assert full.wire == [["58", "1"]]
