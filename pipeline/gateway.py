@@ -175,10 +175,9 @@ class Gateway:
     async def _subscribe(self) -> None:
         grids = await look_up(self.ib, self.contracts, self.where, self.conf.timeout_s or None, self._ledger is not None)
         if self._ledger is not None:
-            ledger, tag = self._ledger(self.conf.account or self.ib.client.getAccounts()[0]), f"ta{self.conf.client_id}"
-            self.ib.client.updateReqId(ledger.next_id)
-            reports = self._controls.append, self.tell, (lambda: self.pipeline.ts * 1e-9) if self.lock_step else self.seconds
-            self.orders = Orders(self.ib, self.contracts, tag, ledger, self._orders_conf, *reports, not self.lock_step, grids, self.pipeline)
+            account, tag = self.conf.account or self.ib.client.getAccounts()[0], f"ta{self.conf.client_id}"
+            ledger, reports = self._ledger(account), (self._controls.append, self.tell, (lambda: self.pipeline.ts * 1e-9) if self.lock_step else self.seconds)
+            self.orders = Orders(self.ib, self.contracts, account, tag, ledger, self._orders_conf, *reports, not self.lock_step, grids, self.pipeline)
             await self.orders.settle(self.conf.timeout_s or None, self._market_speed)
             self._apply_controls()
             if self.kill is not None:

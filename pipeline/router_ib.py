@@ -65,6 +65,7 @@ class Orders:
     ----------
     ib : connected session
     contracts : contract of each row of the universe
+    account : whose orders and positions: a login may have several
     tag : first part of `orderRef`, the same in every run of a client
     ledger : what is known of orders and positions
     conf : pacing and patience
@@ -77,7 +78,7 @@ class Orders:
     """
 
     def __init__(
-        self, ib: ib_async.IB, contracts: list[Any], tag: str, ledger: Ledger, conf: OrdersConf, report: Callable[[Control], None],
+        self, ib: ib_async.IB, contracts: list[Any], account: str, tag: str, ledger: Ledger, conf: OrdersConf, report: Callable[[Control], None],
         tell: Callable[[str], None], seconds: Callable[[], float], waits: bool, grids: list[Grid], pipeline: Any,
     ) -> None:  # fmt: skip
         if conf.margin_share and not waits:
@@ -85,7 +86,7 @@ class Orders:
                 f"orders.margin_share is {conf.margin_share:g}: a market in lock step does not wait for the answer. "
                 "Set it to 0, or give the market a clock (gateway.speed=1)."
             )
-        self.ib, self.tag = ib, tag
+        self.ib, self.account, self.tag = ib, account, tag
         self._margins: set[asyncio.Task[None]] = set()  # questions for margin that are not answered
         self._session = 0  # number of the present one: an answer of an earlier one is no answer
         self._contracts = {c.conId: c for c in contracts}
@@ -114,7 +115,7 @@ class Orders:
         return ib_async.Order(
             orderId=order.order_id, action="BUY" if order.side == Side.BUY else "SELL", totalQuantity=order.quantity, orderType=order.kind,
             lmtPrice=ib_async.util.UNSET_DOUBLE if stop else order.price, auxPrice=order.price if stop else ib_async.util.UNSET_DOUBLE,
-            tif=conf.bracket_tif if part else "DAY" if order.closing else conf.tif, outsideRth=conf.outside_rth,
+            tif=conf.bracket_tif if part else "DAY" if order.closing else conf.tif, outsideRth=conf.outside_rth, account=self.account,
             orderRef=f"{self.tag}-{order.entry}" + (f".{part}" if part else ""), parentId=order.entry_id, transmit=transmit,
         )  # fmt: skip
 
@@ -205,8 +206,8 @@ class Orders:
         answer.completed = [said for t in completed if (said := self._said(t)) is not None]
         answer.executions = [e for f in fills if (e := self._execution(f)) is not None]
         for p in positions:
-            shares, cost = answer.positions.get(p.contract.conId, (0.0, 0.0))
-            answer.positions[p.contract.conId] = (shares + float(p.position), float(p.avgCost) or cost)
+            if p.account == self.account:
+                answer.positions[p.contract.conId] = (float(p.position), float(p.avgCost))
         self.router.answered(answer)
         for f in fills:
             self._paid(f, f.commissionReport)
@@ -214,6 +215,7 @@ class Orders:
     async def settle(self, timeout: float | None, speed: float) -> None:
         """Ask until orders and positions are compared; ConnectionError or TimeoutError where no answer comes."""
         self._session += 1
+        self.ib.client.updateReqId(self.router.ledger.next_id)
         self.router.up()
         while not self.router.settled:
             if self.router.due():
@@ -240,7 +242,7 @@ class Orders:
     def _said(self, trade: Any) -> Said | None:
         order, status = trade.order, trade.orderStatus
         key = self._key(order.orderRef)
-        if not key:
+        if not key or order.account not in ("", self.account):
             return None
         side = Side.BUY if order.action == "BUY" else Side.SELL
         filled = max(float(status.filled or 0.0), _amount(order.filledQuantity))
@@ -261,7 +263,7 @@ class Orders:
     def _execution(self, fill: Any) -> Execution | None:
         e = fill.execution
         key = self._key(e.orderRef)
-        if not key:
+        if not key or e.acctNumber not in ("", self.account):
             return None
         side = Side.BUY if e.side == "BOT" else Side.SELL
         return Execution(e.execId, key, fill.contract.conId, side, float(e.shares), float(e.price), e.permId)
@@ -280,7 +282,7 @@ class Orders:
             self.router.paid(report.execId, e.key, e.con_id, float(report.commission))
 
     def _on_position(self, position: Any) -> None:
-        if self.router.settled:
+        if self.router.settled and position.account == self.account:
             self.router.position(position.contract.conId, float(position.position))
 
 

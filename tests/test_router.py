@@ -3,6 +3,7 @@ with faults are in test_order_safety.py, sessions over sockets in test_incidents
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -445,7 +446,7 @@ def desk(monkeypatch):
     monkeypatch.setattr(ib.client, "cancelOrder", lambda *a: sent.append("cancel"))
     ib.disconnect = lambda: None  # ib_async's destructor calls it, which fails without a socket
     contract = ib_async.Stock("AAA", "SMART", "USD", conId=7)
-    orders = Orders(ib, [contract], "t", Ledger(Disk()), OrdersConf(), said.append, lambda text: None, lambda: 0.0, True, [Grid()], None)
+    orders = Orders(ib, [contract], "DU1", "t", Ledger(Disk()), OrdersConf(), said.append, lambda text: None, lambda: 0.0, True, [Grid()], None)
     orders.router.up()
     orders.router.answered(Answer())
     ib.errorEvent += lambda request, code, text, contract: orders.router.error(request, code, text)
@@ -553,6 +554,44 @@ def test_an_error_on_an_order_that_works_is_asked_for_and_not_believed(desk):
     assert [e.state for e in desk.said] == [OrderState.SUBMITTED]
     assert desk.orders.working == 1
     assert not desk.orders.router.settled
+
+
+def test_an_order_names_its_account_and_those_of_others_are_not_ours(desk):
+    made = desk.orders._made(OwnOrder(1, 7, 1, 10.0, 9.99, ORDER_ID))
+    assert made.account == "DU1"
+    desk.decide(OrderState.INTENT)
+    other = ib_async.Order(orderId=9, permId=7, clientId=1, orderRef="t-1", action="BUY", totalQuantity=10.0, lmtPrice=9.99, account="DU2")
+    desk.ib.wrapper.openOrder(9, desk.contract, other, ib_async.OrderState(status="Submitted"))
+    execution = ib_async.Execution(execId="e1", side="BOT", shares=4.0, price=9.98, permId=7, clientId=1, orderId=9, orderRef="t-1", acctNumber="DU2")
+    desk.ib.wrapper.execDetails(-1, desk.contract, execution)
+    desk.ib.wrapper.position("DU2", desk.contract, 4.0, 9.98)
+    assert (desk.said, desk.orders.router._told, desk.orders.router.ledger.positions) == ([], {}, {})
+
+    async def listed(answer):
+        return answer
+
+    positions = [ib_async.Position(account, desk.contract, shares, 9.9) for account, shares in (("DU1", 3.0), ("DU2", 4.0))]
+    said = []
+    desk.ib.reqOpenOrdersAsync = desk.ib.reqExecutionsAsync = lambda: listed([])
+    desk.ib.reqCompletedOrdersAsync = lambda own: listed([])
+    desk.ib.reqPositionsAsync = lambda: listed(positions)
+    desk.orders.router.answered = said.append
+    asyncio.run(desk.orders.ask(None))
+    assert said[0].positions == {7: (3.0, 9.9)}
+
+
+def test_after_each_connect_ids_go_on_behind_those_of_orders(desk):
+    """So that a question for a margin, which takes an order id, never names an order."""
+
+    async def ask(timeout):
+        desk.orders.router.answered(Answer())
+
+    desk.orders.ask = ask
+    desk.orders.router.ledger.used(order_id=500)
+    for _ in range(2):
+        desk.ib.client._reqIdSeq = 3  # what a gateway said that was set back
+        asyncio.run(desk.orders.settle(None, 1.0))
+        assert desk.ib.client._reqIdSeq == 501
 
 
 def test_a_cancel_is_sent_once(desk):

@@ -148,7 +148,7 @@ def test_margin_is_asked_for_first():
         assert len(i.orders) == (ends == FILLED)
     assert i.says("an order is refused: initial margin would be more than 0% of equity with loan")
     with pytest.raises(ConfigError, match=r"orders.margin_share is 0.5: a market in lock step does not wait for the answer"):
-        Orders(None, [], "t", None, OrdersConf(margin_share=0.5), None, None, None, False, [], None)
+        Orders(None, [], "DU1", "t", None, OrdersConf(margin_share=0.5), None, None, None, False, [], None)
 
 
 UNKNOWN = "the gateway does not say what margin it would take, or would not take it"
@@ -169,7 +169,7 @@ def test_a_margin_that_is_not_said_is_no_margin(answer, judged):
 
     said = []
     router = SimpleNamespace(conf=OrdersConf(margin_share=0.5), judged=lambda *a: said.append(a))
-    orders = SimpleNamespace(ib=SimpleNamespace(whatIfOrderAsync=what_if), _contracts={7: None}, router=router, tag="t")
+    orders = SimpleNamespace(ib=SimpleNamespace(whatIfOrderAsync=what_if), _contracts={7: None}, router=router, account="DU1", tag="t")
     orders._made = lambda order: Orders._made(orders, order)
     asyncio.run(Orders._margin(orders, OwnOrder(KEY, 7, 1, 10.0, 9.99, 1)))
     assert [a if len(a) == 3 else a[-1] for a in said] == judged
