@@ -212,7 +212,7 @@ class Router(Compared):
             return True
         if not self.conf.margin_share or order.closing or order.margin_known:
             return False
-        if not order.margin_asked and self._may(1.0 + self.conf.reserved):
+        if not any(o.margin_asked for o in self._queue.values()) and self._may(1.0 + self.conf.reserved):  # an answer knows what is sent, not what waits
             order.margin_asked = True
             self._tokens -= 1.0
             self.channel.ask_margin(order)
@@ -236,7 +236,7 @@ class Router(Compared):
             self._refuse(order, why)
         else:
             order.margin_known = True
-            self.pump()
+        self.pump()
 
     def _send(self, family: list[OwnOrder], now: float) -> None:
         del self._queue[family[0].key]

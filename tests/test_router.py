@@ -352,17 +352,20 @@ def test_what_has_waited_is_not_sent_when_the_position_has_changed_meanwhile():
 
 
 def test_an_order_waits_for_its_margin_and_not_for_ever():
+    """One after the other: an answer knows nothing of an order that has not been sent."""
     made = router(conf=OrdersConf(margin_share=0.5))
-    for key in (1, 2, 3):
+    for key in (1, 2, 3, 4):
         made.router.submit(order(key))
     made.router.pump()
-    assert made.sent == [("margin", 1), ("margin", 2), ("margin", 3)]
-    made.router.judged(2, 51.0, 100.0)
+    assert made.sent == [("margin", 1)]
     made.router.judged(1, 50.0, 100.0)
+    assert made.sent[1:] == [("place", 1, 1), ("margin", 2)]
+    made.router.judged(2, 51.0, 100.0)
+    assert made.sent[3:] == [("margin", 3)]
     made.at += 3.0
     made.router.pump()
-    assert made.sent[3:] == [("place", 1, 1)]
-    assert states(made) == [(2, OrderState.REJECTED), (3, OrderState.REJECTED)]
+    assert made.sent[4:] == []
+    assert states(made) == [(2, OrderState.REJECTED), (3, OrderState.REJECTED), (4, OrderState.REJECTED)]
     made.router.judged(3, 1.0, 100.0)
 
 
