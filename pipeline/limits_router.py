@@ -40,6 +40,7 @@ class RouterLimits:
         self._written_at = -math.inf
         self._was_stopped = False
         router.checks.append(self.check)
+        router.may_cost = self.may_cost
 
     def check(self, intent: Intent) -> str:
         """Why an intent must not go out, or ""."""
@@ -77,6 +78,15 @@ class RouterLimits:
         if not code and not limits.rate_point(self.book[0], self.times, lim.params[0], now):
             return Reason.ORDER_RATE
         return Reason(code)
+
+    def may_cost(self, row: int, side: int, price: float) -> bool:
+        """Whether an order that works may get a worse price: what is asked of every new one, also where it only reduces a position."""
+        s, lim, now = self.act.state[row], self.act.limits, self.market_ns()
+        own = lim.state[row]
+        return not self._quote(row) and not limits.limits_point(
+            lim.params[0], side, 1.0, price, -2.0 * side, 0.0, 0.0, float(s.bid), float(s.ask), float(own.trade), now - int(own.quoted), int(own.listed),
+            lim.closed_at(now), int(lim.stopped),
+        )  # fmt: skip
 
     def _quote(self, row: int) -> Reason:
         """What is wrong with the data of a row; ORDER = nothing."""

@@ -51,6 +51,7 @@ class Router(Compared):
         super().__init__(channel, ledger, con_ids, names, conf, report, tell, seconds)
         self.grids, self.quote = grids or [Grid()] * len(con_ids), quote
         self.checks: list[Callable[[Intent], str]] = []  # each says why an intent must not go out, or ""
+        self.may_cost: Callable[[int, int, float], bool] = lambda row, side, price: True  # whether an order may be changed to a worse price
         self.refused: Counter[str] = Counter()  # why intents did not go out, and how often
         self.stopped = ""  # why no new order goes out; "" = they do
         self.sent = 0
@@ -269,7 +270,9 @@ class Router(Compared):
                 continue
             price, step = self._price(o, now - o.sent_at), self.grids[self.rows[o.con_id]].step(o.price)
             least = step * (1.0 if price == o.limit else self.conf.reprice_ticks) * (1 - NEAR)
-            if abs(price - o.price) >= least and self._may(1.0 + self.conf.reserved):
+            if not abs(price - o.price) >= least or (o.side * (price - o.price) > 0 and not self.may_cost(self.rows[o.con_id], o.side, price)):
+                continue
+            if self._may(1.0 + self.conf.reserved):
                 self._tokens -= 1.0
                 o.price, o.priced, o.changing, o.since = price, now, True, now
                 self.channel.change(o)

@@ -25,14 +25,15 @@ DAY = 86_400 * S
 class Desk:
     """A router of two symbols with limits, on a channel that only notes; `act` has quotes of 99.99 to 100.01 and 50 to 50.02."""
 
-    def __init__(self, disk=None, now=START, **conf):
+    def __init__(self, disk=None, now=START, orders=None, **conf):
         self.sent, self.told, self.at, self.now, self.key = [], [], 100.0, now, 0
         self.disk = disk or Disk()
         self.act = make(2, RiskConf(limits=LimitsConf(**conf)), FREE, horizons=HORIZONS[:1], simulate=False, symbols=["AAA", "BBB"])
         self.quote(0, 99.99, 100.01)
         self.quote(1, 50.0, 50.02)
         self.ledger = Ledger(self.disk, lambda: self.at)
-        self.router = Router(self, self.ledger, [7, 8], ["AAA", "BBB"], OrdersConf(), self.act.apply, self.told.append, lambda: self.at)
+        self.router = Router(self, self.ledger, [7, 8], ["AAA", "BBB"], orders or OrdersConf(), self.act.apply, self.told.append, lambda: self.at,
+                             quote=self.act.quote)  # fmt: skip
         self.limits = RouterLimits(self.act, self.router, lambda: self.now)
 
     def start(self, positions=()):
@@ -50,6 +51,9 @@ class Desk:
 
     def cancel(self, order):
         return True
+
+    def change(self, order):
+        self.sent.append((order.key, order.price))
 
     def quote(self, row, bid, ask, flags=0):
         decide(self.act, [(self.now, row, True, bid, ask, None, flags)], np.zeros((0, 1, 3)))
@@ -122,6 +126,20 @@ def test_shares_whose_executions_are_still_to_come_count(state):
     assert desk.ask(row=1) == "GROSS_LIMIT"
     desk.fill(1, 10.0)
     assert desk.ask(quantity=6.0) == "POSITION_LIMIT"
+
+
+@pytest.mark.parametrize(("bid", "ask", "flags", "changed"), [
+    (99.99, 100.01, 0, True), (99.0, 99.02, 0, False), (99.99, 100.01, Flag.HALTED, False), (99.99, 100.01, Flag.STALE, False),
+])  # fmt: skip
+def test_an_order_gets_no_worse_price_than_a_new_one_could_have(bid, ask, flags, changed):
+    # a passive order to buy that shall cross in the end, up to 100.02; the collar is 20 bp
+    desk = Desk(orders=OrdersConf(style="passive", cross_s=3.0), collar_quote=20.0).start()
+    desk.ask()
+    desk.router.said(Said(1, 7, OrderState.SUBMITTED, 1, 10.0, 99.99, 0.0, 1, 50))
+    desk.quote(0, bid, ask, flags)
+    desk.at += 4.0
+    desk.router.follow()
+    assert desk.sent == ([1, (1, 100.02)] if changed else [1])
 
 
 def test_the_rate_is_counted_at_market_time():
