@@ -63,7 +63,7 @@ class Router(Compared):
     @property
     def busy(self) -> bool:
         """Whether a chunk may bring something to do, also without new intents."""
-        return bool(self._queue) or (self.conf.style == "passive" and bool(self._live))
+        return bool(self._queue or self._cancels) or (self.conf.style == "passive" and bool(self._live))
 
     def send(self, intents: Batch, closing: bool = False) -> None:
         """Take the new rows of ORDERS, and let passive orders follow their quote; `closing`: these close positions, whatever else is refused."""
@@ -171,7 +171,8 @@ class Router(Compared):
         """No new order goes out from now on, also none that waits for its turn; "" = they go again. Cancels always do, and what is `closing`."""
         self.stopped = reason
         for order in list(self._queue.values()) if reason else ():
-            self._refuse(order, reason)
+            if not order.closing:
+                self._refuse(order, reason)
 
     def _may(self, requests: float) -> bool:
         """Whether so many requests may be sent now; they are counted if so."""

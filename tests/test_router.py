@@ -186,6 +186,33 @@ def test_a_stop_refuses_what_is_new_and_what_waits_and_lets_cancels_pass():
     assert made.router.submit(order(4)) == ""
 
 
+def test_a_stop_leaves_the_orders_alone_that_close_positions():
+    made = with_order(conf=OrdersConf(requests=2, reserved=1))
+    made.router.executed(Execution("e.1.01", 1, 7, 1, 10.0, 9.98))
+    assert made.router.submit(Intent(2, 0, -1, 10.0, 9.9, closing=True)) == ""
+    made.router.pump()
+    assert made.sent == [("place", 1, 1)]  # it waits for its turn
+    made.router.refuse_new("the kill switch is on")
+    made.at += 1.0
+    made.router.pump()
+    assert made.sent[1:] == [("place", 2, 2)]
+
+
+def test_a_cancel_that_waits_for_its_turn_makes_the_next_chunk_worth_a_look():
+    made = with_order(conf=OrdersConf(requests=2, reserved=1))
+    made.router.submit(order(2))
+    made.at += 0.5
+    made.router.pump()
+    made.router.cancel(1)
+    made.router.cancel(2)
+    assert made.sent[2:] == [("cancel", 1, 1)]
+    assert made.router.busy
+    made.at += 0.5
+    made.router.pump()
+    assert made.sent[3:] == [("cancel", 2, 2)]
+    assert not made.router.busy
+
+
 @pytest.mark.parametrize("state", [OrderState.FILLED, OrderState.CANCELLED])
 @pytest.mark.parametrize("closing", [False, True])
 def test_an_end_that_comes_before_its_executions_holds_the_next_order_back(state, closing):
