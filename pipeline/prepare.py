@@ -3,8 +3,10 @@ of it for a program that embeds the pipeline."""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import fcntl
+import functools
 import json
 import os
 import pkgutil
@@ -33,6 +35,9 @@ from tickarrow.pipeline.registry import Registry
 from tickarrow.pipeline.swap import plan
 from tickarrow.pipeline.training import default_set_path
 from tickarrow.pipeline.universe import Universe
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 
 def progress_columns() -> list[ProgressColumn]:
@@ -101,11 +106,14 @@ def warm_kernels(console: Console | None = None, features: FeaturesConf | None =
 
 def _compile_in_child(console: Console) -> None:
     """Compile into the cache in a process of its own: LLVM keeps some hundred MB, which would stay with a recording all week."""
+    here = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the threads of this process are not needed there
         child = os.fork()
     if child == 0:
         try:
+            _end_with(here)
+            os.register_at_fork(after_in_child=functools.partial(_end_with, os.getpid()))  # and the one that compiles from the end with this one
             _show_warming(console)
         finally:
             os._exit(0)  # what it could not compile this process compiles, or says why not
@@ -115,6 +123,14 @@ def _compile_in_child(console: Console) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
+
+
+def _end_with(parent: int) -> None:
+    """This process ends when the one that has forked it does, however that ends: a command that was killed would go on compiling for minutes, with
+    both cores, and whoever reads what it prints would wait for the end of that."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(0)
 
 
 def _show_warming(console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,16 @@ COMMAND = str(Path(sys.executable).with_name("tickarrow"))
 SMALL = ["training=tiny", "training_source.max_rows=20000"]
 # Orders at every time of the day: a gateway that is not the run's own is at the time of the wall.
 ANYTIME = ["risk.limits.calendar=", "risk.limits.restart=[]"]
+
+
+def as_in_foreground() -> None:
+    """For `preexec_fn`: Ctrl-C is heard also where the tests are a background job, which ignores it and whose children do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def as_in_background() -> None:
+    """For `preexec_fn`: what a shell without job control does to what it starts with `&`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def tickarrow(*args: str, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
