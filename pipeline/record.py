@@ -129,11 +129,13 @@ def main(conf: RecordCommandConf) -> dict[str, Any]:
     }  # fmt: skip
     session.write_manifest()
     logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what matters of it reaches the user as one sentence
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         runtime_mode.run(_stream(conf, universe, recording, session, seconds, console), conf.runtime)
     except (TickarrowError, OSError) as e:
         failure = e
+    except asyncio.CancelledError:
+        failure = KeyboardInterrupt()  # asked to end before it was connected
     try:
         with Progress(*progress_columns(), console=console, transient=True) as progress:
             bar = progress.add_task("closing tables", total=None)
@@ -146,7 +148,7 @@ def main(conf: RecordCommandConf) -> dict[str, Any]:
     written = session_quality.write(session.directory, found.report, found.quality)
     session_quality.show(session_quality.wide(), found.report)
     console.print(f"written to {session.directory}: {', '.join(written)}", soft_wrap=True, highlight=False)
-    if failure is not None:
+    if isinstance(failure, Exception):
         raise failure
     return found.report
 
@@ -161,9 +163,17 @@ async def _stream(
     answers = dataclasses.replace(conf.gateway, timeout_s=0.0) if simulated else conf.gateway
     gateway = Gateway(answers, universe, recording, journal, lock_step=lock_step, simulated=simulated, ledger=None)
     runtime = Runtime(conf.runtime, gateway.tap, None, gateway.tell)
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    stop, loop, this = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    connected = False
+
+    def ask() -> None:
+        if not connected and not stop.is_set():
+            this.cancel()  # a start may take long: a simulator reads its whole source, a gateway may never answer
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask)
     ended: dict[str, Any] = {}
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -172,6 +182,7 @@ async def _stream(
                 stack.enter_context(runtime_mode.entered(conf.runtime, gateway.tell))
                 runtime.begin()  # before anything is subscribed: it takes some tenths of a second
                 await gateway.connect(conf.gateway.host, port)
+                connected = True
                 await _until_the_end(gateway, recording, universe, stop, seconds, console)
             finally:
                 runtime.end()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from datetime import datetime
@@ -101,6 +102,24 @@ def test_the_time_ends_a_recording(tmp_path):
     assert open_manifest(tmp_path / "session")["state"] == "closed"
 
 
+def test_a_recording_ends_when_asked_to_before_its_gateway_has_answered(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(200)
+        args = ["record", "gateway=paper", f"gateway.port={mute.getsockname()[1]}", "gateway.timeout_s=500", "record.path=session"]
+        process = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            with mute.accept()[0] as client:
+                assert client.recv(100).startswith(b"API")
+                process.send_signal(signal.SIGTERM)
+                _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 130, said
+    assert said.endswith("tickarrow: interrupted\n")
+    assert open_manifest(tmp_path / "session")["state"] == "closed"
+
+
 def child_of(pid):
     """Process id of the simulated gateway that a command has started; 0 = not yet."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -124,7 +143,9 @@ def test_a_simulator_that_dies_ends_the_command_at_once(tmp_path, args):
         while not b"".join(p.read_bytes()[:8192] for p in session.glob("chunks-*.bin")).strip(b"\0") and time.monotonic() < end and process.poll() is None:
             time.sleep(0.05)
         time.sleep(0.5)
-        os.kill(child_of(process.pid), signal.SIGKILL)
+        simulator = child_of(process.pid)
+        assert simulator  # 0 is the group of the tests themselves
+        os.kill(simulator, signal.SIGKILL)
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
