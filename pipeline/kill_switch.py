@@ -61,7 +61,9 @@ class KillSwitch:
         self._wakeup: int | None = None
         self._before: dict[int, Any] = {}  # handlers of signals
         self._notify = kill_page.watch(directory)
-        self._loop = asyncio.get_running_loop()
+        self._loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._task = task  # of the run
         if self._notify >= 0:
             self._loop.add_reader(self._notify, self._noticed)
         if threading.current_thread() is threading.main_thread():
@@ -145,7 +147,10 @@ class KillSwitch:
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if number == signal.SIGTERM:
-            signal.raise_signal(signal.SIGINT)
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell that starts it in the background
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            else:
+                signal.raise_signal(signal.SIGINT)
             return
         kill_page.request(self.directory, SIGNALS[signal.Signals(number)], f"signal {signal.Signals(number).name}")
         self.page.trip(SIGNALS[signal.Signals(number)])

@@ -87,6 +87,8 @@ def main(conf: RunConf) -> dict[str, Any]:
         if follow is not None:
             follow.start()
         outcome = runtime_mode.run(_stream(conf, universe, pipeline, session, span, checks, console, restarted), conf.runtime)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None  # SIGTERM where SIGINT is ignored, see kill_switch.py
     finally:
         if follow is not None:
             follow.stop()  # first: it may add a set

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import COMMAND
+from commands import COMMAND, as_in_foreground
 from hypothesis import given
 from hypothesis import strategies as st
 from test_simulator import NAMES, SECOND, connected, eventually, gateway, walk
@@ -302,7 +302,7 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path, how):
     with served(first := Fake(ticks, mute_after=3)) as port:
         settings = ["gateway.kind=simulator", f"gateway.port={port}", f"gateway.speed={SPEED}", "symbols=[AAA]", f"first={DAY}", f"out={tmp_path / 'h'}"]
         command = subprocess.Popen([COMMAND, "fetch", *settings], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip  # a background job ignores it
+                                   preexec_fn=as_in_foreground)  # fmt: skip
         deadline = time.monotonic() + 120
         while len(first.asked) < 4 and time.monotonic() < deadline and command.poll() is None:
             time.sleep(0.01)
