@@ -28,6 +28,7 @@ from tickarrow.pipeline.decode import SERVER_VERSION
 from tickarrow.pipeline.errors import ConfigError, GatewayError
 from tickarrow.pipeline.gateway import Gateway
 from tickarrow.pipeline.kill_switch import switch
+from tickarrow.pipeline.patience import within
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.preflight import Known
@@ -44,7 +45,7 @@ from tickarrow.pipeline.swap import listed_sets, plan
 from tickarrow.pipeline.swap_follow import Follow
 from tickarrow.pipeline.universe import Universe
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S, ENDING_S = 60.0, 10.0
 
 
 def main(conf: RunConf) -> dict[str, Any]:
@@ -246,7 +247,7 @@ async def simulator_child(
         )
         watch = None
         try:
-            port = await asyncio.wait_for(_port(child), START_TIMEOUT_S)
+            port = await within(START_TIMEOUT_S, _port(child))
             watch = asyncio.ensure_future(_gone(child, fail))
             yield port
         except TimeoutError:
@@ -260,13 +261,16 @@ async def simulator_child(
                 if child.stdin is not None:
                     child.stdin.close()
                 try:
-                    await asyncio.wait_for(child.wait(), 10)
+                    await asyncio.wait_for(child.wait(), ENDING_S)
                 except TimeoutError:
                     child.kill()
                     await child.wait()
             assert child.stdout is not None
-            for line in (await child.stdout.read()).splitlines():
-                ended |= json.loads(line)
+            try:
+                while line := await within(ENDING_S, child.stdout.readline()):
+                    ended |= json.loads(line)
+            except TimeoutError:  # what it said is read; a process of its own that is left has the pipe open
+                child._transport.close()  # type: ignore[attr-defined]
 
 
 async def _gone(child: asyncio.subprocess.Process, fail: Callable[[BaseException], None]) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import COMMAND, SMALL, tickarrow
+from commands import COMMAND, SMALL, as_in_foreground, tickarrow
 
 from tickarrow.pipeline import run
 from tickarrow.pipeline.errors import SessionError
@@ -32,7 +36,9 @@ def decided(session):
 def test_a_session_that_was_not_closed_is_not_written_over_and_is_replayed_as_far_as_it_goes(tmp_path, sent):
     session = tmp_path / "kept here"
     args = ["run", *SMALL, f"record.path={session}"]
-    child = subprocess.Popen([COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_foreground
+    )
     deadline = time.monotonic() + 200
     while not decided(session) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.05)
@@ -96,3 +102,54 @@ def test_what_the_simulator_refuses_is_told(tmp_path):
 def test_the_simulator_may_take_its_time_to_read_a_source(tmp_path):
     done = tickarrow("run", "gateway.timeout_s=0.01", "source.max_rows=300", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+# A simulator that leaves a process of its own behind, which has its standard output.
+LEAVES = """#!/bin/sh
+echo '{"event": "listening", "port": 4242}'
+sleep 300 &
+echo $! > left
+cat > /dev/null
+echo '{"event": "done", "requests": 7}'
+"""
+
+
+def test_what_a_simulator_leaves_behind_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    simulator = tmp_path / "simulator"
+    simulator.write_text(LEAVES)
+    simulator.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(simulator))
+    monkeypatch.setattr(run, "ENDING_S", 1.0)
+    conf, ended = compose("run"), {}
+
+    async def begin_and_end():
+        async with asyncio.timeout(60), run.simulator_child(conf, ended, pytest.fail) as port:
+            assert port == 4242
+
+    try:
+        asyncio.run(begin_and_end())
+    finally:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
+    assert ended["requests"] == 7
+
+
+def test_a_ctrl_c_that_comes_with_the_simulators_port_is_not_lost(monkeypatch):
+    began = []
+
+    async def start():
+        this = asyncio.current_task()
+
+        async def port(child):
+            this.cancel()
+            return 4242
+
+        monkeypatch.setattr(run, "_port", port)
+        async with run.simulator_child(compose("run"), {}, began.append):
+            await asyncio.sleep(0)
+            began.append("goes on")
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(start())
+    assert not began
