@@ -105,7 +105,8 @@ class Compared(Lives):
             o.filled = min(o.filled, o.executed)  # asked often enough
             self._leave(o)
         for con_id, (_, cost) in answer.positions.items():
-            self._costs[con_id] = cost
+            if cost > 0.0:  # of a position that is closed the gateway says 0
+                self._costs[con_id] = cost
         for con_id, shares in apart.items():
             self._move(con_id, shares)
         if not self._taken_over:

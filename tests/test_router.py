@@ -412,6 +412,23 @@ def test_a_position_that_somebody_else_has_moved_is_taken_over_when_it_stays():
     assert made.told == [text]
 
 
+@pytest.mark.parametrize("gone", [{7: (0.0, 0.0)}, {}])
+def test_a_position_that_somebody_else_has_closed_is_booked_at_its_last_price_and_not_at_none(gone):
+    # at a price of 0 the book would have lost its whole value, and a short one earned it
+    made = router(ready=False)
+    made.router.answered(Answer(positions={7: (-30.0, 10.0)}))
+    made.router.answered(Answer(positions={7: (-30.0, 10.0)}))
+    made.router.position(7, 0.0)
+    made.at += 11.0
+    made.router.look()
+    for _ in range(2):
+        made.router.answered(Answer(positions=gone))
+        made.at += 2.0
+    moved = [(e.side, e.quantity, e.price) for e in made.said if e.kind == ControlKind.EXECUTION]
+    assert moved == [(-1, 30.0, 10.0), (1, 30.0, 10.0)]
+    assert made.router.cost_of(7) == 10.0
+
+
 def test_a_correction_takes_the_place_of_its_execution():
     made = with_order()
     for e in (("a.01", 4.0), ("a.02", 3.0), ("a.01", 4.0), ("a.02", 3.0)):
