@@ -57,8 +57,9 @@ def main(conf: ExplainConf) -> None:
     manifest = open_manifest(directory)
     if not stored_sets(manifest):
         raise SessionError(f"session {directory} was recorded without decisions (tickarrow record): there is nothing to explain.")
-    if conf.random < 0 or conf.rows < 1:
-        raise ConfigError(f"random is {conf.random} and rows is {conf.rows}: expected zero or more, and one or more.")
+    for name, least, expected in (("random", 0, "zero or more"), ("seed", 0, "zero or more"), ("rows", 1, "one or more")):
+        if (value := getattr(conf, name)) < least:
+            raise ConfigError(f"{name} is {value}: expected {expected}.")
     if conf.random and conf.decision is not None:
         raise ConfigError("decision and random are both given: explain one decision, or check many (random=1000).")
     found = Decisions.read(directory, stored_universe(manifest))

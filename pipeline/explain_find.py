@@ -52,7 +52,8 @@ class Decisions:
         seq, of = orders["seq"].to_numpy()[made], orders["symbol"].to_numpy()[made]
         at = np.minimum(np.searchsorted(columns["seq"], seq), len(table) - 1)
         own = (columns["seq"][at] == seq) & (columns["symbol"][at] == of) & np.isin(columns["reason"][at], ACTED)
-        side[at[own]], key[at[own]] = orders["side"].to_numpy()[made][own], orders["key"].to_numpy()[made][own]
+        # The kill switch may order before the next tick, with the same seq: of several rows the first is the decision's.
+        side[at[own][::-1]], key[at[own][::-1]] = orders["side"].to_numpy()[made][own][::-1], orders["key"].to_numpy()[made][own][::-1]
         return cls(directory, universe, columns, side, key)
 
     def __len__(self) -> int:
@@ -115,7 +116,7 @@ class Decisions:
         raise SessionError(
             f"session {self.directory} has no decision {seq}: it has {len(self):,}, numbered by their ticks, from {all_seqs[0]} to {all_seqs[-1]}; "
             f"near it is {all_seqs[nearest]} ({self.universe.symbols[self.columns['symbol'][nearest]]}, {moment_text(int(self.columns['ts'][nearest]))}). "
-            "See the last ones without decision=."
+            + (f"Order {seq} is of decision {all_seqs[of[0]]}." if len(of := np.flatnonzero(self.key == seq)) else "See the last ones without decision=.")
         )
 
     def _time(self, text: str) -> int:

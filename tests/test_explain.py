@@ -22,12 +22,14 @@ from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Control
 from tickarrow.pipeline.errors import ConfigError, SessionError
 from tickarrow.pipeline.explain_ensemble import forecast
+from tickarrow.pipeline.explain_find import Decisions
 from tickarrow.pipeline.explain_watch import Watch
 from tickarrow.pipeline.pipeline import Pipeline
 from tickarrow.pipeline.predict_engines import open_engine
 from tickarrow.pipeline.prepare import compose
+from tickarrow.pipeline.replay import stored_universe
 from tickarrow.pipeline.schemas import DECISIONS, ControlKind, Gate, OrderState, Reason
-from tickarrow.pipeline.session import read_table
+from tickarrow.pipeline.session import read_manifest, read_table
 from tickarrow.pipeline.source import open_source
 
 SYMBOLS = ["AAA", "BBB", "CCC", "DDD"]
@@ -207,6 +209,8 @@ def test_what_cannot_be_explained_is_one_sentence(explained, recorded, tmp_path)
         ({"reason": "killed"}, SessionError, "has no decision with reason=killed. Its reasons are "),
         ({"side": "up"}, ConfigError, "side is 'up': expected buy or sell."),
         ({"random": 5, "decision": "last"}, ConfigError, "decision and random are both given"),
+        ({"random": -1}, ConfigError, "^random is -1: expected zero or more"), ({"random": 5, "seed": -1}, ConfigError, "^seed is -1: expected zero or more"),
+        ({"rows": 0}, ConfigError, "^rows is 0: expected one or more"),
     ):
         with pytest.raises(error, match=said):
             explained(**asked)
@@ -221,6 +225,22 @@ def test_what_cannot_be_explained_is_one_sentence(explained, recorded, tmp_path)
         writer.write_table(table)
     with pytest.raises(SessionError, match=r"was recorded by an earlier version, without DECISIONS\.verdict"):
         explained(old)
+
+
+def test_an_orders_key_leads_to_its_decision_and_the_kill_switch_takes_none_from_it(recorded, tmp_path):
+    universe, orders = stored_universe(read_manifest(recorded)), read_table(recorded, "orders")
+    found = Decisions.read(recorded, universe)
+    first = {row["key"]: row["seq"] for row in reversed(orders.to_pylist()) if row["state"] == OrderState.INTENT}
+    key = next(k for k in first if k not in found.columns["seq"])
+    with pytest.raises(SessionError, match=rf"has no decision {key}: .* Order {key} is of decision {first[key]}\.$"):
+        found.named(str(key), np.arange(len(found)))
+    # a close of the same symbol before the next tick stands in ORDERS with the same seq
+    at = orders["key"].to_pylist().index(key)
+    close = orders.slice(at, 1).set_column(orders.schema.get_field_index("key"), orders.schema.field("key"), [[10**9]])
+    session = copied(recorded, tmp_path / "closed")
+    with pa.OSFile(str(session / "orders.arrow"), "wb") as sink, pa.ipc.new_file(sink, orders.schema) as writer:
+        writer.write_table(pa.concat_tables([orders, close]))
+    np.testing.assert_array_equal(Decisions.read(session, universe).key, found.key)
 
 
 @pytest.fixture(scope="module")
