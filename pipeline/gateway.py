@@ -336,6 +336,8 @@ class Gateway:
             self.ib.client.send(ACKNOWLEDGE, number - self.tap.first_chunk)
 
     def _on_end(self, sent: tuple[int, int, int]) -> None:
+        if self.orders is not None:
+            self.orders.router.refuse_new("the market is over")
         self._apply_controls()  # what came after the last chunk
         self.sent = sent
         self._done.set()

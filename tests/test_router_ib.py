@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import ib_async
 import pytest
 from incidents import SYMBOLS, Desk, Disk, OrderState, incident, market
-from test_simulator import MemorySource, quote, trade
+from test_simulator import START, MemorySource, quote, trade
 
 from tickarrow.configs.gateway import GatewayConf
 from tickarrow.configs.orders import OrdersConf
@@ -182,14 +182,25 @@ def test_prices_and_sizes_are_those_that_the_contract_allows():
     assert states(i, KEY + 1) == [(REJECTED, 10.0)]
 
 
-def in_lock_step(conf):
-    """What a market at full speed makes of orders: digests, and the same again from what the desk was fed."""
+def in_lock_step(conf, seconds=20.0):
+    """What a market at full speed makes of orders. `digests`: of its tables, and of those made from what the desk was fed; `sent`: market second
+    and key of each order, and of each cancel with a minus."""
+    sent = []
+
+    class Noting(Orders):
+        def place(self, order, transmit):
+            sent.append((round(self.router.seconds() - START / 1e9, 2), order.key))
+            super().place(order, transmit)
+
+        def cancel(self, order):
+            sent.append((round(self.router.seconds() - START / 1e9, 2), -order.key))
+            return super().cancel(order)
 
     async def main():
         made = GatewayConf(speed=0.0, settle_ms=30.0, once=False, pacing=0)
         simulator, desk = Simulator(made), Desk(orders=conf)
         port = await simulator.start()
-        simulator.open(MemorySource(market(20.0), SYMBOLS))
+        simulator.open(MemorySource(market(seconds), SYMBOLS))
         ledger = Ledger(Disk())
         gateway = Gateway(
             replace(made, port=port), simulator.universe, desk, None, lock_step=True, simulated=True, ledger=lambda account: ledger, orders=conf
@@ -198,22 +209,49 @@ def in_lock_step(conf):
         await gateway.wait()
         gateway.disconnect()
         await simulator.close()
-        return desk
+        return desk, gateway.orders.router.working
 
-    desk = asyncio.run(main())
-    found = [
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tickarrow.pipeline.gateway.Orders", Noting)
+        desk, working = asyncio.run(main())
+    digests = [
         [column_digest([getattr(d, name).column(c) for c in schema.names]) for name, schema in (("decisions", DECISIONS), ("orders", ORDERS), ("fills", FILLS))]
         for d in (desk, desk.replayed())
     ]
-    assert desk.fills.rows > 5
-    return found
+    return SimpleNamespace(desk=desk, digests=digests, sent=sent, working=working)
 
 
 @pytest.mark.filterwarnings("ignore:an order")
 def test_in_lock_step_changes_and_brackets_come_out_the_same_each_time():
     conf = OrdersConf(style="passive", cross_s=3.0, profit_bp=10, stop_bp=10)
-    (first, replayed), (second, _) = in_lock_step(conf), in_lock_step(conf)
-    assert first == second == replayed
+    first, second = in_lock_step(conf), in_lock_step(conf)
+    assert first.desk.fills.rows > 5
+    assert first.digests[0] == first.digests[1] == second.digests[0]
+
+
+@pytest.mark.filterwarnings("ignore:an order")
+def test_in_lock_step_orders_wait_for_their_turn_by_market_time():
+    """Three symbols want an order within 0.02 s, each 4.5 s and then each 5 s. Of two requests a second one is for cancels only, so there is
+    an order each half second."""
+    conf = OrdersConf(requests=2, reserved=1, ttl_s=1e9)
+    first, second = in_lock_step(conf), in_lock_step(conf)
+    wanted = [at + 0.5 * k for at in (0.0, 4.5, 9.5, 14.5) for k in range(3)]
+    assert [(round(at, 1), key) for at, key in first.sent] == [*zip(wanted, range(1, 13)), (19.5, 13)]
+    assert first.sent == second.sent
+    assert first.digests[0] == first.digests[1] == second.digests[0]
+
+
+@pytest.mark.filterwarnings("ignore:an order")
+@pytest.mark.parametrize(("seconds", "waits"), [(6.0, OrderState.INTENT), (8.0, OrderState.CANCEL_INTENT)])
+def test_what_waits_for_its_turn_when_the_market_ends_ends_with_it(seconds, waits):
+    i = in_lock_step(OrdersConf(style="passive", requests=1, reserved=0, ttl_s=0.5, wait_s=20.0), seconds)
+    rows = list(zip(*(i.desk.orders.column(name).tolist() for name in ("key", "state"))))
+    asked = {key if waits == OrderState.INTENT else -key for key, state in rows if state == waits}
+    assert asked - {key for _, key in i.sent}  # they have not been sent
+    ends = dict(rows)
+    assert set(ends.values()) <= {FILLED, CANCELLED, REJECTED}
+    assert (i.working, i.desk.act.state["working"].any()) == ([], False)
+    assert i.digests[0] == i.digests[1]
 
 
 def details(**more):
