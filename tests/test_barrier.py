@@ -99,19 +99,24 @@ def test_both_sides_of_the_switch_to_the_closed_form_agree():
         assert a == pytest.approx(b, rel=1e-8)
 
 
-@pytest.mark.parametrize(("drift", "up", "down"), [(0.3, 1.2, 0.8), (2.0, 1.5, 1.0), (-1.0, 1.5, 1.0)])
-def test_the_vertical_barrier_agrees_with_a_simulation(drift, up, down):
-    """Steps of a fiftieth; a barrier is also crossed between two of its sides, with the probability of the Brownian bridge."""
-    rng, n, steps = np.random.default_rng(7), 40_000, 50
-    x, hit, dt = np.zeros(n), np.zeros(n, int), 1.0 / steps
+def simulated(drift, up, down, n=40_000, steps=50):
+    """(n,) +1, -1 or 0: the barrier that a path meets first until time 1, and (n,) where it ends, there or between them. A barrier is also
+    crossed between two steps, with the probability of the Brownian bridge."""
+    rng, dt = np.random.default_rng(7), 1.0 / steps
+    x, hit = np.zeros(n), np.zeros(n, int)
     for _ in range(steps):
         y = x + drift * dt + math.sqrt(dt) * rng.standard_normal(n)
-        inside = (y < up) & (y > -down)
-        over = (y >= up) | (inside & (rng.random(n) < np.exp(-2 * (up - x) * (up - y) / dt)))
-        under = (y <= -down) | (inside & (rng.random(n) < np.exp(-2 * (x + down) * (y + down) / dt)))
-        hit = np.where(hit != 0, hit, np.where(over, 1, np.where(under, -1, 0)))
-        x = np.where(inside, y, x)
-    error = 5 * 0.5 / math.sqrt(n)
+        upper = (y >= up) | (rng.random(n) < np.exp(np.minimum(-2 * (up - x) * (up - y) / dt, 0.0)))
+        lower = (y <= -down) | (rng.random(n) < np.exp(np.minimum(-2 * (x + down) * (y + down) / dt, 0.0)))
+        x = np.where(hit != 0, x, np.where(upper, up, np.where(lower, -down, y)))
+        hit = np.where(hit != 0, hit, np.where(upper, 1, np.where(lower, -1, 0)))
+    return hit, x
+
+
+@pytest.mark.parametrize(("drift", "up", "down"), [(0.3, 1.2, 0.8), (2.0, 1.5, 1.0), (-1.0, 1.5, 1.0)])
+def test_the_vertical_barrier_agrees_with_a_simulation(drift, up, down):
+    hit, _ = simulated(drift, up, down)
+    error = 5 * 0.5 / math.sqrt(hit.size)
     assert (hit == 1).mean() == pytest.approx(barrier.barrier_within_point(drift, 1.0, up, down, 1.0), abs=error)
     assert (hit == -1).mean() == pytest.approx(barrier.barrier_within_point(-drift, 1.0, down, up, 1.0), abs=error)
 
@@ -141,12 +146,5 @@ def test_the_value_of_some_known_cases():
 
 @pytest.mark.parametrize(("drift", "up", "down"), [(0.3, 1.5, 1.0), (2.0, 1.5, 1.0), (-1.0, 0.7, 1.4)])
 def test_the_value_agrees_with_a_simulation(drift, up, down):
-    rng, n, steps = np.random.default_rng(11), 40_000, 50
-    x, over, dt = np.zeros(n), np.zeros(n, bool), 1.0 / steps
-    for _ in range(steps):
-        y = x + drift * dt + math.sqrt(dt) * rng.standard_normal(n)
-        upper = (y >= up) | (rng.random(n) < np.exp(np.minimum(-2 * (up - x) * (up - y) / dt, 0.0)))
-        lower = (y <= -down) | (rng.random(n) < np.exp(np.minimum(-2 * (x + down) * (y + down) / dt, 0.0)))
-        x = np.where(over, x, np.where(upper, up, np.where(lower, -down, y)))
-        over |= upper | lower
-    assert x.mean() == pytest.approx(barrier.barrier_value_point(drift, up, down)[2], abs=5 * x.std() / math.sqrt(n))
+    _, x = simulated(drift, up, down)
+    assert x.mean() == pytest.approx(barrier.barrier_value_point(drift, up, down)[2], abs=5 * x.std() / math.sqrt(x.size))
