@@ -16,7 +16,7 @@ class LimitsConf:
     position_value: float = float("inf")  # largest position after an order, at the mid
     gross_value: float = float("inf")  # largest sum of |positions and working orders|, at the mids
     net_value: float = float("inf")  # largest |sum of signed positions and working orders|, at the mids
-    per_second: int = 0  # most orders within any second of market time; 0 = any number
+    per_second: int = 0  # most orders within any second of market time, a bracket counts as one; 0 = any number
     per_minute: int = 0  # most orders within any minute of market time; 0 = any number
     collar_quote: float = float("inf")  # most that a limit price may be worse than the mid, basis points
     collar_trade: float = float("inf")  # most that it may be worse than the last trade, basis points; not asked before the first
