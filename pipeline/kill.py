@@ -18,11 +18,11 @@ from rich.console import Console
 from tickarrow.configs.kill import KillCommandConf
 from tickarrow.pipeline import kill_page
 from tickarrow.pipeline.errors import ConfigError, GatewayError, SessionError
-from tickarrow.pipeline.kill_guard import Guard
+from tickarrow.pipeline.kill_guard import AGAIN_S, TIMEOUT_S, Guard
 from tickarrow.pipeline.kill_page import KILL, PAGE, Page, Run
 
 POLL_S = 0.01
-FLAT = {1: "no position is left", 2: "positions are left: close them in TWS", 3: "the run closes the positions"}
+FLAT = {1: "no position is left", 2: "positions are left: close them in TWS"}
 
 
 def main(conf: KillCommandConf) -> dict[str, Any]:
@@ -116,8 +116,10 @@ async def alone(directory: Path, run: Run, flatten: bool) -> int:
                 break
             await asyncio.sleep(0.1)
             left = await guard.open_orders()
-        while flatten and not guard.page.get("flat"):
+        until = time.monotonic() + (run.kill.tries + 1) * (run.kill.again_s + TIMEOUT_S)
+        while flatten and not guard.page.get("flat") and time.monotonic() < until:
             await guard.close_positions()
+            await asyncio.sleep(AGAIN_S)  # another process does it
         return left
     finally:
         guard.ib.disconnect()

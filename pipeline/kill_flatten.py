@@ -49,7 +49,7 @@ class Flatten:
         self.conf, self.router, self.quote, self.place, self.tell, self.seconds = conf, router, quote, place, tell, seconds
         self.done = ""  # how it ended
         self._next_at = seconds() + conf.flatten_after_s  # what works then is no longer waited for
-        self._sent = 0  # rounds of closing orders
+        self._sent, self._again_at = 0, 0.0  # rounds of closing orders, and when the next one is due
 
     def held(self) -> dict[int, float]:
         """Row -> shares."""
@@ -74,6 +74,8 @@ class Flatten:
             self.done = "flat"
             self.tell("kill switch: no position is left")
             return False
+        if self._sent and now < self._again_at:
+            return False  # what has no quote, or was refused, gets the time of a round too
         if self._sent >= self.conf.tries:
             self._end()
             return False
@@ -83,7 +85,8 @@ class Flatten:
                 self.place(row, *order)
             elif not self._sent:
                 self.tell(f"kill switch: {r.names[row]} has no quote: its {left[row]:+g} shares are not closed before one comes")
-        self._sent, self._next_at = self._sent + 1, now + self.conf.again_s
+        self._sent += 1
+        self._next_at = self._again_at = now + self.conf.again_s
         return True
 
     def _end(self) -> None:

@@ -53,7 +53,8 @@ class Guard:
         self.why = ""  # everything is cancelled
         self._acting: asyncio.Task[None] | None = None
         self._closing: dict[int, Any] = {}  # conId -> the last closing order
-        self._rounds = 0  # of closing orders; 0 = this process does not close
+        self._rounds = 0  # of closing orders
+        self._claim = -1  # positions are closed here
 
     def say(self, event: str, **more: Any) -> None:
         """One line of the log."""
@@ -150,8 +151,10 @@ class Guard:
     # --- what it does
 
     def act(self, why: str, killed: bool) -> None:
-        """Cancel everything at once, and go on until nothing is open."""
+        """Cancel everything at once, and go on until nothing is open. What is asked for later is to close the positions."""
         if self.why:
+            if killed and self.closes and (self._acting is None or self._acting.done()):
+                self._acting = asyncio.ensure_future(self.go_on(True, bool(self.page.get("main_at"))))
             return
         self.why = why
         sent = self.cancel_everything()
@@ -160,23 +163,30 @@ class Guard:
             kill_page.latch(Path(self.run.latch), why)
         self._acting = asyncio.ensure_future(self.go_on(killed))
 
-    async def go_on(self, killed: bool) -> None:
-        """Until no order is open and the run has answered; then the positions, if the run does not do it."""
-        page, clock, answered = self.page, asyncio.get_running_loop().time, False
+    @property
+    def closes(self) -> bool:
+        """Whether there are positions to be closed, by whomever."""
+        return self.run is not None and bool(self.page.get("flatten") or self.run.kill.flatten) and not self.page.get("flat")
+
+    async def go_on(self, killed: bool, answered: bool = False) -> None:
+        """Until no order is open and the run has answered; then the positions, if the run does not do it or has died over it."""
+        page, clock, alone = self.page, asyncio.get_running_loop().time, False
         began, calm_at, silent_at = clock(), float("inf"), 0.0
         while page.present:
             run = self.run
             try:
                 n = await self.open_orders()
+                if self.gone and not alone:
+                    alone, began = True, clock()  # from here on closing orders of the run are as any other
+                closing = self._rounds or (page.get("closing") and not alone)
                 if page.get("main_at") and not answered:
                     answered = True
-                    if not page.get("closing"):
+                    if not closing:
                         self.cancel_everything()  # what was on its way before the run refused new orders
-                elif n and not page.get("closing"):
+                elif n and not closing:
                     self.cancel_everything()
-                wanted = killed and run is not None and (page.get("flatten") or run.kill.flatten) and not page.get("flat")
                 patient = n > 0 and run is not None and clock() - began < run.kill.flatten_after_s
-                if wanted and (self._rounds or not (answered or patient)):
+                if killed and self.closes and (self._rounds or not ((answered and not alone) or patient)):
                     await self.close_positions()
             except (OSError, TimeoutError, ConnectionError) as e:
                 if not silent_at:
@@ -190,7 +200,7 @@ class Guard:
             silent_at = 0.0
             if answered or self.gone:
                 calm_at = min(calm_at, clock() + CALM_S)
-            if n == 0 and clock() >= calm_at and not (self._rounds and not page.get("flat")):
+            if n == 0 and clock() >= calm_at and not (killed and self.closes):
                 self.say("no order is open")
                 return
             await asyncio.sleep(AGAIN_S)
@@ -199,9 +209,10 @@ class Guard:
         """One round of what the run's own loop would do, by the quotes that it left behind. A closing order that may still work keeps its place."""
         run, page, clock = self.run, self.page, asyncio.get_running_loop().time
         assert run is not None
-        if not self._rounds and not kill_page.claim(self.directory):
-            page.set("flat", 3)  # the run has begun to
-            return
+        if self._claim < 0:
+            self._claim = kill_page.claim(self.directory)
+            if self._claim < 0:
+                return  # the run does it
         page.set("closing", 1)
         self._rounds += 1
         positions = await within(TIMEOUT_S, self.ib.reqPositionsAsync())

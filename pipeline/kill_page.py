@@ -7,6 +7,7 @@ ledger of sent orders: while it is there no run of that account and client sends
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import time
@@ -157,13 +158,16 @@ def latched(path: Path) -> str:
         return f"killed ({path} is there)"
 
 
-def claim(directory: Path) -> bool:
-    """Whether this process is the one that closes the positions: two would turn them."""
+def claim(directory: Path) -> int:
+    """Be the one that closes the positions, as two would turn them: a descriptor to hold while it may be, -1 = another process is. It is a lock, so
+    the next one can when that process has died."""
+    file = os.open(directory / CLAIM, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        os.close(os.open(directory / CLAIM, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return False
-    return True
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return -1
+    return file
 
 
 def watch(directory: Path) -> int:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class KillSwitch:
         self.why = ""  # it is killed
         self._keeps = False  # killed before this run: positions are closed only if somebody says so now
         self._flatten: Flatten | None = None
+        self._claim = -1  # positions are closed here
         self._guard: subprocess.Popen[bytes] | None = None
         self._guard_told, self._began = False, time.monotonic_ns()
         self._timer: asyncio.TimerHandle | None = None
@@ -82,9 +84,11 @@ class KillSwitch:
         guard_id = self.conf.client_id if self.conf.client_id >= 0 else g.conf.client_id + 1000
         account = g.conf.account or g.ib.client.getAccounts()[0]
         self.latch = self.folder / f"killed-{account}-{g.conf.client_id}.json"
-        Run(os.getpid(), g.host, g.port, account, g.conf.client_id, guard_id, str(self.latch.resolve()), self.conf).write(self.directory)
-        if before := kill_page.latched(self.latch):
-            self._keeps = True
+        before = kill_page.latched(self.latch)
+        self._keeps = bool(before)
+        conf = replace(self.conf, flatten=self.conf.flatten and not before)
+        Run(os.getpid(), g.host, g.port, account, g.conf.client_id, guard_id, str(self.latch.resolve()), conf).write(self.directory)
+        if before:
             self.page.trip(False)
             self._apply(f"{before}: no order goes out. Re-arm it when this run has ended: tickarrow kill session={self.directory} rearm=true", everybodys=False)
         elif self.act.book["killed"][0]:
@@ -127,6 +131,9 @@ class KillSwitch:
                 self._guard.kill()
                 self._guard.wait()
             self._guard = None
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
 
     def _unhook(self) -> None:
         """Signals are no longer written to the guard."""
@@ -213,9 +220,9 @@ class KillSwitch:
             return
         assert self.gateway.orders is not None
         if self._flatten is None:
-            if not kill_page.claim(self.directory):
-                page.set("flat", page.get("flat") or 3)
-                return
+            self._claim = kill_page.claim(self.directory)
+            if self._claim < 0:
+                return  # the guard does it, or the command
             self._flatten = Flatten(self.conf, self.gateway.orders.router, self._quote, self._place, self.gateway.tell, self.gateway.seconds)
         if self._flatten.look():
             page.set("closing", 1)

@@ -21,7 +21,7 @@ from kill_latency import Bench
 from tickarrow.configs.kill import KillCommandConf, KillConf
 from tickarrow.pipeline import kill, kill_page
 from tickarrow.pipeline.errors import ConfigError, GatewayError, SessionError
-from tickarrow.pipeline.kill_flatten import closing_order
+from tickarrow.pipeline.kill_flatten import Flatten, closing_order
 from tickarrow.pipeline.kill_guard import Guard
 from tickarrow.pipeline.kill_page import Page, Run
 from tickarrow.pipeline.kill_switch import KillSwitch
@@ -81,9 +81,15 @@ def test_a_latch_stays_until_it_is_removed_and_counts_when_it_is_damaged(tmp_pat
     assert kill_page.latched(path) == f"killed ({path} is there)"
 
 
-def test_one_process_closes_positions(tmp_path):
-    assert kill_page.claim(tmp_path)
-    assert not kill_page.claim(tmp_path)
+def test_one_process_closes_positions_and_the_next_when_it_has_died(tmp_path):
+    (tmp_path / kill_page.CLAIM).touch()  # of one that has died
+    mine = kill_page.claim(tmp_path)
+    assert mine >= 0
+    assert kill_page.claim(tmp_path) == -1
+    os.close(mine)
+    mine = kill_page.claim(tmp_path)
+    assert mine >= 0
+    os.close(mine)
 
 
 def test_a_guard_sees_that_another_run_has_gone_on_with_the_session(tmp_path):
@@ -92,6 +98,20 @@ def test_a_guard_sees_that_another_run_has_gone_on_with_the_session(tmp_path):
     assert page.present
     later = Page(tmp_path / kill_page.PAGE, 2)
     assert (later.present, page.present, page.get("beat"), later.get("beat")) == (True, False, 7, 0)
+
+
+def test_what_has_no_quote_is_closed_when_one_comes():
+    """7 shares without a quote for 5 s, at looks four times a second: a try lasts `again_s`, whether or not an order could be sent."""
+    quotes, placed, told, now = {0: (math.nan, 10.01, 0.01)}, [], [], [100.0]
+    router = SimpleNamespace(connected=True, settled=True, working=0, rows={11: 0}, names=["AAA"], ledger=SimpleNamespace(positions={11: 7.0}))
+    flatten = Flatten(KillConf(), router, quotes.__getitem__, lambda *order: placed.append(order), told.append, lambda: now[0])
+    for _ in range(28):
+        if now[0] >= 105.0:
+            quotes[0] = (10.0, 10.01, 0.01)
+        flatten.look()
+        now[0] += 0.25
+    assert placed == [(0, Side.SELL, 7.0, 9.95)]  # 50 bp below 10.00
+    assert told == ["kill switch: AAA has no quote: its +7 shares are not closed before one comes"]
 
 
 # --- the run
@@ -254,6 +274,67 @@ def test_the_guard_closes_positions_when_the_run_cannot_and_nobody_does_it_twice
     assert all(o.done for o in found.simulator.feed.matching.orders.values())
     assert switch.page.get("flat") == 1
     assert not [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
+
+
+def far_off(act):
+    """What decides, with quotes at which a closing order is not filled."""
+    return SimpleNamespace(state={"bid": act.state["bid"] * 1.05, "ask": act.state["ask"] * 0.95})
+
+
+def test_a_run_that_wakes_up_leaves_the_closing_to_the_guard_that_has_begun_it(tmp_path):
+    async def guard(switch, simulator):
+        g = Guard(tmp_path)
+        g.say = lambda event, **more: None
+        g.run, act = Run.read(tmp_path), switch.act
+        await g.connect()
+        switch.act = far_off(act)
+        switch.look()
+        switch._timer.cancel()
+        check, switch.check, switch._noticed = switch.check, lambda: None, lambda: None  # the main loop is stuck
+        g.kill(True, "test")
+        while not g._closing:
+            await asyncio.sleep(0.1)
+        switch.check, switch.act = check, act
+        switch._look()
+        await asyncio.sleep(15.0)
+        g.ib.disconnect()
+
+    found, switch, _ = killed(tmp_path, True, guard=guard, latency_ms=200.0)
+    assert all(shares == 0.0 for shares, _ in found.simulator.feed.matching.positions.values())
+    assert switch.page.get("flat") == 1
+    assert not [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "asked for after the kill"])
+def test_the_guard_closes_positions_that_a_run_has_died_over(tmp_path, later):
+    async def guard(switch, simulator):
+        g, act = Guard(tmp_path), switch.act
+        g.say = lambda event, **more: None
+        g.run = Run.read(tmp_path)
+        await g.connect()
+        if later:
+            g.kill(False, "test")
+            await asyncio.sleep(5.0)
+            assert g._acting.done()
+        switch.act = far_off(act)
+        g.kill(True, "test")
+        while not switch.page.get("closing"):
+            await asyncio.sleep(0.1)
+        switch._timer.cancel()  # the run dies
+        switch.check, switch._noticed = lambda: None, lambda: None
+        os.close(switch._claim)
+        switch._claim = -1
+        await asyncio.sleep(0.3)
+        assert any(not o.done for o in simulator.feed.matching.orders.values())
+        switch.page.marks["bid"], switch.page.marks["ask"] = act.state["bid"], act.state["ask"]
+        g.gone = True
+        await asyncio.sleep(15.0)
+        g.ib.disconnect()
+
+    found, switch, _ = killed(tmp_path, True, guard=guard, latency_ms=200.0)
+    assert all(shares == 0.0 for shares, _ in found.simulator.feed.matching.positions.values())
+    assert all(o.done for o in found.simulator.feed.matching.orders.values())
+    assert switch.page.get("flat") == 1
 
 
 def test_a_main_loop_that_gives_no_sign_is_killed(tmp_path):
