@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from tickarrow.pipeline.explain_barrier import ended, first_passage
 from tickarrow.pipeline.explain_limits import Rule, opens, rules, stopped
 from tickarrow.pipeline.explain_watch import Moment
 from tickarrow.pipeline.schemas import Flag, Gate, Kind, Reason
@@ -94,44 +95,6 @@ def bill(fees: Any, quantity: float, price: float) -> dict[str, float]:
         "regulatory": float(fees["regulatory"]) * quantity,
         "TAF": min(float(fees["taf"]) * quantity, float(fees["taf_most"])), "SEC": float(fees["sec"]) * value,
     }  # fmt: skip
-
-
-def first_passage(drift: float, up: float, down: float) -> float:
-    """Probability that Brownian motion of variance 1 reaches +up before -down within one unit of time: what it is without a time limit, less the
-    sine series of what happens later (Borodin and Salminen)."""
-    width, k = up + down, 2.0 * drift
-    if k == 0.0:
-        whole = down / width
-    elif k > 0.0:
-        whole = math.expm1(-k * down) / math.expm1(-k * width)
-    else:
-        whole = 1.0 - math.expm1(k * up) / math.expm1(k * width)
-    later, j = 0.0, 1
-    while True:
-        rate = 0.5 * drift * drift + 0.5 * (j * math.pi / width) ** 2
-        weight = math.exp(drift * up - rate) * j * math.pi / (width * width) / rate
-        later += (weight if j % 2 else -weight) * math.sin(j * math.pi * down / width)
-        if rate > 0.5 * drift * drift + 40.0 + max(drift * up, 0.0):
-            return min(max(whole - later, 0.0), 1.0)
-        j += 1
-
-
-def ended(drift: float, up: float, down: float) -> float:
-    """Mean of the same path where it ends, at a barrier or after the time: that of a path without a time limit, less the drift of what is still
-    between the barriers after it, by the eigenfunctions of the strip."""
-    width, k = up + down, 2.0 * drift
-    if k == 0.0:
-        return 0.0
-    whole = math.expm1(-k * down) / math.expm1(-k * width) if k > 0.0 else 1.0 - math.expm1(k * up) / math.expm1(k * width)
-    later, j = 0.0, 1
-    while True:
-        wave = j * math.pi / width
-        rate = 0.5 * drift * drift + 0.5 * wave * wave
-        ends = math.exp(-drift * down - rate) + math.exp(drift * up - rate) * (1.0 if j % 2 else -1.0)
-        later += wave / (width * rate * rate) * math.sin(wave * down) * ends
-        if rate > 0.5 * drift * drift + 40.0 + max(drift * up, -drift * down, 0.0):
-            return up * whole - down * (1.0 - whole) - drift * later
-        j += 1
 
 
 def reach(state: Array, sector: Array, at: int, side: int) -> tuple[float, float, float]:
