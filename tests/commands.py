@@ -15,6 +15,8 @@ COMMAND = str(Path(sys.executable).with_name("tickarrow"))
 SMALL = ["training=tiny", "training_source.max_rows=20000"]
 # Orders at every time of the day: a gateway that is not the run's own is at the time of the wall.
 ANYTIME = ["risk.limits.calendar=", "risk.limits.restart=[]"]
+# A start may compile every kernel first: with checked bounds and one of two busy cores that took 200 s.
+START_S = 900.0
 
 
 def as_in_foreground() -> None:
@@ -27,7 +29,7 @@ def as_in_background() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def tickarrow(*args: str, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def tickarrow(*args: str, cwd: Path, timeout: float = START_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *args], cwd=cwd, capture_output=True, text=True, timeout=timeout, env=os.environ | {"COLUMNS": "200"})
 
 
@@ -36,7 +38,7 @@ def output(cwd: Path, command: str = "run") -> Path:
     return max((cwd / "outputs" / command).glob("*/*"), key=lambda p: p.stat().st_mtime)
 
 
-def run(*args: str, cwd: Path, timeout: float = 600) -> tuple[dict[str, Any], Path]:
+def run(*args: str, cwd: Path, timeout: float = START_S) -> tuple[dict[str, Any], Path]:
     """`tickarrow run`: its summary and its session directory."""
     done = tickarrow("run", *args, cwd=cwd, timeout=timeout)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import ANYTIME, COMMAND, SMALL, as_in_background, as_in_foreground, output
+from commands import ANYTIME, COMMAND, SMALL, START_S, as_in_background, as_in_foreground, output
 from hypothesis import given
 from hypothesis import strategies as st
 from ib_async import IB
@@ -147,7 +147,7 @@ def until_stopped(folder, port, seconds, *overrides, kill=False, by=signal.SIGIN
     args = ["run", "gateway=paper", "orders.ledger=orders", f"gateway.port={port}", "universe.symbols=[AAA,BBB]", "ensemble.min_rows=5", *SMALL, *ANYTIME]
     run = subprocess.Popen([COMMAND, *args, "ensemble.min_outcomes=3", *overrides], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                            preexec_fn=as_in_background if by == signal.SIGTERM else as_in_foreground)  # fmt: skip
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + START_S
     while not list(folder.glob("outputs/run/*/*/session/chunks-*.bin")) and time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.2)
     time.sleep(seconds)

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import COMMAND, tickarrow
+from commands import COMMAND, START_S, tickarrow
 from rich.console import Console
 from sets_common import noise_set
 from test_parity import EAGER
@@ -136,7 +136,7 @@ def recorded(tmp_path_factory):
         "models=portable", "record.state_s=10", f"record.path={session}", "record.resume=true",
     ]  # fmt: skip
     child = subprocess.Popen([COMMAND, "run", *args], cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + START_S
     while not states(session) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import COMMAND, SMALL, as_in_foreground, tickarrow
+from commands import COMMAND, SMALL, START_S, as_in_foreground, tickarrow
 
 from tickarrow.pipeline import run
 from tickarrow.pipeline.errors import SessionError
@@ -39,7 +39,7 @@ def test_a_session_that_was_not_closed_is_not_written_over_and_is_replayed_as_fa
     child = subprocess.Popen(
         [COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_foreground
     )
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + START_S
     while not decided(session) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.05)
     child.send_signal(sent)
