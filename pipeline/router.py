@@ -54,7 +54,6 @@ class Router(Compared):
         self.may_cost: Callable[[int, int, float], bool] = lambda row, side, price: True  # whether an order may be changed to a worse price
         self.refused: Counter[str] = Counter()  # why intents did not go out, and how often
         self.stopped = ""  # why no new order goes out; "" = they do
-        self.sent = 0
         self._cancels: deque[OwnOrder] = deque()
         self._tokens, self._counted_at = float(conf.requests), seconds()
 
@@ -243,7 +242,6 @@ class Router(Compared):
     def _send(self, family: list[OwnOrder], now: float) -> None:
         del self._queue[family[0].key]
         self._tokens -= len(family)
-        self.sent += 1
         for o in family:
             price = math.nan if o.is_part else self._price(o, 0.0)
             o.price, o.priced = o.limit if math.isnan(price) else price, now
