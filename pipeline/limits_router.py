@@ -80,7 +80,8 @@ class RouterLimits:
         return Reason(code)
 
     def may_cost(self, row: int, side: int, price: float) -> bool:
-        """Whether an order that works may get a worse price: what is asked of every new one, also where it only reduces a position."""
+        """Whether an order that works may get a worse price, and one that has waited may go out: what is asked of every new one, also where it
+        only reduces a position."""
         s, lim, now = self.act.state[row], self.act.limits, self.market_ns()
         own = lim.state[row]
         return not self._quote(row) and not limits.limits_point(

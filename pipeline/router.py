@@ -51,7 +51,7 @@ class Router(Compared):
         super().__init__(channel, ledger, con_ids, names, conf, report, tell, seconds)
         self.grids, self.quote = grids or [Grid()] * len(con_ids), quote
         self.checks: list[Callable[[Intent], str]] = []  # each says why an intent must not go out, or ""
-        self.may_cost: Callable[[int, int, float], bool] = lambda row, side, price: True  # whether an order may be changed to a worse price
+        self.may_cost: Callable[[int, int, float], bool] = lambda row, side, price: True  # whether an order may have this price now
         self.refused: Counter[str] = Counter()  # why intents did not go out, and how often
         self.stopped = ""  # why no new order goes out; "" = they do
         self._cancels: deque[OwnOrder] = deque()
@@ -201,6 +201,8 @@ class Router(Compared):
                     family = self._family(order)
                     if abs(self.ledger.positions.get(order.con_id, 0.0) - order.held) > DUST:
                         self._refuse(order, "the position has changed since it was decided")
+                    elif now > order.since and not (order.closing or self.may_cost(self.rows[order.con_id], order.side, order.limit)):
+                        self._refuse(order, "the market has changed since it was decided")
                     elif self._may(len(family) + self.conf.reserved):
                         self._send(family, now)
                     else:

@@ -142,6 +142,21 @@ def test_an_order_gets_no_worse_price_than_a_new_one_could_have(bid, ask, flags,
     assert desk.sent == ([1, (1, 100.02)] if changed else [1])
 
 
+@pytest.mark.parametrize(("bid", "ask", "flags", "goes"), [
+    (99.99, 100.01, 0, True), (99.0, 99.02, 0, False), (99.99, 100.01, Flag.HALTED, False), (math.nan, 100.01, 0, False),
+])  # fmt: skip
+def test_what_has_waited_goes_out_only_on_a_market_that_a_new_order_could_have(bid, ask, flags, goes):
+    desk = Desk(orders=OrdersConf(requests=2, reserved=1), collar_quote=20.0).start()
+    desk.ask(row=1)
+    desk.ask()
+    assert desk.sent == [1]  # the second waits for its turn
+    desk.quote(0, bid, ask, flags)
+    desk.at += 1.0
+    desk.router.pump()
+    assert desk.sent == ([1, 2] if goes else [1])
+    assert desk.router.refused == ({} if goes else {"the market has changed since it was decided": 1})
+
+
 def test_the_rate_is_counted_at_market_time():
     desk = Desk(per_second=2).start()
     assert [desk.ask(row=1) for _ in range(3)] == ["ORDER", "ORDER", "ORDER_RATE"]
