@@ -58,6 +58,7 @@ class Link:
         self.broken_farms: set[str] = set()
         self.lost_at = 0.0  # the last session ended
         self._pinged: float | None = None
+        self._unreachable = False  # IBKR, as the session that is being built up was told
         self._random = random.Random(conf.client_id)  # many clients of one TWS must not come back at the same moment
 
     def _set(self, state: LinkState, now: float) -> None:
@@ -65,12 +66,13 @@ class Link:
 
     def connecting(self, now: float) -> None:
         """An attempt begins."""
+        self._unreachable = False
         self._set(LinkState.CONNECTING, now)
 
     def up(self, now: float) -> None:
-        """The attempt succeeded: orders and positions are read."""
+        """The attempt succeeded: orders and positions are read. TWS takes clients while IBKR is out of reach, and says so."""
         self.broken_farms.clear()
-        self._set(LinkState.UP, now)
+        self._set(LinkState.LOST if self._unreachable else LinkState.UP, now)
 
     def down(self, now: float, why: str) -> None:
         """The socket is gone, or an attempt failed: wait longer each time, with jitter."""
@@ -94,9 +96,11 @@ class Link:
                 return Action.VERIFY
         elif code in LOST_CODES:
             self.why = f"{text} (code {code})"
+            self._unreachable = self.state in (LinkState.DOWN, LinkState.CONNECTING)
             if self.state == LinkState.UP:
                 self._set(LinkState.LOST, now)
         elif code in (1101, 1102):
+            self._unreachable = False
             if self.state == LinkState.LOST:
                 self._set(LinkState.UP, now)
             return Action.RESUBSCRIBE if code == 1101 else Action.VERIFY  # 1102 says "maintained", which has been wrong (IBC#143)

@@ -42,6 +42,38 @@ def test_1100_keeps_the_socket_until_1101_or_1102(restored, action):
     assert link.state == LinkState.UP
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["the first session", "a later one"])
+@pytest.mark.parametrize("code", [1100, 2110])
+def test_a_session_that_tws_accepts_while_ibkr_is_out_of_reach_is_not_up(first, code):
+    link = Link(CONF)
+    if not first:
+        link.up(0.0)
+        link.down(1.0, "closed")
+        link.connecting(2.0)
+    link.code(code, "Connectivity between TWS and server is broken", 3.0)
+    link.up(4.0)
+    assert link.state == LinkState.LOST
+    assert link.code(1102, "restored", 5.0) == Action.VERIFY
+    assert link.state == LinkState.UP
+
+
+def test_what_an_earlier_attempt_was_told_says_nothing_of_the_next_one():
+    link = up()
+    link.down(1.0, "closed")
+    link.connecting(2.0)
+    link.code(1100, "lost", 3.0)
+    link.down(4.0, "closed")
+    link.connecting(5.0)
+    link.up(6.0)
+    assert link.state == LinkState.UP
+    link.down(7.0, "closed")
+    link.connecting(8.0)
+    link.code(1100, "lost", 9.0)
+    link.code(1102, "restored", 9.5)
+    link.up(10.0)
+    assert link.state == LinkState.UP
+
+
 def test_1100_alone_never_drops_a_socket_that_answers():
     link = up()
     link.code(1100, "lost", 0.0)
