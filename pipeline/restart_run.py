@@ -205,6 +205,8 @@ def resume(directory: Path, conf: RunConf, universe: Universe, tell: Callable[[i
             pipeline.restore(state)
         after = _replay(session, pipeline, place, events[place.rows.get("control", 0) :], tell)
         _compare(directory, pipeline, place, recorded)
+        for path in restart.states(directory)[: len(refused)]:
+            path.unlink()  # of chunks that a loss of power took: the same numbers come again, and it would fit them
     except BaseException:
         session.leave()
         raise
