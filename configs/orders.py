@@ -23,6 +23,6 @@ class OrdersConf:
     ledger: str | None = field(default=None, metadata={"digest": False})  # folder of the files of sent orders, kept over runs; none = of the user
     requests: int = 20  # orders, changes and cancels per second; IBKR allows 50 requests of all kinds, gateway.data_requests takes its share; 0 = any number
     reserved: int = 10  # of them that only cancels may use
-    wait_s: float = 2.0  # an order that could not be sent within so long is refused, seconds
+    wait_s: float = 2.0  # an order that could not be sent within so long is refused, seconds; from the end of the bracket that ends for its sake
     acknowledge_s: float = 10.0  # orders and cancels without an answer for so long are asked for, seconds of market time
     compare_s: float = 60.0  # orders and positions are compared with the gateway each so many seconds of market time

@@ -195,7 +195,9 @@ class Router(Compared):
         if self.connected and self.settled and self._queue:
             self.ledger.sync()  # all that waits was written when it came
             for order in list(self._queue.values()):
-                if now - order.since > self.conf.wait_s:
+                if any(o.is_part and o.con_id == order.con_id and o.entry != order.key for o in self.working):
+                    order.since = now  # a bracket ends for its sake: given up now it would leave a position without a stop
+                elif now - order.since > self.conf.wait_s:
                     self._refuse(order, f"it has waited for {self.conf.wait_s:g} s")
                 elif not self._waits(order):
                     family = self._family(order)
@@ -209,9 +211,8 @@ class Router(Compared):
                         break
 
     def _waits(self, order: OwnOrder) -> bool:
-        """Whether something has to come first: the end of a bracket that it closes the position of, executions, or what its margin would be."""
-        others = [o for o in self.pending if o.con_id == order.con_id and o.entry != order.key]
-        if any(o.filled > o.executed + DUST or (o.is_part and not o.over) for o in others):
+        """Whether something has to come first: executions that its position lacks, or what its margin would be."""
+        if any(o.con_id == order.con_id and o.entry != order.key and o.filled > o.executed + DUST for o in self.pending):
             return True
         if not self.conf.margin_share or order.closing or order.margin_known:
             return False

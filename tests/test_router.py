@@ -354,6 +354,20 @@ def test_a_bracket_outlives_the_run_and_goes_with_its_position():
     assert "order 281474976710657 of a bracket would open a position: its own is gone or smaller. It is cancelled." in again.told
 
 
+def test_an_order_whose_bracket_ends_for_its_sake_is_not_given_up_before_it_has_ended():
+    made = with_order(conf=OrdersConf(profit_bp=50.0, stop_bp=50.0))
+    made.router.executed(Execution("e.1.01", 1, 7, 1, 10.0, 9.98))
+    assert made.router.submit(Intent(2, 0, -1, 10.0, 9.9)) == ""
+    made.router.pump()
+    made.at += 5.0
+    made.router.pump()
+    assert made.sent[3:] == [("cancel", 1 + PARTS, 2), ("cancel", 1 + 2 * PARTS, 3)]
+    for part, price in ((1, 10.04), (2, 9.94)):
+        made.router.said(Said(1 + part * PARTS, 7, OrderState.CANCELLED, -1, 10.0, price, 0.0, 1 + part, 50 + part))
+    made.router.pump()
+    assert made.sent[5:] == [("place", 2, 4)]
+
+
 def test_a_bracket_of_which_nothing_is_known_is_cancelled_part_by_part():
     first = with_order(conf=OrdersConf(stop_bp=50.0))
     first.router.lost()
