@@ -108,11 +108,14 @@ class KillSwitch:
             os.set_blocking(self._guard.stdin.fileno(), False)
             self._wakeup = signal.set_wakeup_fd(self._guard.stdin.fileno(), warn_on_full_buffer=False)
 
-    def close(self, failed: bool) -> None:
-        """The run ends: the guard goes, the signals mean what they meant. If orders of a run that failed are left the guard cancels them."""
+    def close(self) -> None:
+        """The run ends: the signals mean what they meant, and the guard goes. It stays if there is something left for it, orders that may work or
+        positions that were to be closed: it may be the gateway that is gone, for longer than the run."""
         if self._timer is not None:
             self._timer.cancel()
-        self.page.set("stopped", 0 if failed and self.gateway.orders is not None and self.gateway.orders.working else 1)
+        orders = self.gateway.orders.working if self.gateway.orders is not None else 0
+        left = [f"{orders} orders may work"] * bool(orders) + ["positions are still to be closed"] * self.closes
+        self.page.set("stopped", 0 if left else 1)
         self.page.set("beat", 0)
         self._unhook()
         for number, handler in self._before.items():
@@ -122,18 +125,24 @@ class KillSwitch:
             self._loop.remove_reader(self._notify)
             os.close(self._notify)
             self._notify = -1
-        if self._guard is not None:
-            assert self._guard.stdin is not None
-            self._guard.stdin.close()
-            try:
-                self._guard.wait(GOODBYE_S)
-            except subprocess.TimeoutExpired:
-                self._guard.kill()
-                self._guard.wait()
-            self._guard = None
         if self._claim >= 0:
             os.close(self._claim)
             self._claim = -1
+        if self._guard is not None:
+            assert self._guard.stdin is not None
+            self._guard.stdin.close()
+            if left:
+                self.gateway.tell(f"{' and '.join(left)}: left to the guard of the kill switch (process {self._guard.pid}, kill.log in the session)")
+            else:
+                self._end_guard(self._guard)
+            self._guard = None
+
+    def _end_guard(self, guard: subprocess.Popen[bytes]) -> None:
+        try:
+            guard.wait(GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            guard.kill()
+            guard.wait()
 
     def _unhook(self) -> None:
         """Signals are no longer written to the guard."""
@@ -214,9 +223,14 @@ class KillSwitch:
         kill_page.latch(self.latch, why)
         g.tell(f"kill switch: {why}")
 
+    @property
+    def closes(self) -> bool:
+        """Whether it is killed and there are positions to be closed, by whomever."""
+        return bool(self.why and (self.page.get("flatten") or (self.conf.flatten and not self._keeps)) and not self.page.get("flat"))
+
     def _close_positions(self) -> None:
         page = self.page
-        if not (page.get("flatten") or (self.conf.flatten and not self._keeps)) or page.get("flat"):
+        if not self.closes:
             return
         assert self.gateway.orders is not None
         if self._flatten is None:
@@ -244,11 +258,9 @@ class KillSwitch:
 def switch(gateway: Gateway, conf: KillConf, directory: Path, folder: Path, act: Act, guard: bool) -> Iterator[KillSwitch]:
     """The kill switch of a gateway while it runs, with a second process or without; see `KillSwitch`."""
     made = gateway.kill = KillSwitch(gateway, conf, directory, folder, act)
-    failed = True
     try:
         if guard:
             made.start_guard()
         yield made
-        failed = False
     finally:
-        made.close(failed)
+        made.close()

@@ -59,7 +59,9 @@ async def run(port: int, folder: Path) -> None:
                 time.sleep(0.05)  # as a kernel or a lock that does not return: no callback runs
             continue
         if switch is not None:
-            switch.close(failed=False)
+            while gateway.orders.working:  # else they are left to the guard
+                await asyncio.sleep(0.01)
+            switch.close()
             gateway.orders.router.checks.clear()
             gateway.orders.router.refuse_new("")
         while not gateway.orders.router.settled:  # the simulated gateway closes a connection that is not read for five seconds
@@ -73,7 +75,7 @@ async def run(port: int, folder: Path) -> None:
             await asyncio.sleep(0.01)
         say("ready")
     if switch is not None:
-        switch.close(failed=False)
+        switch.close()
     say(f"{desk.ticks.rows} ticks in {time.monotonic() - began:.0f} s")
     gateway.disconnect()
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import subprocess
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from incidents import incident
 from kill_latency import Bench
 
 from tickarrow.configs.kill import KillCommandConf, KillConf
-from tickarrow.pipeline import kill, kill_page
+from tickarrow.pipeline import kill, kill_page, kill_switch
 from tickarrow.pipeline.errors import ConfigError, GatewayError, SessionError
 from tickarrow.pipeline.kill_flatten import Flatten, closing_order
 from tickarrow.pipeline.kill_guard import Guard
@@ -133,10 +134,15 @@ def killed(folder, flatten, at=20.0, seconds=60.0, guard=None, **conf):
         else:
             await guard(switch, simulator)
         await asyncio.sleep(seconds - at - 1.0)
-        switch.close(failed=False)
+        switch.close()
 
     found = incident(seconds=seconds, during=during, **conf)
     return found, kept["switch"], kept["before"]
+
+
+def far_off(act):
+    """What decides, with quotes at which a closing order is not filled."""
+    return SimpleNamespace(state={"bid": act.state["bid"] * 1.05, "ask": act.state["ask"] * 0.95})
 
 
 def closed(orders):
@@ -183,7 +189,7 @@ def test_a_run_that_goes_on_from_the_state_of_a_killed_one_is_armed(tmp_path):
     async def again(switch, simulator):
         (tmp_path / kill_page.KILL).touch()
         await asyncio.sleep(5.0)
-        switch.close(failed=False)
+        switch.close()
         assert switch.act.book["killed"][0] == 1
         (tmp_path / kill_page.KILL).unlink()
         switch.latch.unlink()
@@ -206,6 +212,30 @@ def test_a_position_that_cannot_be_closed_is_told(tmp_path):
     assert found.says("has no quote: its")
     assert len(found.says("positions are left after 5 tries")) == 1
     assert switch.page.get("flat") == 2
+
+
+@pytest.mark.parametrize(("latency_ms", "flatten"), [(20_000.0, False), (20.0, True), (20.0, False)], ids=["orders", "positions", "nothing"])
+def test_the_guard_outlives_a_run_that_leaves_it_something(tmp_path, monkeypatch, latency_ms, flatten):
+    monkeypatch.setattr(kill_switch, "GOODBYE_S", 0.2)
+    slow = subprocess.Popen(["sleep", "300"], stdin=subprocess.PIPE)
+    ended = []
+
+    async def end(switch, simulator):
+        switch.act = far_off(switch.act)
+        (tmp_path / kill_page.KILL).write_text("flatten" if flatten else "")
+        await asyncio.sleep(2.0)
+        switch._guard = slow
+        switch.close()
+        ended.extend([slow.poll() is not None, switch.page.get("stopped")])
+
+    try:
+        found, _, _ = killed(tmp_path, flatten, guard=end, latency_ms=latency_ms)
+    finally:
+        slow.kill()
+        slow.wait()
+    left = latency_ms > 1000.0 or flatten
+    assert ended == [not left, not left]
+    assert bool(found.says("left to the guard of the kill switch (process ")) == left
 
 
 def test_a_killed_account_stays_killed_in_the_next_run_until_it_is_rearmed(tmp_path):
@@ -274,11 +304,6 @@ def test_the_guard_closes_positions_when_the_run_cannot_and_nobody_does_it_twice
     assert all(o.done for o in found.simulator.feed.matching.orders.values())
     assert switch.page.get("flat") == 1
     assert not [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
-
-
-def far_off(act):
-    """What decides, with quotes at which a closing order is not filled."""
-    return SimpleNamespace(state={"bid": act.state["bid"] * 1.05, "ask": act.state["ask"] * 0.95})
 
 
 def test_a_run_that_wakes_up_leaves_the_closing_to_the_guard_that_has_begun_it(tmp_path):
