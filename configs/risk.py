@@ -16,8 +16,8 @@ class RiskConf:
     hurdle: float = 0.0  # trade only if the value within the barriers less the round trip's cost > hurdle x that cost; -1 or more
     pool_share: float = 0.5  # how far each horizon's drift moves to the pooled drift, 0 to 1
     resize_band: float = 0.5  # a held position on the right side is resized only if it is off by more than this share of the target
-    profit_barrier: float = 1.5  # distance of the barrier in the forecast's direction, standard deviations of the horizon
-    stop_barrier: float = 1.0  # distance of the barrier against it, standard deviations of the horizon
+    profit_barrier: float = 1.5  # distance of the barrier in the forecast's direction, standard deviations of the horizon; inf = none
+    stop_barrier: float = 1.0  # distance of the barrier against it, standard deviations of the horizon; inf = none
     lot: float = 1.0  # shares; every target is a multiple
     kelly: float = float("inf")  # largest position, share of the full Kelly bet; inf = no limit
     participation: float = 1.0  # largest position, fraction of the average daily volume where it is known

@@ -10,6 +10,7 @@ from tickarrow.jit.math import exp_point, expm1_point
 INV_ROOT_2PI = 0.3989422804014327
 LONG = 8.0  # variance of the path over the squared distance of the barriers; beyond, less than 1e-16 is left between them
 SMALL = 37.0  # an image at `a` counts at most 2.5 e^{-(a^2 - near^2) / 2} of the first one: less than 1e-15 beyond this exponent
+FAR = 40.0  # deviations from where the drift leads, beyond which nothing arrives: e^{-800} is 0
 # Chebyshev interpolation in t = (x - 4) / (x + 4) of (x + 1) (1 - Phi(x)) / phi(x) by mpmath, as powers of t: error below 7e-16 for x >= 0
 MILLS = np.array([float.fromhex(c) for c in (
     "0x1.2eea40b9abcabp+0", "-0x1.f06f3d0b9e7b7p-3", "0x1.1f7901bed432ap-5", "0x1.25a4eb032c9ddp-4", "-0x1.4a947b6190590p-4",
@@ -100,13 +101,16 @@ def side_point(drift, near, behind):
     Parameters
     ----------
     drift : float64, standard deviations per unit of time
-    near, behind : float64, distances of the barriers, > 0, standard deviations
+    near, behind : float64, distances of the barriers, > 0, standard deviations; inf = there is none
 
     Returns
     -------
     float64, its probability; float64, |drift| times the mean of its time, where it is so, and 0 elsewhere
     """
     k = abs(drift)
+    far = k + FAR
+    near = min(near, far)
+    behind = min(behind, far)
     step = 2.0 * (near + behind)
     total = 0.0
     moved = 0.0
@@ -160,7 +164,7 @@ def barrier_value_point(drift, up, down):
     Parameters
     ----------
     drift : float64, standard deviations per unit of time
-    up, down : float64, distances of the barriers, > 0, standard deviations
+    up, down : float64, distances of the barriers, > 0, standard deviations; inf = there is none
 
     Returns
     -------

@@ -174,6 +174,11 @@ def test_a_position_is_closed_when_its_horizon_is_over_without_a_renewed_forecas
     assert stage.state[0].position == 0.0
 
 
+def test_without_barriers_a_forecast_is_worth_its_edge():
+    stage = decide(make(risk=replace(FEW, profit_barrier=math.inf, stop_barrier=math.inf), horizons=HORIZONS[:1]), *stream((0, 99.99, 100.01, GO)))
+    assert table_of(stage._decisions, "reason", "value", "p_up", "p_down") == [(Reason.ORDER, 50.0, 0.0, 0.0)]
+
+
 def test_an_opposite_forecast_reverses_the_position_in_one_order():
     ticks, f = stream((0, 99.99, 100.01, GO), (0.1, 99.99, 100.01, (-50.0, 10.0, 0.1)), (0.2, 99.99, 100.01, None))
     stage = decide(make(horizons=HORIZONS[:1]), ticks, f)

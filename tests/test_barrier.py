@@ -132,6 +132,21 @@ def test_the_value_within_barriers_is_the_mean_where_the_path_ends(drift, up, do
     assert -down - 1e-12 <= value <= up + 1e-12
 
 
+@given(st.floats(-8, 8), st.floats(0.1, 6), st.sampled_from([50.0, 1e3, 1e200, math.inf]))
+def test_a_barrier_out_of_reach_is_none(drift, near, far):
+    # of one barrier at `near`: reflection and change of measure (Borodin and Salminen 2002, part II, 1.2.0)
+    with mpmath.workdps(40):
+        x, m = mpmath.mpf(near), mpmath.mpf(drift)
+        expected = float(mpmath.ncdf(m - x) + mpmath.exp(2 * m * x) * mpmath.ncdf(-m - x))
+    p_up, p_down, value = barrier.barrier_value_point(drift, near, far)
+    assert p_up == pytest.approx(expected, rel=1e-10, abs=1e-14)
+    assert p_down == 0.0
+    assert (p_up, p_down, value) == barrier.barrier_value_point(drift, near, 60.0)
+    assert barrier.barrier_value_point(-drift, far, near) == (0.0, p_up, -value)
+    assert barrier.barrier_within_point(drift, 1.0, near, far, 1.0) == pytest.approx(expected, rel=1e-10, abs=1e-14)
+    assert barrier.barrier_value_point(drift, far, far) == (0.0, 0.0, drift)
+
+
 def test_the_value_of_some_known_cases():
     assert barrier.barrier_value_point(0.0, 1.5, 1.0)[2] == 0.0
     assert barrier.barrier_value_point(0.7, 40.0, 40.0)[2] == pytest.approx(0.7, rel=1e-15)  # barriers out of reach: the drift

@@ -251,7 +251,7 @@ def ticks():
     "more",
     [
         ["ensemble.pooled=true"], ["ensemble=research", "ensemble.window_rows=40"], ["ensemble.audit_ns=0", "ensemble.refresh_ns=0"],
-        ["ensemble.shrinkage=none", "ensemble.equal_share=0", "ensemble.positive=false", "risk.profit_barrier=20", "risk.stop_barrier=30"],
+        ["ensemble.shrinkage=none", "ensemble.equal_share=0", "ensemble.positive=false", "risk.profit_barrier=inf", "risk.stop_barrier=20"],
         ["ensemble.refresh_ns=5000000000", "risk.kelly=inf", "costs=ibkr_tiered", "risk.throttle_from=0.00001", "risk.throttle_to=0.0005",
          "risk.limits.daily_loss=15", "risk.limits.per_minute=12", "risk.limits.collar_trade=4"],
     ],
