@@ -4,45 +4,28 @@ symbol, a reason for every row. Budgets are recomputed from positions and workin
 import numpy as np
 
 from tickarrow.jit._kernel import kernel
-from tickarrow.jit.act_state import ACT_PARAMS, ACT_STATE, BOOK, EVENT, GRID, gain_point, reach_point
+from tickarrow.jit.act_order import CANCEL_INTENT, INTENT, limit_point, order_event_point, simulate_point
+from tickarrow.jit.act_state import (
+    ACT_PARAMS, ACT_STATE, AT_ADV, AT_BOOK, AT_CLOSED, AT_DAYS, AT_DECISIONS, AT_EDGES, AT_EVENTS, AT_FEES, AT_FORECASTS, AT_GRID, AT_HORIZONS_NS,
+    AT_LIMITS, AT_LIMITS_BOOK, AT_LIMITS_PARAMS, AT_PARAMS, AT_SECTOR, AT_STATE, AT_TICKS, AT_TIMES, BOOK, EVENT, GRID, gain_point, reach_point
+)  # fmt: skip
 from tickarrow.jit.barrier import barrier_value_point
-from tickarrow.jit.costs import FEES, fees_point, round_trip_point
+from tickarrow.jit.costs import FEES, round_trip_point
 from tickarrow.jit.impact import impact_point, sigma_day_point
 from tickarrow.jit.limits import (
     LIMITS_BOOK, LIMITS_PARAMS, LIMITS_STATE, NOT_TURNED, ORDER_RATE, count_point, day_point, last_point, limits_point, opens_point, rate_point
 )  # fmt: skip
+from tickarrow.jit.memory import array_in
 from tickarrow.jit.sizing import lots_point, target_point, throttle_point
 
-# Kind, Reason, OrderState, Gate and a Flag of the schemas; a test compares them.
+# Kind, Reason, Gate and a Flag of the schemas; a test compares them.
 QUOTE = 0
 ORDER, NO_QUOTE, CROSSED, WARMING_UP, EDGE_BELOW_COST, AT_TARGET = range(6)
 ORDER_WORKING, NAME_CAP, GROSS_CAP, CANCEL, HORIZON_OVER, KILLED, NOT_LIVE, HALTED = range(6, 14)
 NET_CAP, SECTOR_CAP, PARTICIPATION_CAP, DRAWDOWN, BELOW_MINIMUM = range(14, 19)
-INTENT, CANCEL_INTENT, SENT, SUBMITTED, FILLED, CANCELLED, REJECTED = range(7)
 HALTED_FLAG = 32
 GATE_ALIVE, GATE_TRADING, GATE_LIVE, GATE_QUOTED, GATE_FREE, GATE_FORECAST, GATE_DRAWDOWN, GATE_VOLUME = (1 << i for i in range(8))
 GATE_EDGE, GATE_SIZE, GATE_BAND, GATE_BOOK, GATE_VALUE, GATE_LIMITS = (1 << i for i in range(8, 14))
-
-@kernel("f8, f8, f8, i8, GRID", inline=True)
-def limit_point(bid, ask, offset_ticks, side, grid):
-    """Limit price of a marketable order: the other side's price and `offset_ticks` beyond, on the tick grid. Off-grid touches go out.
-
-    Parameters
-    ----------
-    bid, ask : float64, currency, both there
-    offset_ticks : float64, ticks, >= 0
-    side : int, +1 buys, -1 sells
-    grid : GRID of the symbol
-
-    Returns
-    -------
-    float64, currency, at least one tick
-    """
-    if side > 0:
-        n = np.ceil(ask * grid.divisor / grid.multiplier - 1e-6) + offset_ticks
-    else:
-        n = max(np.floor(bid * grid.divisor / grid.multiplier + 1e-6) - offset_ticks, 1.0)
-    return n * grid.multiplier / grid.divisor
 
 
 @kernel("f8[:], f8[:], f8[:], i8[:]", inline=True)
@@ -72,101 +55,22 @@ def pool_point(alpha, sigma, ic, horizons_ns):
     return 0.0
 
 
-@kernel("EVENT[:], BOOK, u8, i8, i4, ACT_STATE, u1", inline=True)
-def order_event_point(events, book, seq, ts, symbol, s, order_state):
-    """Append a row of ORDERS that tells the state of the symbol's last order.
-
-    Parameters
-    ----------
-    events : EVENT with room, out
-    book : BOOK, counts the rows in `events`
-    seq, ts, symbol : int, tick of the row, ns UTC, row of the universe
-    s : ACT_STATE of the symbol
-    order_state : int, OrderState
-    """
-    e = events[book.events]
-    e.seq = seq
-    e.ts = ts
-    e.key = s.key
-    e.quantity = s.ordered
-    e.price = s.limit
-    e.commission = 0.0
-    e.symbol = symbol
-    e.side = s.side
-    e.state = order_state
-    e.is_fill = 0
-    book.events += 1
-
-
-@kernel("ACT_STATE, EVENT[:], BOOK, u8, i8, i4, FEES", inline=True)
-def simulate_point(s, events, book, seq, ts, symbol, fees):
-    """Fill or cancel a working order at this quote, the first or a later one after its intent; whole, at the touch.
-
-    Parameters
-    ----------
-    s : ACT_STATE of the symbol, holds the quote; position, cash (currency) and commission (currency) are updated
-    events, book : as in `order_event_point`; a fill appends a row of ORDERS and one of FILLS
-    seq, ts, symbol : int, the quote's tick, ns UTC, row of the universe
-    fees : FEES
-    """
-    if s.cancelling:
-        order_event_point(events, book, seq, ts, symbol, s, CANCELLED)
-        s.working = 0
-        return
-    price = s.ask if s.side > 0 else s.bid
-    if not 0.0 < s.bid <= s.ask or (s.limit < price if s.side > 0 else s.limit > price):
-        return  # one-sided, crossed or not marketable: keeps working
-    commission = fees_point(fees, s.quantity, price, np.int64(s.side), 0)
-    order_event_point(events, book, seq, ts, symbol, s, FILLED)
-    order_event_point(events, book, seq, ts, symbol, s, FILLED)
-    e = events[book.events - 1]
-    e.is_fill = 1
-    e.quantity = s.quantity
-    e.price = price
-    e.commission = commission
-    signed = float(s.side) * s.quantity
-    s.position += signed
-    s.cash -= signed * price
-    s.commission += commission
-    s.hold_until = s.since + s.hold_ns
-    s.working = 0
-
-
-@kernel(
-    "ACT_STATE[:], BOOK[:], EVENT[:], ACT_PARAMS[:], FEES[:], GRID[:], f8[:], i4[:], i8[:],"
-    "LIMITS_STATE[:], LIMITS_BOOK[:], LIMITS_PARAMS[:], out i8[:], i8[:], i8[:], u1[:],"
-    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], u2[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f8[:,:], f8[:,:], f8[:,:], i8, i8,"
-    "out u8[:], out i8[:], out i4[:], out f8[:], out f8[:], out i1[:], out f8[:], out f8[:], out f8[:], out u1[:], out u1[:], out u2[:], out f8[:], i8"
-)
-def act_update(
-    state, books, events, params, fees, grid, adv, sector, horizons_ns, limits_state, limits_books, limits_params, times, days, edges, closed,
-    tick_seq, tick_ts, tick_symbol, kind, bid, ask, flags, price, tick_lo, tick_hi,
-    seq, ts, symbol, alpha, sigma, ic, lo, hi,
-    out_seq, out_ts, out_symbol, edge, cost, horizon, p_up, p_down, target, reason, model_set, verdict, value, to,
-):  # fmt: skip
+@kernel("i8, i8, i8, i8, i8, i8")
+def act_update(block, tick_lo, tick_hi, lo, hi, to):
     """Walk ticks and forecasts in event order; every forecast row gets a decision, some an order intent.
 
     Parameters
     ----------
-    state : (n_symbols,) ACT_STATE
-    books : (1,) BOOK; `events` is set to the number of rows written to `events`
-    events : EVENT with room for 3 (hi - lo) + 2 n_symbols rows, out
-    params : (1,) ACT_PARAMS
-    fees : (1,) FEES
-    grid : (n_symbols,) GRID
-    adv : (n_symbols,) float64, average daily volume, shares; 0 = not known
-    sector : (n_symbols,) int32, number of its sector; -1 = none
-    horizons_ns : (n_horizons,) int64
-    limits_state : (n_symbols,) LIMITS_STATE
-    limits_books, limits_params : (1,) LIMITS_BOOK, LIMITS_PARAMS
-    times : (n,) int64, as in `rate_point`
-    days : (n_days,) int64, ns, begins of session days
-    edges, closed : (n,) int64, uint8, ns: from each edge on nothing is closed, opening is, or everything (FREE, CLOSE_ONLY, NOTHING)
-    tick_seq ... price : columns of TICKS, rows [tick_lo, tick_hi)
-    seq, ts, symbol, alpha, sigma, ic : columns of the forecasts, rows [lo, hi)
-    out_seq ... value : columns of DECISIONS, out, rows [to, to + hi - lo). edge: basis points, signed; cost: round trip, impact included;
-        value: of the edge where barriers end it; NaN and horizon -1 where no horizon could be judged; p_up, p_down: within
-        the horizon; target: shares, the position where it is not to change
+    block : int, address of the control block; act_state.py says what is in it
+    tick_lo, tick_hi : int, rows of TICKS
+    lo, hi : int, rows of the forecasts
+    to : int, first row of DECISIONS, [to, to + hi - lo). edge: basis points, signed; cost: round trip, impact included; value: of the edge where
+        barriers end it; NaN and horizon -1 where no horizon could be judged; p_up, p_down: within the horizon; target: shares, the
+        position where it is not to change
+
+    Returns
+    -------
+    int, number of events written
 
     Notes
     -----
@@ -176,10 +80,50 @@ def act_update(
     also none that closes a position; cancels always go. A pre-trade limit refuses what would be sent: `limits_point`; of an order that turns
     a position round, what closes it may still pass.
     """
-    par = params[0]
-    book = books[0]
-    limits = limits_params[0]
-    limits_book = limits_books[0]
+    book = array_in(block, AT_BOOK, 1, BOOK)[0]
+    par = array_in(block, AT_PARAMS, 1, ACT_PARAMS)[0]
+    limits_book = array_in(block, AT_LIMITS_BOOK, 1, LIMITS_BOOK)[0]
+    limits = array_in(block, AT_LIMITS_PARAMS, 1, LIMITS_PARAMS)[0]
+    state = array_in(block, AT_STATE, 1, ACT_STATE)
+    fees = array_in(block, AT_FEES, 1, FEES)[0]
+    grid = array_in(block, AT_GRID, 1, GRID)
+    adv = array_in(block, AT_ADV, 1, np.float64)
+    sector = array_in(block, AT_SECTOR, 1, np.int32)
+    horizons_ns = array_in(block, AT_HORIZONS_NS, 1, np.int64)
+    limits_state = array_in(block, AT_LIMITS, 1, LIMITS_STATE)
+    times = array_in(block, AT_TIMES, 1, np.int64)
+    days = array_in(block, AT_DAYS, 1, np.int64)
+    edges = array_in(block, AT_EDGES, 1, np.int64)
+    closed = array_in(block, AT_CLOSED, 1, np.uint8)
+    events = array_in(block, AT_EVENTS, 1, EVENT)
+    tick_seq = array_in(block, AT_TICKS, 1, np.uint64)
+    tick_ts = array_in(block, AT_TICKS + 1, 1, np.int64)
+    tick_symbol = array_in(block, AT_TICKS + 2, 1, np.int32)
+    kind = array_in(block, AT_TICKS + 3, 1, np.uint8)
+    bid = array_in(block, AT_TICKS + 4, 1, np.float64)
+    ask = array_in(block, AT_TICKS + 5, 1, np.float64)
+    flags = array_in(block, AT_TICKS + 6, 1, np.uint16)
+    price = array_in(block, AT_TICKS + 7, 1, np.float64)
+    seq = array_in(block, AT_FORECASTS, 1, np.uint64)
+    ts = array_in(block, AT_FORECASTS + 1, 1, np.int64)
+    symbol = array_in(block, AT_FORECASTS + 2, 1, np.int32)
+    alpha = array_in(block, AT_FORECASTS + 3, 2, np.float64)
+    sigma = array_in(block, AT_FORECASTS + 4, 2, np.float64)
+    ic = array_in(block, AT_FORECASTS + 5, 2, np.float64)
+    out_seq = array_in(block, AT_DECISIONS, 1, np.uint64)
+    out_ts = array_in(block, AT_DECISIONS + 1, 1, np.int64)
+    out_symbol = array_in(block, AT_DECISIONS + 2, 1, np.int32)
+    edge = array_in(block, AT_DECISIONS + 3, 1, np.float64)
+    cost = array_in(block, AT_DECISIONS + 4, 1, np.float64)
+    horizon = array_in(block, AT_DECISIONS + 5, 1, np.int8)
+    p_up = array_in(block, AT_DECISIONS + 6, 1, np.float64)
+    p_down = array_in(block, AT_DECISIONS + 7, 1, np.float64)
+    target = array_in(block, AT_DECISIONS + 8, 1, np.float64)
+    reason = array_in(block, AT_DECISIONS + 9, 1, np.uint8)
+    model_set = array_in(block, AT_DECISIONS + 10, 1, np.uint8)
+    verdict = array_in(block, AT_DECISIONS + 11, 1, np.uint16)
+    value = array_in(block, AT_DECISIONS + 12, 1, np.float64)
+
     book.events = 0
     r = lo
     for i in range(tick_lo, tick_hi + 1):
@@ -198,7 +142,7 @@ def act_update(
                 if 0.0 < bid[i] <= ask[i]:
                     s.mark = 0.5 * (bid[i] + ask[i])
                 if par.simulate and s.working:
-                    simulate_point(s, events, book, tick_seq[i], tick_ts[i], tick_symbol[i], fees[0])
+                    simulate_point(s, events, book, tick_seq[i], tick_ts[i], tick_symbol[i], fees)
         while r < hi and (i == tick_hi or seq[r] <= tick_seq[i]):
             at = np.int64(symbol[r])
             now = ts[r]
@@ -230,7 +174,7 @@ def act_update(
                         size = target_point(abs(a), sigma[r, h], seconds, par.kelly, par.vol_target, par.name_cap)
                         size = lots_point(min(throttle * size * par.nav / s.mark, most), par.lot)
                         quantity = max(size, par.lot)
-                        c = round_trip_point(fees[0], s.bid, s.ask, quantity)
+                        c = round_trip_point(fees, s.bid, s.ask, quantity)
                         c += 2.0 * impact_point(quantity, adv[at], sigma_day_point(sigma[r, h], seconds), par.eta)
                         score = (abs(a) - c) / sigma[r, h]
                         if score > best:
@@ -382,3 +326,4 @@ def act_update(
             model_set[row] = s.model_set
             verdict[row] = passed
             r += 1
+    return book.events

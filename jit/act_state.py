@@ -34,6 +34,29 @@ EVENT = record(
         ("side", "i1"), ("state", "u1"), ("is_fill", "u1"),
     ]
 )  # fmt: skip
+# What `act_update` finds in its control block (memory.py), by place: state, settings, room for events, then columns of the batches.
+(
+    AT_STATE,  # (n_symbols,) ACT_STATE
+    AT_BOOK,  # (1,) BOOK; `events` is set to the number of rows written to the room for events
+    AT_PARAMS,  # (1,) ACT_PARAMS
+    AT_FEES,  # (1,) FEES
+    AT_GRID,  # (n_symbols,) GRID
+    AT_ADV,  # (n_symbols,) float64, average daily volume, shares; 0 = not known
+    AT_SECTOR,  # (n_symbols,) int32, number of its sector; -1 = none
+    AT_HORIZONS_NS,  # (n_horizons,) int64
+    AT_LIMITS,  # (n_symbols,) LIMITS_STATE
+    AT_LIMITS_BOOK,  # (1,) LIMITS_BOOK
+    AT_LIMITS_PARAMS,  # (1,) LIMITS_PARAMS
+    AT_TIMES,  # (n,) int64, as in `rate_point`
+    AT_DAYS,  # (n_days,) int64, ns, begins of session days
+    AT_EDGES,  # (n,) int64, ns: from each edge on nothing is closed, opening is, or everything:
+    AT_CLOSED,  # (n,) uint8: FREE, CLOSE_ONLY, NOTHING
+    AT_EVENTS,  # EVENT with room for 3 rows a forecast and 2 n_symbols rows
+    AT_TICKS,  # seq, ts, symbol, kind, bid, ask, flags, price
+) = range(17)
+AT_FORECASTS = AT_TICKS + 8  # seq, ts, symbol, alpha, sigma, ic
+AT_DECISIONS = AT_FORECASTS + 6  # seq ... value, out, the columns of DECISIONS in their order
+PLACES = AT_DECISIONS + 13
 
 
 @kernel("ACT_STATE[:]", inline=True)

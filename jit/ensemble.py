@@ -9,10 +9,13 @@ import numpy as np
 from tickarrow.jit._kernel import kernel
 from tickarrow.jit.eight import LANES, abs8, all8, get8, pick8, put8, sqrt8
 from tickarrow.jit.ensemble_state import (
+    AT_FACTORS, AT_FORECASTS, AT_GROUPS, AT_HORIZONS, AT_HORIZONS_NS, AT_MOMENTS, AT_PARAMS, AT_PENDING, AT_PENDING_Z, AT_PREDICTIONS, AT_PRIOR,
+    AT_SAMPLE, AT_SETTLED, AT_START, AT_SYMBOLS, AT_TICKS, AT_TRACKS, AT_WEIGHTS, AT_WINDOWS, AT_WORK, AT_Z, AT_Z_ROWS,
     ENSEMBLE_PARAMS, ENSEMBLE_STATE, FOREVER, GROUP_STATE, HORIZON_STATE, MEAN, NO_VARIANCE, PENDING, SQUARES, T_MEAN_Y, T_MEAN_Z,
     T_OBSERVATIONS, T_WEIGHT, T_YY, T_ZY, T_ZZ, W, decay_point, interval_point,
 )  # fmt: skip
 from tickarrow.jit.ensemble_weights import refresh
+from tickarrow.jit.memory import array_in
 
 QUOTE = 0  # Kind.QUOTE of the schemas
 
@@ -130,7 +133,7 @@ def settle_due_point(s, horizons, symbol, pending, pending_z, settled, tracks, s
     s : ENSEMBLE_STATE of the symbol; `next_due` is set, ns, FOREVER = nothing waits
     horizons : (n_symbols, n_horizons) HORIZON_STATE, updated
     symbol : int, row of the arrays
-    pending, pending_z, settled, tracks, start, horizons_ns : as in `ensemble_update`; settled and tracks are updated
+    pending, pending_z, settled, tracks, start, horizons_ns : as in ensemble_state.py; settled and tracks are updated
     ts : int, ns, of the tick
     params : ENSEMBLE_PARAMS
     """
@@ -160,7 +163,7 @@ def enter_point(s, state, symbol, pending, pending_z, start, h, horizon, ts, n, 
     s : ENSEMBLE_STATE of the symbol, holds the mid; `next_due` is brought forward
     state : HORIZON_STATE of symbol and horizon, updated
     symbol, h : int, row and horizon of the arrays
-    pending, pending_z, start : as in `ensemble_update`
+    pending, pending_z, start : as in ensemble_state.py
     horizon, ts : int, ns
     n, n_horizons : int, configurations, horizons
     z : (n_models,) float64, standardised predictions; NaN = missing
@@ -209,45 +212,16 @@ def forecast_point(n, weights, work):
     put8(work, n + 1, pick8(anything, sqrt8(square), missing))
 
 
-@kernel(
-    "ENSEMBLE_STATE[:], GROUP_STATE[:], HORIZON_STATE[:,:], out f8[:,:,:], out i8[:,:], out f8[:,:,:,:], out f8[:,:,:], out f8[:,:,:],"
-    "out f8[:,:,:,:], PENDING[:,:], out f8[:,:,:,:], i8[:], out f8[:], out f8[:,:], out f8[:,:], out f8[:,:],"
-    "u8[:], i8[:], i4[:], u1[:], f8[:], f8[:], i8, i8, u8[:], i8[:], i4[:], f4[:,:], i8, i8, f8[:,:,:,:], i8[:], ENSEMBLE_PARAMS[:],"
-    "out u8[:], out i8[:], out i4[:], out f8[:,:], out f8[:,:], out f8[:,:], i8"
-)
-def ensemble_update(
-    symbols, groups, horizons, moments, settled, tracks, factors, weights, windows, pending, pending_z, start, z, z_rows, work, sample,
-    tick_seq, tick_ts, tick_symbol, kind, bid, ask, tick_lo, tick_hi, seq, ts, symbol, y, lo, hi, prior, horizons_ns, params,
-    out_seq, out_ts, out_symbol, alpha, sigma, ic, to,
-):  # fmt: skip
+@kernel("i8, i8, i8, i8, i8, i8")
+def ensemble_update(block, tick_lo, tick_hi, lo, hi, to):
     """Walk ticks and predictions in event order; every prediction row gets a forecast.
 
     Parameters
     ----------
-    symbols : (n_symbols,) ENSEMBLE_STATE
-    groups : (n_groups,) GROUP_STATE
-    horizons : (n_symbols, n_horizons) HORIZON_STATE; n_horizons from 1 to 8
-    moments : (n_symbols, 3 eights(n_models), 8) float64
-    settled : (n_groups, n_horizons) int64, ns, time of the last outcome in `tracks`
-    tracks : (n_groups, n_horizons, 7 eights(n_configurations), 8) float64
-    factors : (n_groups, factor_rows(n_configurations), 8) float64, correlation
-    weights : (n_symbols, 2 n_configurations, 8) float64, weights of the last refresh and weight x IC
-    windows : (n_groups, window_rows, n_configurations + 1, 8) float64, see `ensemble_window.observe`; window_rows 0 = correlations decay
-    pending : (n_symbols, places) PENDING, the rings of all horizons behind one another
-    pending_z : (n_symbols, places, eights(n_configurations), 8) float64, NaN where no configuration is
-    start : (n_horizons + 1,) int64, first place of each horizon's ring
-    z, z_rows : (8 eights(n_models),) and (eights(n_models), 8) float64, the same memory, anything
-    work : (work_rows(n_configurations, window_rows), 8) float64, the first n_configurations rows NaN in lanes without a horizon, else anything
-    sample : (window_rows + n_configurations, n_configurations) float64, anything
-    tick_seq, tick_ts, tick_symbol, kind, bid, ask : columns of TICKS, rows [tick_lo, tick_hi)
-    seq, ts, symbol : columns of PREDICTIONS, rows [lo, hi)
-    y : (capacity, n_models) float32, index configuration * n_horizons + horizon
-    prior : (n_symbols, n_horizons, eights(n_configurations), 8) float64, validation IC of the set that predicts for the symbol; NaN = none
-    horizons_ns : (n_horizons,) int64
-    params : (1,) ENSEMBLE_PARAMS
-    out_seq, out_ts, out_symbol : columns of the forecasts, out, rows [to, to + hi - lo)
-    alpha, sigma : (capacity, n_horizons) float64, out, basis points, NaN = not known yet
-    ic : (capacity, n_horizons) float64, out: IC of the combined score
+    block : int, address of the control block; ensemble_state.py says what is in it
+    tick_lo, tick_hi : int, rows of TICKS
+    lo, hi : int, rows of PREDICTIONS
+    to : int, first row of the forecasts, [to, to + hi - lo). alpha and sigma: basis points, NaN = not known yet; ic: IC of the combined score
 
     Notes
     -----
@@ -258,7 +232,40 @@ def ensemble_update(
     ----------
     Grinold (1989), The fundamental law of active management; Grinold and Kahn (2000): alpha = volatility x IC x score.
     """
-    par = params[0]
+    symbols = array_in(block, AT_SYMBOLS, 1, ENSEMBLE_STATE)
+    groups = array_in(block, AT_GROUPS, 1, GROUP_STATE)
+    horizons = array_in(block, AT_HORIZONS, 2, HORIZON_STATE)
+    moments = array_in(block, AT_MOMENTS, 3, np.float64)
+    settled = array_in(block, AT_SETTLED, 2, np.int64)
+    tracks = array_in(block, AT_TRACKS, 4, np.float64)
+    factors = array_in(block, AT_FACTORS, 3, np.float64)
+    weights = array_in(block, AT_WEIGHTS, 3, np.float64)
+    windows = array_in(block, AT_WINDOWS, 4, np.float64)
+    pending = array_in(block, AT_PENDING, 2, PENDING)
+    pending_z = array_in(block, AT_PENDING_Z, 4, np.float64)
+    prior = array_in(block, AT_PRIOR, 4, np.float64)
+    start = array_in(block, AT_START, 1, np.int64)
+    horizons_ns = array_in(block, AT_HORIZONS_NS, 1, np.int64)
+    par = array_in(block, AT_PARAMS, 1, ENSEMBLE_PARAMS)[0]
+    z, z_rows = array_in(block, AT_Z, 1, np.float64), array_in(block, AT_Z_ROWS, 2, np.float64)
+    work, sample = array_in(block, AT_WORK, 2, np.float64), array_in(block, AT_SAMPLE, 2, np.float64)
+    tick_seq = array_in(block, AT_TICKS, 1, np.uint64)
+    tick_ts = array_in(block, AT_TICKS + 1, 1, np.int64)
+    tick_symbol = array_in(block, AT_TICKS + 2, 1, np.int32)
+    kind = array_in(block, AT_TICKS + 3, 1, np.uint8)
+    bid = array_in(block, AT_TICKS + 4, 1, np.float64)
+    ask = array_in(block, AT_TICKS + 5, 1, np.float64)
+    seq = array_in(block, AT_PREDICTIONS, 1, np.uint64)
+    ts = array_in(block, AT_PREDICTIONS + 1, 1, np.int64)
+    symbol = array_in(block, AT_PREDICTIONS + 2, 1, np.int32)
+    y = array_in(block, AT_PREDICTIONS + 3, 2, np.float32)
+    out_seq = array_in(block, AT_FORECASTS, 1, np.uint64)
+    out_ts = array_in(block, AT_FORECASTS + 1, 1, np.int64)
+    out_symbol = array_in(block, AT_FORECASTS + 2, 1, np.int32)
+    alpha = array_in(block, AT_FORECASTS + 3, 2, np.float64)
+    sigma = array_in(block, AT_FORECASTS + 4, 2, np.float64)
+    ic = array_in(block, AT_FORECASTS + 5, 2, np.float64)
+
     n_horizons = horizons_ns.size
     n_configurations = weights.shape[1] // 2
     r = lo

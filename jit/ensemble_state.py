@@ -44,6 +44,34 @@ MOMENTS = 3
 # Of `tracks[group, horizon]`: decayed weight, independent observations, means and centred sums of z and y.
 T_WEIGHT, T_OBSERVATIONS, T_MEAN_Z, T_MEAN_Y, T_ZZ, T_YY, T_ZY = 0, 1, 2, 3, 4, 5, 6
 TRACKS = 7
+# What `ensemble_update` finds in its control block (memory.py), by place: state, settings, scratch, then columns of the batches. Of the scratch
+# only what is said of it has to be there before a call.
+(
+    AT_SYMBOLS,  # (n_symbols,) ENSEMBLE_STATE
+    AT_GROUPS,  # (n_groups,) GROUP_STATE
+    AT_HORIZONS,  # (n_symbols, n_horizons) HORIZON_STATE; n_horizons from 1 to 8
+    AT_MOMENTS,  # (n_symbols, 3 eights(n_models), 8) float64
+    AT_SETTLED,  # (n_groups, n_horizons) int64, ns, time of the last outcome in `tracks`
+    AT_TRACKS,  # (n_groups, n_horizons, 7 eights(n_configurations), 8) float64
+    AT_FACTORS,  # (n_groups, factor_rows(n_configurations), 8) float64, correlation
+    AT_WEIGHTS,  # (n_symbols, 2 n_configurations, 8) float64, weights of the last refresh and weight x IC
+    AT_WINDOWS,  # (n_groups, window_rows, n_configurations + 1, 8) float64, see `ensemble_window.observe`; window_rows 0 = correlations decay
+    AT_PENDING,  # (n_symbols, places) PENDING, the rings of all horizons behind one another
+    AT_PENDING_Z,  # (n_symbols, places, eights(n_configurations), 8) float64, NaN where no configuration is
+    AT_PRIOR,  # (n_symbols, n_horizons, eights(n_configurations), 8) float64, validation IC of the set that predicts for the symbol; NaN = none
+    AT_START,  # (n_horizons + 1,) int64, first place of each horizon's ring
+    AT_HORIZONS_NS,  # (n_horizons,) int64
+    AT_PARAMS,  # (1,) ENSEMBLE_PARAMS
+    AT_Z,  # (8 eights(n_models),) float64
+    AT_Z_ROWS,  # (eights(n_models), 8) float64, the memory of z
+    AT_WORK,  # (work_rows(n_configurations, window_rows), 8) float64, the first n_configurations rows NaN in lanes without a horizon
+    AT_SAMPLE,  # (window_rows + n_configurations, n_configurations) float64
+    AT_TICKS,  # seq, ts, symbol, kind, bid, ask
+) = range(20)
+AT_PREDICTIONS = AT_TICKS + 6  # seq, ts, symbol, y: (capacity, n_models) float32, index configuration * n_horizons + horizon
+AT_FORECASTS = AT_PREDICTIONS + 4  # seq, ts, symbol, alpha, sigma, ic, out: (capacity, n_horizons) float64
+PLACES = AT_FORECASTS + 6
+
 # Rows of `factors[group]` after the packed sums: those of corr.py, then the decayed number of independent observations.
 COUNT_ROWS = corr.STATE_ROWS + 1
 

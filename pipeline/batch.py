@@ -129,20 +129,6 @@ class Segment:
         raise AttributeError(f"no column {name!r}")
 
 
-class Columns:
-    """Some columns of the segment in use as a tuple, looked up once a segment: by attribute they cost more than a kernel of one row."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-        self._segment: Segment | None = None
-        self._columns: tuple[Array, ...] = ()
-
-    def of(self, segment: Segment) -> tuple[Array, ...]:
-        if segment is not self._segment:
-            self._segment, self._columns = segment, tuple(segment.columns[name] for name in self.names)
-        return self._columns
-
-
 class Batch:
     """Window `[lo, hi)` of a segment. Columns are attributes and whole (index them with lo and hi); `view(name)` is the window."""
 

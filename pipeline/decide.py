@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from tickarrow.configs.ensemble import EnsembleConf
 from tickarrow.jit import eight, ensemble, ensemble_state
-from tickarrow.pipeline.batch import Batch, Columns, Table
+from tickarrow.pipeline.batch import Batch, Table
+from tickarrow.pipeline.block import Block
 from tickarrow.pipeline.decide_act import FORECAST_COLUMNS, TICK_COLUMNS, Act, Control
 from tickarrow.pipeline.decide_profit import Profit, pnl
 from tickarrow.pipeline.errors import ConfigError, ModelError
@@ -89,21 +90,25 @@ class Ensemble:
             conf.prior_s * 1e9, conf.clip, conf.equal_share, conf.settle_every_ns, conf.refresh_ns, conf.audit_ns,
             ensemble_state.SHRINKAGES.index(conf.shrinkage), conf.positive, conf.pooled,
         )  # fmt: skip
-        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS), Columns(*FORECAST_COLUMNS)
-        self._prediction_columns = Columns("seq", "ts", "symbol", "y")
-        self._out, self.kernel = table, ensemble.ensemble_update
+        self._out, self.kernel, self._block = table, ensemble.ensemble_update, Block(ensemble_state.PLACES)
+        self._bind()
+
+    def _bind(self) -> None:
+        """The arrays in the control block, where some have changed their place."""
+        for place, array in enumerate((
+            self.symbols, self.groups, self.horizons, self.moments, self.settled, self.tracks, self.factors, self.weights, self.windows, self.pending,
+            self.pending_z, self.prior, self.start, self.horizons_ns, self.params, self.z, self._z_rows, self.work, self.sample,
+        )):  # fmt: skip
+            self._block.put(place, array)
 
     def step(self, predictions: Batch, ticks: Batch) -> Batch:
         """Forecasts of the predictions, row for row; the ticks settle outcomes that have matured."""
-        out, n = self._out, len(predictions)
+        out, block, n = self._out, self._block, predictions.hi - predictions.lo
         to = out.reserve(n)
-        self.kernel(
-            self.symbols, self.groups, self.horizons, self.moments, self.settled, self.tracks, self.factors, self.weights, self.windows,
-            self.pending, self.pending_z, self.start, self.z, self._z_rows, self.work, self.sample,
-            *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
-            *self._prediction_columns.of(predictions.segment), predictions.lo, predictions.hi,
-            self.prior, self.horizons_ns, self.params, *self._forecast_columns.of(out.segment), to,
-        )  # fmt: skip
+        block.bind(ensemble_state.AT_TICKS, ticks.segment, TICK_COLUMNS)
+        block.bind(ensemble_state.AT_PREDICTIONS, predictions.segment, PREDICTION_COLUMNS)
+        block.bind(ensemble_state.AT_FORECASTS, out.segment, FORECAST_COLUMNS)
+        self.kernel(block.address, ticks.lo, ticks.hi, predictions.lo, predictions.hi, to)
         return out.commit(n)
 
     def adopt(self, ic_prior: npt.NDArray[np.float64], kept: npt.NDArray[np.int64], symbol: int = -1) -> None:
@@ -151,6 +156,7 @@ class Ensemble:
         self.factors[:, np.flatnonzero(both)] = before[:, (high * (high + 1) // 2 + low)[both]]
         counts = slice(old * (old + 1) // 2, old * (old + 1) // 2 + ensemble_state.COUNT_ROWS)
         self.factors[:, i.size : i.size + ensemble_state.COUNT_ROWS] = before[:, counts]
+        self._bind()
 
     def flush(self) -> Batch:
         return self._out.empty()
@@ -179,6 +185,7 @@ class Ensemble:
             getattr(self, name)[...] = saved[name]
 
 
+PREDICTION_COLUMNS = ("seq", "ts", "symbol", "y")
 _STATE = ("symbols", "groups", "horizons", "moments", "settled", "tracks", "factors", "weights", "windows", "pending", "pending_z", "prior")
 MOST_CONFIGURATIONS = 64  # of eigen.py
 

@@ -14,11 +14,12 @@ from tickarrow.configs.costs import CostsConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.risk import RiskConf
 from tickarrow.jit import act, act_state
-from tickarrow.pipeline.batch import Batch, Columns, Segment, Table
+from tickarrow.pipeline.batch import Batch, Segment, Table
+from tickarrow.pipeline.block import Block
 from tickarrow.pipeline.costs import fees
 from tickarrow.pipeline.errors import ConfigError
 from tickarrow.pipeline.limits import Limits
-from tickarrow.pipeline.schemas import CONTROL, NO_CHUNK, PARTS, ControlKind, Flag, Health, OrderState, Reason
+from tickarrow.pipeline.schemas import CONTROL, DECISIONS, NO_CHUNK, PARTS, ControlKind, Flag, Health, OrderState, Reason
 from tickarrow.pipeline.stage import Snapshot, copied
 
 DUST = 1e-9  # shares; less than this is left of an order = nothing
@@ -51,12 +52,14 @@ class Control:
 
 
 TICK_COLUMNS = ("seq", "ts", "symbol", "kind", "bid", "ask")
+ACT_TICK_COLUMNS = (*TICK_COLUMNS, "flags", "price")
+DECISION_COLUMNS = tuple(DECISIONS.names)
 NOT_LIVE = Flag.FROZEN | Flag.UNCERTAIN | Flag.STALE  # a quote with one of these is not traded on
 FORECAST_COLUMNS = ("seq", "ts", "symbol", "alpha", "sigma", "ic")
 
 
 class Act:
-    """Forecasts and the ticks they come from -> DECISIONS; new rows of ORDERS are in `intents`, new FILLS in `filled`.
+    """Forecasts and the ticks they come from -> DECISIONS; new rows of ORDERS are in `intents`.
 
     Parameters
     ----------
@@ -103,34 +106,42 @@ class Act:
         self.grid["multiplier"] = np.where(decimal, 1.0, tick_size)
         self.grid["divisor"] = np.where(decimal, inverse, 1.0)
         self.events = np.zeros(256 + 2 * n_symbols, act_state.EVENT)
-        self._decisions, self._orders, self._fills, self.kernel = decisions, intents, fills, act.act_update
-        self._tick_columns, self._forecast_columns = Columns(*TICK_COLUMNS, "flags", "price"), Columns(*FORECAST_COLUMNS)
-        self._decision_columns = Columns(*decisions.schema.names)
+        self._decisions, self._orders, self._fills = decisions, intents, fills
+        self.kernel, self._block = act.act_update, Block(act_state.PLACES)
+        self._bind()
         self.executed: set[int] = set()  # exec ids that are in the positions
         self._unpaid: dict[int, int] = {}  # exec id -> its row of FILLS, commission not yet reported
         self._early: dict[int, float] = {}  # commissions that came before their execution
-        self._since = self._sizes()
-        self._show()
+        self._first = self._since = self.mark()  # where `intents` begin; where those of the next step do
+
+    def _bind(self) -> None:
+        """The arrays in the control block, where some have changed their place."""
+        limits = self.limits
+        for place, array in enumerate((
+            self.state, self.book, self.params, self.fees, self.grid, self.adv, self.sector, self.horizons_ns, limits.state, limits.book, limits.params,
+            limits.times, limits.days, limits.edges, limits.closed, self.events,
+        )):  # fmt: skip
+            self._block.put(place, array)
+        self._hours = limits.edges  # other ones are looked up in the course of a run
 
     def step(self, forecasts: Batch, ticks: Batch) -> Batch:
         """Decide on the forecasts, row for row."""
-        out, n = self._decisions, len(forecasts)
+        out, block, n = self._decisions, self._block, forecasts.hi - forecasts.lo
         room = 3 * n + 2 * self.state.size
         if room > self.events.size:  # a larger block than ever before
             self.events = np.zeros(room, act_state.EVENT)
+            self._bind()
+        self.limits.cover(ticks)
+        if self.limits.edges is not self._hours:
+            self._bind()
         to = out.reserve(n)
-        limits = self.limits
-        limits.cover(ticks)
-        self.kernel(
-            self.state, self.book, self.events, self.params, self.fees, self.grid, self.adv, self.sector, self.horizons_ns,
-            limits.state, limits.book, limits.params, limits.times, limits.days, limits.edges, limits.closed,
-            *self._tick_columns.of(ticks.segment), ticks.lo, ticks.hi,
-            *self._forecast_columns.of(forecasts.segment), forecasts.lo, forecasts.hi, *self._decision_columns.of(out.segment), to,
-        )  # fmt: skip
-        if count := int(self.book["events"][0]):
+        block.bind(act_state.AT_TICKS, ticks.segment, ACT_TICK_COLUMNS)
+        block.bind(act_state.AT_FORECASTS, forecasts.segment, FORECAST_COLUMNS)
+        block.bind(act_state.AT_DECISIONS, out.segment, DECISION_COLUMNS)
+        count = self.kernel(block.address, ticks.lo, ticks.hi, forecasts.lo, forecasts.hi, to)
+        if count:
             self._append(self.events[:count])
-        self._show()
-        self._since = self._sizes()
+        self._first, self._since = self._since, self.mark()
         return out.commit(n)
 
     def _append(self, events: npt.NDArray[Any]) -> None:
@@ -152,24 +163,19 @@ class Act:
                 table.exec_id[at] = rows["key"]  # one fill an order, no broker
             table.commit(rows.size)
 
-    def _sizes(self) -> tuple[tuple[Segment, int], tuple[Segment, int]]:
-        return (self._orders.segment, self._orders.size), (self._fills.segment, self._fills.size)
+    @property
+    def intents(self) -> Batch:
+        """Rows of ORDERS of the last step and since."""
+        segment, first = self._first
+        return Batch(self._orders.segment, first if segment is self._orders.segment else 0, self._orders.size)
 
-    def _show(self) -> None:
-        """The rows of ORDERS and FILLS since the end of the last step become `intents` and `filled`."""
-        (orders, first), (fills, second) = self._since
-        self.intents = Batch(self._orders.segment, first if orders is self._orders.segment else 0, self._orders.size)
-        self.filled = Batch(self._fills.segment, second if fills is self._fills.segment else 0, self._fills.size)
-
-    def mark(self) -> tuple[tuple[Segment, int], tuple[Segment, int]]:
+    def mark(self) -> tuple[Segment, int]:
         """Where the rows of the next step begin."""
-        return self._since
+        return self._orders.segment, self._orders.size
 
-    def show_since(self, mark: tuple[tuple[Segment, int], tuple[Segment, int]]) -> None:
-        """`intents` and `filled` are the rows since a mark: of several steps."""
-        now, self._since = self._since, mark
-        self._show()
-        self._since = now
+    def show_since(self, mark: tuple[Segment, int]) -> None:
+        """`intents` are the rows since a mark: of several steps."""
+        self._first = mark
 
     def apply(self, event: Control) -> None:
         """Apply a control event between chunks. Rows of ORDERS it makes stand in `intents` at once and after the next step."""
@@ -200,7 +206,7 @@ class Act:
         elif event.kind == ControlKind.HEALTH:
             where = self.book[0] if event.symbol < 0 else self.state[event.symbol]
             where["link" if event.symbol < 0 else "health"] = Health(int(event.value))
-        self._show()
+        self._first = self._since
 
     def _execute(self, event: Control) -> None:
         if event.exec_id in self.executed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,10 @@ from tickarrow.jit import _kernel, bars, event
 from tickarrow.jit.feature import Family
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Batch, Segment, Table
+from tickarrow.pipeline.block import Block
 from tickarrow.pipeline.calendar import sessions
 from tickarrow.pipeline.errors import ConfigError
-from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, OUT, PASSES, SLOT, TICKS, Part, driver, entries, needs, write, write_kernels
+from tickarrow.pipeline.features_driver import BARS, DEPTH, FIXED, OUT, PASSES, TICKS, Part, driver, entries, needs, put_kernels
 from tickarrow.pipeline.features_registry import RULES, Chosen, choose, family, feature_columns, feature_digest, register
 from tickarrow.pipeline.schemas import ControlKind, features_schema
 from tickarrow.pipeline.stage import Snapshot, copied
@@ -81,16 +82,14 @@ class Features:
         _kernel.warm()
         self._arrays = self._allocate(universe, chosen)
         self._at = {name: at for at, (name, _) in enumerate(entries(self._parts))}
-        self._words = np.zeros(SLOT * len(self._at), np.int64)
-        self._address: int = self._words.ctypes.data
+        self._block = Block(len(self._at))
         for name, value in self._arrays.items():
             if name in self._at:
-                write(self._words, self._at[name], value)
-        write_kernels(self._words, self._parts)
+                self._block.put(self._at[name], value)
+        put_kernels(self._block, self._parts)
         self.throttle_ns = conf.throttle_ns
         self._until = NEVER  # the sessions at hand end here, ns
-        self._ticks: Segment | None = None  # whose columns are in the control block
-        self._rows: Segment | None = None
+        self._tick_place, self._row_place = self._at[TICKS[0][0]], self._at[OUT[0][0]]  # of the first column
         self._ts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._depth = _DepthRows(depth) if needs(self._parts)[0] else None
 
@@ -146,12 +145,6 @@ class Features:
         index = universe.row(conf.index) if conf.index else -1
         return {"pass_ns": round(conf.every_s * 1e9), "sector": np.array([codes[s] for s in of], np.int32), "index": index}
 
-    def _bind(self, segment: Segment, names: Sequence[tuple[str, str]], columns: Sequence[str]) -> Segment:
-        """Put columns of a segment into the control block."""
-        for (name, _), column in zip(names, columns):
-            write(self._words, self._at[name], segment.columns[column])
-        return segment
-
     def prepare(self, first_ns: int, last_ns: int) -> None:
         """Look up the exchange's sessions for a stretch of time: a live run does it before its first tick, because it takes a second."""
         clock = self._arrays["clock"][0]
@@ -159,27 +152,25 @@ class Features:
         if clock.session >= 0:
             clock.session = np.searchsorted(found[:, event.MIDNIGHT], clock.midnight)
         self._arrays["sessions"] = np.ascontiguousarray(found)
-        write(self._words, self._at["sessions"], self._arrays["sessions"])
+        self._block.put(self._at["sessions"], self._arrays["sessions"])
         self._until = max(int(found[-1, event.MIDNIGHT]), last_ns + DAY)
 
     def step(self, ticks: Batch) -> Batch:
         """Update all families with the batch; ticks that are due get a row of FEATURES."""
         table, lo, hi = self._out, ticks.lo, ticks.hi
         row = table.reserve(hi - lo)  # not yet visible to readers
-        if ticks.segment is not self._ticks:
-            self._ticks = self._bind(ticks.segment, TICKS, TICK_COLUMNS)
+        if self._block.bind(self._tick_place, ticks.segment, TICK_COLUMNS):
             self._ts = ticks.segment.columns["ts"]
-        if table.segment is not self._rows:
-            self._rows = self._bind(table.segment, OUT, OUT_COLUMNS)
+        self._block.bind(self._row_place, table.segment, OUT_COLUMNS)
         if hi > lo and self._ts[hi - 1] >= self._until:
             self.prepare(int(self._ts[lo]), int(self._ts[hi - 1]))
         if self._depth is None:
-            return table.commit(self.kernel(self._address, lo, hi, row, 0, 0))
+            return table.commit(self.kernel(self._block.address, lo, hi, row, 0, 0))
         n = 0
         for segment, d_lo, d_hi, middle in self._depth.windows(ticks.segment.columns["seq"], lo, hi):
             if segment is not None:
-                self._bind(segment, DEPTH, DEPTH_COLUMNS)
-            n += self.kernel(self._address, lo, middle, row + n, d_lo, d_hi)
+                self._block.bind(self._at[DEPTH[0][0]], segment, DEPTH_COLUMNS)
+            n += self.kernel(self._block.address, lo, middle, row + n, d_lo, d_hi)
             lo = middle
         return table.commit(n)
 
@@ -211,7 +202,7 @@ class Features:
 
     def _set_throttle(self, ns: int) -> None:
         self.throttle_ns = ns
-        write(self._words, self._at["throttle_ns"], ns)
+        self._block.put(self._at["throttle_ns"], ns)
 
     @property
     def left_out(self) -> npt.NDArray[np.bool_]:

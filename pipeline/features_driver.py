@@ -17,12 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from numba.core.config import DISABLE_JIT
 
 from tickarrow.jit._kernel import DRIVER, JIT_FOLDER, address, cache_home, user_digest
 from tickarrow.jit.feature import Family
+from tickarrow.jit.memory import SLOT
+from tickarrow.pipeline.block import Block
 
 # What the driver finds in its control block, name and type. That of a clock is there if a family needs it.
 TICKS = (
@@ -45,7 +45,6 @@ PASSES = (("pass_ns", "i8"), ("sector", "i4[:]"), ("index", "i8"))
 OUT = (("row_seq", "u8[:]"), ("row_ts", "i8[:]"), ("row_symbol", "i4[:]"), ("x", "f4[:,:]"))
 HOOKS = ("step", "emit", "lane_step", "change", "bars", "passes")
 SELDOM = ("change", "bars", "passes")  # called by address: not at each tick, and large
-SLOT = 3  # words of an entry: address (or the value of an integer), rows, columns
 
 DTYPES = {"i8": "np.int64", "i4": "np.int32", "u8": "np.uint64", "u2": "np.uint16", "u1": "np.uint8", "f8": "np.float64", "f4": "np.float32"}
 
@@ -86,7 +85,7 @@ def entries(parts: Sequence[Part]) -> list[tuple[str, str]]:
     return [*out, *TICKS, *OUT, *(DEPTH if depth else ())]
 
 
-def write_kernels(words: npt.NDArray[np.int64], parts: Sequence[Part]) -> None:
+def put_kernels(block: Block, parts: Sequence[Part]) -> None:
     """Put the addresses of the kernels that are called by address into a control block; they are warmed."""
     if DISABLE_JIT:
         return
@@ -94,30 +93,17 @@ def write_kernels(words: npt.NDArray[np.int64], parts: Sequence[Part]) -> None:
     for i, p in enumerate(parts):
         for hook in SELDOM:
             if kernel := getattr(p.family, hook):
-                write(words, at[f"{hook}_{i}"], address(kernel))
-
-
-def write(words: npt.NDArray[np.int64], at: int, value: Any) -> None:
-    """Put an array, or an integer, into entry `at` of a control block. The caller keeps the array alive."""
-    slot = words[SLOT * at : SLOT * at + SLOT]
-    if isinstance(value, np.ndarray):
-        slot[0], slot[1] = value.ctypes.data, value.shape[0]
-        slot[2] = value.shape[1] if value.ndim > 1 else 1
-    else:
-        slot[0] = value
+                block.put(at[f"{hook}_{i}"], address(kernel))
 
 
 def _read(name: str, kind: str, at: int) -> str:
     """Source that takes an entry out of the control block."""
-    word = [f"words[{SLOT * at + k}]" for k in range(SLOT)]
     base, _, dims = kind.partition("[")
-    if dims == ":]":
-        return f"{name} = array_at({word[0]}, {word[1]}, {DTYPES.get(base, base)})"
-    if dims == ":,:]":
-        return f"{name} = table_at({word[0]}, {word[1]}, {word[2]}, {DTYPES.get(base, base)})"
+    if dims:
+        return f"{name} = array_in(control, {at}, {dims.count(':')}, {DTYPES.get(base, base)})"
     if base in DTYPES:
-        return f"{name} = {word[0]}"
-    return f"{name} = array_at({word[0]}, 1, {base})[0]"
+        return f"{name} = words[{SLOT * at}]"
+    return f"{name} = array_in(control, {at}, 1, {base})[0]"
 
 
 def _name(kernel: Any) -> tuple[str, str]:
@@ -151,7 +137,7 @@ class _Text:
             "tickarrow.jit._kernel": {"kernel", "record"},
             "tickarrow.jit.event": {"BOOK_CHANGE", "CLOCK", "EVENT", "EVENT_STATE", "clock_step", "event_step"},
             "tickarrow.jit.trigger": {"DUE_STATE", "due_step"},
-            "tickarrow.jit.memory": {"array_at", "table_at"} if DISABLE_JIT else {"array_at", "call_at", "table_at"},
+            "tickarrow.jit.memory": {"array_at", "array_in"} if DISABLE_JIT else {"array_at", "array_in", "call_at"},
             "tickarrow.jit.moments": {"single_point"},
         }
         if self.bars:

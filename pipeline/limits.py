@@ -87,8 +87,11 @@ class Limits:
 
     def cover(self, ticks: Batch) -> None:
         """Know the hours of these rows of TICKS."""
-        if len(ticks) and not self._known[0] <= ticks.ts[ticks.lo] <= ticks.ts[ticks.hi - 1] < self._known[1]:
-            self.prepare(int(ticks.ts[ticks.lo]), int(ticks.ts[ticks.hi - 1]))
+        lo, hi = ticks.lo, ticks.hi
+        if hi > lo:
+            ts = ticks.segment.columns["ts"]
+            if not self._known[0] <= ts[lo] <= ts[hi - 1] < self._known[1]:
+                self.prepare(int(ts[lo]), int(ts[hi - 1]))
 
     def prepare(self, first_ns: int, last_ns: int) -> None:
         """Look up the hours for a stretch of time: a live run does it before its first tick, because it takes a second."""

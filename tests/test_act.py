@@ -15,7 +15,7 @@ from tickarrow.configs.costs import CostsConf, RateConf, TierConf
 from tickarrow.configs.limits import LimitsConf
 from tickarrow.configs.orders import OrdersConf
 from tickarrow.configs.risk import RiskConf
-from tickarrow.jit import act, limits
+from tickarrow.jit import act, act_order, limits
 from tickarrow.pipeline import schemas
 from tickarrow.pipeline.batch import Table
 from tickarrow.pipeline.decide import Act, Control
@@ -66,7 +66,7 @@ def stream(*rows):
 
 def test_codes_equal_the_schemas():
     for state in OrderState:
-        assert getattr(act, state.name) == state
+        assert getattr(act_order, state.name) == state
     for reason in Reason:
         if reason <= Reason.BELOW_MINIMUM:
             assert getattr(act, reason.name) == reason
@@ -84,14 +84,14 @@ def test_codes_equal_the_schemas():
 ])  # fmt: skip
 def test_limit_is_one_tick_beyond_the_touch_as_the_nearest_double(bid, ask, side, tick, expected):
     grid = make(tick=tick).grid[0]
-    assert act.limit_point(bid, ask, 1.0, side, grid) == expected
+    assert act_order.limit_point(bid, ask, 1.0, side, grid) == expected
 
 
 @given(st.integers(2, 5_000_000), st.integers(0, 100), st.integers(0, 3), st.sampled_from([1, -1]))
 def test_limit_equals_its_decimal(cents, spread, offset, side):
     bid, ask = float(Decimal(cents) / 100), float(Decimal(cents + spread) / 100)
     if cents - offset >= 1:
-        assert act.limit_point(bid, ask, float(offset), side, make().grid[0]) == naive.limit(bid, ask, side, offset, 0.01)
+        assert act_order.limit_point(bid, ask, float(offset), side, make().grid[0]) == naive.limit(bid, ask, side, offset, 0.01)
 
 
 def test_pool_of_a_hand_computed_pair():
