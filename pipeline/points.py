@@ -4,7 +4,7 @@
     points.spread_bp(ticks["bid"], ticks["ask"])
 
 Each takes arrays (NumPy, pandas, Polars) or numbers, broadcasts, and takes `out=` and `where=`. Missing is NaN, and no warning. The first
-import on a machine compiles them."""
+call on a machine compiles them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ from tickarrow.jit import rolling as kernels
 from tickarrow.pipeline.errors import DataError
 
 
+def ready() -> None:
+    """Compile or load the kernels that are not, once."""
+    if not _kernel.pending():
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("compiling kernels (once per machine)")
+        _kernel.warm(lambda name, done, total: progress.update(bar, completed=done, total=total))
+
+
 class Formula:
     """A NumPy ufunc of a formula; `ufunc` is the bare one, for its methods.
 
@@ -39,7 +49,12 @@ class Formula:
 
     def __init__(self, ufunc: Any) -> None:
         functools.update_wrapper(self, ufunc, ("__name__", "__doc__"), ())
-        self.ufunc = ufunc
+        self._ufunc = ufunc
+
+    @property
+    def ufunc(self) -> Any:
+        ready()
+        return self._ufunc
 
     def __call__(self, *columns: Any, out: Any = None, where: Any = True) -> Any:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -97,19 +112,9 @@ def rolling(prices: Any, windows: Sequence[int] = (20, 60, 240), unit: float = 0
     units = np.rint((x - x[:1]) / unit)
     if not (np.abs(units) < 2**26).all():
         raise DataError("points.rolling: a price is missing or too far from the first. Fill gaps first, or give a larger unit.")
+    ready()
     n, series = len(windows), x.shape[1]
     out = np.empty((len(x), 2 * n, series))
     sums, table = np.zeros((2 * n, series), np.int64), np.zeros((2 * kernels.ROWS, series), np.int64)
     kernels.rolling(np.ascontiguousarray(units, np.int64), np.array(windows, np.int64), sums, table, out)
     return out
-
-
-def _warm() -> None:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("compiling kernels (once per machine)")
-        _kernel.warm(lambda name, done, total: progress.update(bar, completed=done, total=total))
-
-
-if _kernel.pending():
-    _warm()

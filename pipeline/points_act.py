@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tickarrow.jit import _kernel, act_ufunc
+from tickarrow.jit import act_ufunc
 from tickarrow.jit import costs as kernels
 from tickarrow.pipeline.costs import fees, shipped
-from tickarrow.pipeline.points import Formula, _warm
+from tickarrow.pipeline.points import Formula, ready
 
 TERMS = ("commission", "clearing", "exchange", "pass_through", "regulatory", "taf", "sec", "total")
 
@@ -50,6 +50,7 @@ def bill(table: npt.NDArray[Any], quantity: Any, price: Any, side: Any, adds: bo
     """
     q, p, s = np.broadcast_arrays(np.asarray(quantity, np.float64), np.asarray(price, np.float64), np.asarray(side, np.int64))
     out = np.empty((q.size, act_ufunc.TERMS))
+    ready()
     act_ufunc.bill(table, *(np.ascontiguousarray(a.ravel()) for a in (q, p, s)), int(adds), out)
     return {term: out[:, i].reshape(q.shape) for i, term in enumerate(TERMS)}
 
@@ -59,6 +60,7 @@ def one_way(table: npt.NDArray[Any], bid: Any, ask: Any, quantity: Any, side: An
     b, a, q = (np.asarray(v, np.float64) for v in (bid, ask, quantity))
     b, a, q, s = np.broadcast_arrays(b, a, q, np.asarray(side, np.int64))
     out = np.empty(q.size)
+    ready()
     act_ufunc.one_way(table, *(np.ascontiguousarray(v.ravel()) for v in (b, a, q, s)), out)
     return out.reshape(q.shape)
 
@@ -67,9 +69,6 @@ def round_trip(table: npt.NDArray[Any], bid: Any, ask: Any, quantity: Any) -> np
     """The same of marketable orders and of those that take them back at the same quote; parameters as in `bill`."""
     b, a, q = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (bid, ask, quantity)))
     out = np.empty(q.size)
+    ready()
     kernels.round_trip(table, *(np.ascontiguousarray(v.ravel()) for v in (b, a, q)), out)
     return out.reshape(q.shape)
-
-
-if _kernel.pending():  # `points` was imported before this
-    _warm()
