@@ -72,7 +72,29 @@ def test_the_pass_reads_forest_and_state_and_writes_a_row_of_its_own(live):
     assert asked == [(rows - 1, rows), (rows - 2, rows - 1), (rows - 3, rows - 2)]
     assert np.shares_memory(warm._kept[0], pipeline.features._arrays["state"])
     assert any(a is pipeline.act.state for a in warm._kept)
-    assert not any(np.shares_memory(warm._y, s) for s in (pipeline.tables.predictions.segment.columns["y"],))
+
+
+def test_the_pass_decides_with_the_same_code_in_memory_of_its_own(live):
+    pipeline = live.pipeline()
+    for k in range(300):
+        pipeline.feed(live.chunk(k))
+    warm = Warm(pipeline)
+    for _ in range(100):
+        warm()
+    twin = warm.twin
+    assert twin.act._decisions.rows == twin.features._out.rows == 100
+    assert twin.features.kernel is pipeline.features.kernel
+    assert twin.ensemble.kernel is pipeline.ensemble.kernel
+    assert twin.act.kernel is pipeline.act.kernel
+    assert np.isfinite(twin.ensemble.weights).any()
+
+    def arrays(stage, *tables):
+        return [a for a in (*stage.held().values(), *(c for t in tables for c in t.segment.columns.values())) if a.size]
+
+    t = pipeline.tables
+    theirs = [*arrays(pipeline.features, t.ticks, t.features), *arrays(pipeline.ensemble, t.predictions, t.forecasts), *arrays(pipeline.act, t.decisions)]
+    own = [*arrays(twin.features, twin.ticks), *arrays(twin.ensemble, twin.predictions), *arrays(twin.act, twin.act._decisions)]
+    assert not any(np.shares_memory(a, b) for a in own for b in theirs)
 
 
 class Time:
