@@ -92,7 +92,7 @@ class Guard:
 
     def cancel_everything(self) -> bool:
         """One request, past the pace of ib_async; whether it went out."""
-        if not self.ib.client.isReady():
+        if not self.ib.client.isReady() or self.relieved:
             return False
         self.ib.client.MaxRequests = 0
         self.ib.client.reqGlobalCancel()
@@ -101,6 +101,11 @@ class Guard:
             self.page.set("guard_first", now)
         self.page.set("guard_last", now)
         return True
+
+    @property
+    def relieved(self) -> bool:
+        """Whether the run is gone and the next one of its account and client has come: it cancels what it finds, and trades."""
+        return self.gone and self.run is not None and kill_page.taken_over(self.run)
 
     async def open_orders(self) -> int:
         """How many orders of the login are open."""
@@ -173,6 +178,9 @@ class Guard:
         page, clock, alone = self.page, asyncio.get_running_loop().time, False
         began, calm_at, silent_at = clock(), float("inf"), 0.0
         while page.present:
+            if self.relieved:
+                self.say("another run has taken the orders over")
+                return
             run = self.run
             try:
                 n = await self.open_orders()

@@ -36,6 +36,7 @@ HEAD = np.dtype([
     ("stopped", "i8"),  # 1 = the run has ended in order
 ])  # fmt: skip
 MARK = np.dtype([("con_id", "i8"), ("tick", "f8"), ("bid", "f8"), ("ask", "f8")])
+LOCKS = Path("/proc/locks")  # number, FLOCK, ADVISORY, WRITE, pid, device:inode, 0, EOF
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_CREATE = 0x8, 0x80, 0x100
 
 
@@ -51,6 +52,7 @@ class Run:
     guard_id: int  # client id of the guard
     latch: str  # path
     kill: KillConf = field(default_factory=KillConf)
+    ledger: str = ""  # path of the file that a run of this account and client has locked
 
     def write(self, directory: Path) -> None:
         part = directory / f"{RUN}.part"
@@ -168,6 +170,16 @@ def claim(directory: Path) -> int:
         os.close(file)
         return -1
     return file
+
+
+def taken_over(run: Run) -> bool:
+    """Whether another run has the orders of this one, which is gone. Locks are looked up, not tried: to try would keep such a run out."""
+    try:
+        inode = f":{os.stat(run.ledger).st_ino}"
+        locks = [line.split() for line in LOCKS.read_text().splitlines()]
+    except OSError:
+        return False
+    return any(word[1] == "FLOCK" and word[5].endswith(inode) and int(word[4]) != run.pid for word in locks)
 
 
 def watch(directory: Path) -> int:

@@ -23,6 +23,8 @@ from tickarrow.pipeline import kill_page
 from tickarrow.pipeline.decide import Act, Control
 from tickarrow.pipeline.kill_flatten import Flatten
 from tickarrow.pipeline.kill_page import CLAIM, PAGE, Page, Run
+from tickarrow.pipeline.router_ib import ledger_file
+from tickarrow.pipeline.router_ledger import LOCK
 from tickarrow.pipeline.schemas import ControlKind
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ class KillSwitch:
         before = kill_page.latched(self.latch)
         self._keeps = bool(before)
         conf = replace(self.conf, flatten=self.conf.flatten and not before)
-        Run(os.getpid(), g.host, g.port, account, g.conf.client_id, guard_id, str(self.latch.resolve()), conf).write(self.directory)
+        ledger = ledger_file(self.folder, account, g.conf.client_id).with_suffix(LOCK).resolve()
+        Run(os.getpid(), g.host, g.port, account, g.conf.client_id, guard_id, str(self.latch.resolve()), conf, str(ledger)).write(self.directory)
         if before:
             self.page.trip(False)
             self._apply(f"{before}: no order goes out. Re-arm it when this run has ended: tickarrow kill session={self.directory} rearm=true", everybodys=False)

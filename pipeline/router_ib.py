@@ -49,7 +49,11 @@ def open_ledger(conf: OrdersConf, account: str, client_id: int, session: Path | 
     account, client_id : one ledger each
     session : folder of the session of a simulated market, which ends with its run; None = a real gateway
     """
-    return Ledger(FileStorage(ledger_folder(conf, session) / f"sent-orders-{account}-{client_id}.log", synced=session is None))
+    return Ledger(FileStorage(ledger_file(ledger_folder(conf, session), account, client_id), synced=session is None))
+
+
+def ledger_file(folder: Path, account: str, client_id: int) -> Path:
+    return folder / f"sent-orders-{account}-{client_id}.log"
 
 
 def ledger_folder(conf: OrdersConf, session: Path | None) -> Path:

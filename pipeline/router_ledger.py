@@ -21,6 +21,7 @@ from tickarrow.pipeline.restart_orders import Known
 from tickarrow.pipeline.schemas import PARTS, OrderState
 
 OVER = (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED)
+LOCK = ".lock"  # of the file that a run locks beside its ledger
 KEPT_S = 2 * 86_400  # a gateway repeats the executions of the day; older ones need not be known
 
 
@@ -119,7 +120,7 @@ class FileStorage:
     def __init__(self, path: Path, synced: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.synced = path, synced
-        self._lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        self._lock = os.open(path.with_suffix(LOCK), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

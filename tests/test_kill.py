@@ -26,6 +26,7 @@ from tickarrow.pipeline.kill_flatten import Flatten, closing_order
 from tickarrow.pipeline.kill_guard import Guard
 from tickarrow.pipeline.kill_page import Page, Run
 from tickarrow.pipeline.kill_switch import KillSwitch
+from tickarrow.pipeline.router_ledger import FileStorage
 from tickarrow.pipeline.schemas import ControlKind, OrderState, Reason, Side
 
 OPEN = (OrderState.INTENT, OrderState.SENT, OrderState.SUBMITTED)
@@ -360,6 +361,32 @@ def test_the_guard_closes_positions_that_a_run_has_died_over(tmp_path, later):
     assert all(shares == 0.0 for shares, _ in found.simulator.feed.matching.positions.values())
     assert all(o.done for o in found.simulator.feed.matching.orders.values())
     assert switch.page.get("flat") == 1
+
+
+@pytest.mark.parametrize("next_run", [False, True])
+def test_a_guard_without_a_run_goes_when_the_next_run_of_the_account_comes(tmp_path, next_run):
+    said, sent = [], []
+
+    async def guard(switch, simulator):
+        (tmp_path / "sent-orders-DU0000001-1.log").touch()
+        storage = FileStorage(tmp_path / "sent-orders-DU0000001-1.log", synced=False) if next_run else None
+        g = Guard(tmp_path)
+        g.say = lambda event, **more: said.append(event)
+        run = Run.read(tmp_path)
+        assert run.ledger == str(tmp_path / "sent-orders-DU0000001-1.lock")
+        g.run, g.gone = replace(run, pid=1 << 30), True  # that process has ended
+        await g.connect()
+        g.ib.client.reqGlobalCancel = lambda: sent.append(1)
+        g.act("the run is gone", killed=False)
+        await asyncio.sleep(10.0)
+        assert g._acting.done()
+        g.ib.disconnect()
+        if storage is not None:
+            storage.close()
+
+    killed(tmp_path, flatten=False, guard=guard, latency_ms=20_000.0)  # the run goes on trading: it stands for the next one
+    assert bool(sent) != next_run
+    assert said == ["cancel everything", "another run has taken the orders over" if next_run else "no order is open"]
 
 
 def test_a_main_loop_that_gives_no_sign_is_killed(tmp_path):
