@@ -142,6 +142,15 @@ def test_an_outcome_counts_the_mid_in_force_at_its_time():
     assert got[-1, 1] == pytest.approx(200.0, rel=1e-9)
 
 
+def test_a_full_ring_forgets_its_oldest_prediction():
+    # Two places; entered at 1, 2 and 3 s with mids of 100, 110 and 121, due ten seconds later at 121: 1000 and 0 bp, the 2100 of the first are lost.
+    conf = EnsembleConf(**FOREVER, min_rows=1.9, min_outcomes=1.9, settle_every_ns=S, max_pending=2)
+    ticks, y = quotes((0, 100, 1.0), (0, 100, 3.0), (1, 100, 4.0), (2, 110, 2.0), (3, 121, 1.0), (14, 150, None), (15, 150, 2.0))
+    stage = make(conf, 1, np.array([10 * S]), np.array([[0.1]]))
+    assert forecasts(stage, ticks, y)[-1, 0, 1] == pytest.approx(math.sqrt(1000.0**2 / 2), rel=1e-9)
+    assert stage.dropped == 1
+
+
 WAYS = st.fixed_dictionaries({
     "refresh_ns": st.sampled_from([0, S // 4, S]), "positive": st.booleans(), "equal_share": st.sampled_from([0.0, 0.5, 1.0]),
     "pooled": st.booleans(),
