@@ -1,6 +1,8 @@
 """NumPy ufuncs of the formulas of a decision, for what-if tables: the functions that `act` computes, term by term.
 `tickarrow.pipeline.points_act` gives them ready to use. Not for the hot path."""
 
+import numpy as np
+
 from tickarrow.jit._kernel import kernel, ufunc
 from tickarrow.jit.barrier import barrier_point, barrier_value_point, barrier_within_point
 from tickarrow.jit.costs import (
@@ -118,7 +120,7 @@ def bill(fees, quantity, price, side, adds, out):
 
 @kernel("FEES[:], f8[:], f8[:], f8[:], i8[:], out f8[:]")
 def one_way(fees, bid, ask, quantity, side, out):
-    """Cost of each marketable order without impact, bp of the mid; NaN for a one-sided quote. Columns as in `bill`."""
+    """Cost of each marketable order without impact, bp of the mid; NaN for a one-sided or crossed quote and for no quantity. Columns as in `bill`."""
     for i in range(quantity.size):
-        known = bid[i] + ask[i] + quantity[i]
-        out[i] = one_way_point(fees[0], bid[i], ask[i], quantity[i], side[i]) if known == known else known
+        known = 0.0 < bid[i] <= ask[i] and quantity[i] > 0.0
+        out[i] = one_way_point(fees[0], bid[i], ask[i], quantity[i], side[i]) if known else np.nan

@@ -177,8 +177,8 @@ def round_trip(fees, bid, ask, quantity, out):
     ----------
     fees : (1,) FEES
     bid, ask, quantity : (n,) float64, as in `one_way_point`
-    out : (n,) float64, basis points of the mid; NaN for a one-sided or crossed quote
+    out : (n,) float64, basis points of the mid; NaN for a one-sided or crossed quote and for no quantity
     """
     for i in range(quantity.size):
-        known = bid[i] <= ask[i] and quantity[i] > 0.0
+        known = 0.0 < bid[i] <= ask[i] and quantity[i] > 0.0  # IBKR's price of no quote is -1
         out[i] = round_trip_point(fees[0], bid[i], ask[i], quantity[i]) if known else np.nan

@@ -107,7 +107,7 @@ def _day(setting: str, text: str) -> date:
 
 def _check(conf: CostsConf) -> None:
     numbers = {name: getattr(conf, name) for name in ("per_share", "minimum", "max_share", "month_volume", "clearing", "clearing_max_share")}
-    numbers |= {name: getattr(conf, name) for name in ("nyse_pass_through", "finra_pass_through", "effective", "impact_eta", "adv", "usual_value")}
+    numbers |= {name: getattr(conf, name) for name in ("nyse_pass_through", "finra_pass_through", "effective", "impact_eta", "adv")}
     numbers |= {f"adv_of.{symbol}": volume for symbol, volume in conf.adv_of.items()}
     for table in ("regulatory", "taf", "sec"):
         numbers |= {f"{table}.{r.since}.{n}": getattr(r, n) for r in getattr(conf, table) for n in ("rate", "most")}
@@ -115,11 +115,12 @@ def _check(conf: CostsConf) -> None:
     for name, value in numbers.items():
         if not value >= 0:
             raise ConfigError(f"costs.{name} is {value}: expected zero or more. {WHERE}")
-    for name in ("remove", "add"):
+    for name in ("remove", "add", "month_volume"):
         if not math.isfinite(getattr(conf, name)):
             raise ConfigError(f"costs.{name} is {getattr(conf, name)}: expected a number. {WHERE}")
-    if not conf.multiplier > 0:
-        raise ConfigError(f"costs.multiplier is {conf.multiplier}: expected a positive number. {WHERE}")
+    for name in ("multiplier", "usual_value"):
+        if not getattr(conf, name) > 0:
+            raise ConfigError(f"costs.{name} is {getattr(conf, name)}: expected a positive number. {WHERE}")
     edges = [0.0, *(t.above for t in conf.tiers)]
     if len(conf.tiers) >= TIERS or not all(a < b for a, b in pairwise(edges)):
         raise ConfigError(f"costs.tiers begin at {edges[1:]}: expected at most {TIERS - 1}, each above the one before. {WHERE}")

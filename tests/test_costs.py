@@ -148,6 +148,8 @@ FIX = " Correct it in conf/costs or on the command line."
     ({"taf": [RateConf("2024-01-01", math.nan)]}, "costs.taf.2024-01-01.rate is nan: expected zero or more."),
     ({"remove": math.nan}, "costs.remove is nan: expected a number."),
     ({"multiplier": 0.0}, "costs.multiplier is 0.0: expected a positive number."),
+    ({"usual_value": 0.0}, "costs.usual_value is 0.0: expected a positive number."),
+    ({"month_volume": math.inf}, "costs.month_volume is inf: expected a number."),
     ({"adv": 0.0}, "costs.impact_eta is 0.67 and a daily volume is 0: expected shares in costs.adv."),
 ])  # fmt: skip
 def test_a_table_that_cannot_be_is_refused(other, text):

@@ -74,6 +74,13 @@ def test_the_cost_of_orders_of_growing_size():
     np.testing.assert_allclose(public.round_trip(table, 99.99, [100.01, 100.01, 100.01, NAN], [10, 100, 500, 500]), [22.0, 4.0, 3.0, NAN], rtol=1e-9)
 
 
+def test_a_quote_that_is_none_and_an_order_of_nothing_cost_nothing_known():
+    table = public.fee_table("ibkr_fixed")
+    bid, ask, quantity = [100.01, -1.0, 0.0, -1.0, NAN, 99.99, 100.0], [99.99, -1.0, 0.02, 0.02, 100.0, 100.01, 100.0], [100, 100, 100, 100, 100, 0, 100]
+    for got in (public.round_trip(table, bid, ask, quantity), public.one_way(table, bid, ask, quantity, 1)):
+        assert np.isnan(got).tolist() == [True] * 6 + [False]  # crossed, IBKR's no quote, one-sided three times, nothing; a spread of 0
+
+
 @pytest.mark.parametrize(("name", "other", "text"), [
     ("free", {}, "fee_table: there is no table 'free' in conf/costs: expected one of ibkr_fixed, ibkr_futures, ibkr_micros, ibkr_tiered."),
     ("ibkr_fixed", {"clearing": "much"}, "fee_table: Value 'much' of type 'str' could not be converted to Float. The settings are those of "
