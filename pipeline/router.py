@@ -195,7 +195,7 @@ class Router(Compared):
         if self.connected and self.settled and self._queue:
             self.ledger.sync()  # all that waits was written when it came
             for order in list(self._queue.values()):
-                if any(o.is_part and o.con_id == order.con_id and o.entry != order.key for o in self.working):
+                if self._bracketed(order):
                     order.since = now  # a bracket ends for its sake: given up now it would leave a position without a stop
                 elif now - order.since > self.conf.wait_s:
                     self._refuse(order, f"it has waited for {self.conf.wait_s:g} s")
@@ -209,6 +209,10 @@ class Router(Compared):
                         self._send(family, now)
                     else:
                         break
+
+    def _bracketed(self, order: OwnOrder) -> bool:
+        """Whether a bracket of its contract still works, which has to end first."""
+        return any(o.is_part and o.con_id == order.con_id and o.entry != order.key for o in self.working)
 
     def _waits(self, order: OwnOrder) -> bool:
         """Whether something has to come first: executions that its position lacks, or what its margin would be."""

@@ -66,9 +66,9 @@ def test_a_seed_is_one_history():
     (Ledger, "_intent", lambda self, order: self.orders.__setitem__(order.key, order), "is used twice|position"),
     (Router, "_move", lambda self, con_id, shares: None, "position|told"),
     (Router, "_alone", lambda self, o, answer: False, "would open a position"),
-    (Router, "_waits", lambda self, order: False, "while a bracket works"),
+    (Router, "_bracketed", lambda self, order: False, "while a bracket works"),
     (router, "passive_price", lambda side, bid, ask, worst, conf, grid: worst + side, "beyond its limit"),
 ])  # fmt: skip
 def test_a_router_without_one_of_its_rules_is_found_out(monkeypatch, of, name, made, said):
-    style = "bracket" if name in ("_alone", "_waits") else None
+    style = "bracket" if name in ("_alone", "_bracketed") else None
     assert re.search(said, broken(monkeypatch, of, name, made, style))
