@@ -4,7 +4,8 @@ The stage copies the row and the margins that the engine gave into a ring in a s
 for the other process, and a row that finds the ring full is counted and let go. The other process asks the libraries, compares bit for bit,
 and keeps every row that differs in a file of the session: features and both margins, as bits.
 
-`python -m tickarrow.pipeline.certificate_live RING SET DIGEST OUT` is that process; RING is a file descriptor that it inherits."""
+`python -m tickarrow.pipeline.certificate_live RING SET DIGEST OUT SESSION` is that process; RING is a file descriptor that it inherits, SESSION the
+process that it works for."""
 
 from __future__ import annotations
 
@@ -70,7 +71,7 @@ class LiveCheck:
         self._told_end = False
         self._ring = tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)  # noqa: SIM115  nameless: nothing stays behind
         self._head, self._x, self._y = ring(self._ring, len(model_set.columns), model_set.n_models)
-        arguments = [str(self._ring.fileno()), str(model_set.path), model_set.digest, str(self.path)]
+        arguments = [str(self._ring.fileno()), str(model_set.path), model_set.digest, str(self.path), str(os.getpid())]
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tickarrow.pipeline.certificate_live", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
             pass_fds=[self._ring.fileno()],
@@ -209,8 +210,7 @@ def keep(out: Path, names: list[str], x: Float32, ours: Float32, theirs: Float32
 
 def main(arguments: list[str]) -> int:
     """Entry of the other process; 1 and a last line on standard output if the libraries cannot be asked."""
-    descriptor, folder, digest, out = arguments
-    parent = os.getppid()
+    descriptor, folder, digest, out, parent = arguments  # the parent is told: it may have died before this process asks who that is
     try:
         model_set = read_set(Path(folder))
         if model_set.digest != digest:
@@ -218,7 +218,7 @@ def main(arguments: list[str]) -> int:
         with os.fdopen(int(descriptor), "r+b") as file:
             head, rows, margins = ring(file, len(model_set.columns), model_set.n_models)
         certificate.oracle_margins(model_set, np.zeros((1, rows.shape[1]), np.float32))
-        follow(head, rows, margins, model_set, Path(out), parent)
+        follow(head, rows, margins, model_set, Path(out), int(parent))
     except (TickarrowError, OSError) as e:
         print(e, flush=True)
         return 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 
 import numpy as np
@@ -130,6 +131,12 @@ def test_rows_that_a_library_refuses_are_no_mismatch(alone):
     assert (check.report()["checked"], check.report()["mismatches"]) == (1, 0)
 
 
+def test_the_other_process_ends_when_its_session_has_died_before_it_looked(alone):
+    check, _ = alone
+    _, _, _, descriptor, *others = check._child.arguments  # they name this process, which is not its own parent
+    assert certificate_live.main([str(os.dup(int(descriptor))), *others]) == 0
+
+
 def test_another_process_finds_a_margin_that_is_wrong(mixed, predicted, tmp_path):
     x, y = predicted
     check = LiveCheck(mixed, 50, tmp_path)
@@ -148,7 +155,7 @@ def test_another_process_finds_a_margin_that_is_wrong(mixed, predicted, tmp_path
 
 
 def test_a_set_that_has_changed_is_not_asked(mixed, tmp_path, capsys):
-    assert certificate_live.main(["0", str(mixed.path), "0" * 32, str(tmp_path / "x")]) == 1
+    assert certificate_live.main(["0", str(mixed.path), "0" * 32, str(tmp_path / "x"), "1"]) == 1
     assert capsys.readouterr().out == "model set 'mixed' is not the one that serves: its folder has changed.\n"
 
 
