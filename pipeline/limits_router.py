@@ -41,6 +41,7 @@ class RouterLimits:
         self._was_stopped = False
         router.checks.append(self.check)
         router.may_cost = self.may_cost
+        router.mark_of = lambda row: float(act.state["mark"][row])
 
     def check(self, intent: Intent) -> str:
         """Why an intent must not go out, or ""."""
@@ -122,9 +123,10 @@ class RouterLimits:
         anew = day != today or lifted
         gain = -sum(shares * mark for shares, mark in then.values()) if anew else kept
         now = self.router.ledger.positions
-        for con_id in then.keys() | now.keys():  # what was traded meanwhile: at the price that the gateway says, else at the last mid
+        for con_id in then.keys() | now.keys():  # bought meanwhile: at the cost that the gateway says; what is gone: at the last mid
             shares, mark = then.get(con_id, (0.0, 0.0))
-            gain -= (now.get(con_id, 0.0) - shares) * (self.router.cost_of(con_id) or mark)
+            more = now.get(con_id, 0.0) - shares
+            gain -= more * (mark if more * shares < 0.0 else self.router.cost_of(con_id) or mark)
         self.router.report(Control(kind=ControlKind.LOSS_STOP, key=today, value=gain, quantity=float(bool(stopped) and not anew)))
         self._was_stopped = bool(stopped) and not anew
         if self._was_stopped:

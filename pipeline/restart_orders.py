@@ -27,7 +27,6 @@ class Known:
     executed : hashes of the execIds that are in them
     orders : own key -> row, Side, shares that may still be filled, limit, shares ordered
     next_key : keys below are used
-    marks : last mid by row of the universe, currency; NaN = none
     """
 
     began: float
@@ -35,7 +34,6 @@ class Known:
     executed: frozenset[int]
     orders: dict[int, tuple[int, int, float, float, float]]
     next_key: int
-    marks: list[float]
 
 
 def known_of(act: Act, began: float) -> Known:
@@ -45,7 +43,7 @@ def known_of(act: Act, began: float) -> Known:
         int(s["key"][row]): (row, int(s["side"][row]), float(s["quantity"][row]), float(s["limit"][row]), float(s["ordered"][row]))
         for row in range(len(s)) if s["working"][row]
     }  # fmt: skip
-    return Known(began, s["position"].tolist(), frozenset(act.executed), orders, int(act.book["next_key"][0]), s["mark"].tolist())
+    return Known(began, s["position"].tolist(), frozenset(act.executed), orders, int(act.book["next_key"][0]))
 
 
 def missed(
@@ -72,10 +70,7 @@ def missed(
                 filled[e.key] = filled.get(e.key, 0.0) + abs(e.shares)
                 events.append(_execution(e, row, number(e.exec_id)))
         elif abs(apart) > DUST:
-            event = moved(con_id, apart)
-            if known.marks[row] > 0.0:  # at the last mid nothing is gained or lost by what nobody has seen
-                event.price = known.marks[row]
-            events.append(event)
+            events.append(moved(con_id, apart))
     for key, (row, side, left, limit, ordered) in known.orders.items():
         if key not in working and left - filled.get(key, 0.0) > DUST:
             events.append(Control(kind=ControlKind.ORDER_STATE, symbol=row, key=key, side=side, state=OrderState.CANCELLED, quantity=ordered, price=limit))

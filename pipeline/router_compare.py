@@ -136,8 +136,12 @@ class Compared(Lives):
         self.report(self._moved_event(con_id, shares))
 
     def _moved_event(self, con_id: int, shares: float) -> Control:
-        side = Side.BUY if shares > 0 else Side.SELL
-        return Control(kind=ControlKind.EXECUTION, symbol=self.rows[con_id], side=side, quantity=abs(shares), price=self._costs.get(con_id, 0.0), value=0.0)
+        side, row = Side.BUY if shares > 0 else Side.SELL, self.rows[con_id]
+        cost, mark = self.cost_of(con_id), self.mark_of(row)
+        smaller = (self.ledger.positions.get(con_id, 0.0) - shares) * shares < 0.0
+        # What is gone went near the mid: at its cost, or at 0, its gain or loss would be gone from the book too.
+        price = mark if mark > 0.0 and (smaller or not cost > 0.0) else cost
+        return Control(kind=ControlKind.EXECUTION, symbol=row, side=side, quantity=abs(shares), price=price, value=0.0)
 
     def _take_over(self) -> None:
         """Report what earlier runs and others have left: keys that are used, positions, orders that still work."""

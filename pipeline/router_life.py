@@ -53,6 +53,7 @@ class Lives(ABC):
         self._told: dict[int, tuple[float, float]] = {}  # conId -> shares the gateway said, since when; where ours differ
         self._moved: dict[int, float] = {}  # conId -> when somebody else has moved its position
         self._costs: dict[int, float] = {}
+        self.mark_of: Callable[[int], float] = lambda row: math.nan  # last mid of a row of the universe, NaN = not known
 
     def cost_of(self, con_id: int) -> float:
         """Last price of an execution, or the average cost that the gateway says; 0 = not known."""

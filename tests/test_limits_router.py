@@ -239,6 +239,40 @@ def test_a_day_that_is_not_over_goes_on_where_it_was():
     assert again.act.limits.stopped
 
 
+def test_what_somebody_else_sells_of_a_losing_position_stays_a_loss():
+    # 10 from 100, at 96 a loss of 40; 6 sold by hand leave a loss of 24 and 4 shares, which reach the stop of 50 at 93.5; then all at once
+    for left in (4.0, 0.0):
+        desk = Desk(daily_loss=50.0).start()
+        desk.ask()
+        desk.fill(1, 10.0)
+        hold(desk, 96.0)
+        desk.router.position(7, left)
+        desk.at += 11.0
+        desk.router.look()
+        for _ in range(2):
+            desk.router.answered(Answer(positions={7: (left, 100.0 if left else 0.0)}))
+            desk.at += 2.0
+        assert desk.act.state["position"][0] == left
+        assert desk.act.state["cash"][0] == -1000.0 + (10.0 - left) * 96.0
+        hold(desk, 93.6)
+        assert not desk.act.limits.stopped
+        hold(desk, 93.5)
+        assert desk.act.limits.stopped == (left == 4.0)
+
+
+def test_what_was_sold_by_hand_while_nothing_ran_stays_a_loss():
+    first = Desk(daily_loss=50.0).start()
+    first.ask()
+    first.fill(1, 10.0)
+    hold(first, 96.0)
+    again = Desk(first.disk, START + 10 * S, daily_loss=50.0).start([(7, 4.0)])
+    again.limits.resume(again.now)
+    hold(again, 93.6)
+    assert not again.act.limits.stopped
+    hold(again, 93.5)
+    assert again.act.limits.stopped
+
+
 def test_the_next_day_counts_from_the_last_mid_of_the_day_before():
     again = after_a_stop(START + DAY)
     assert again.ask(row=1) == "ORDER"

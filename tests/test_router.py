@@ -439,7 +439,7 @@ def test_a_position_that_somebody_else_has_closed_is_booked_at_its_last_price_an
         made.router.answered(Answer(positions=gone))
         made.at += 2.0
     moved = [(e.side, e.quantity, e.price) for e in made.said if e.kind == ControlKind.EXECUTION]
-    assert moved == [(-1, 30.0, 10.0), (1, 30.0, 10.0)]
+    assert moved == [(-1, 30.0, 10.0), (1, 30.0, 10.0)]  # its mid where it is known, test_limits_router.py
     assert made.router.cost_of(7) == 10.0
 
 
