@@ -23,7 +23,7 @@ from tickarrow.pipeline.decode import Decode
 from tickarrow.pipeline.errors import GatewayError
 from tickarrow.pipeline.gateway_watch import PERIOD_S, SHORTEST_S, Status, Watch
 from tickarrow.pipeline.kill_switch import KillSwitch
-from tickarrow.pipeline.link import LinkState
+from tickarrow.pipeline.link import LinkState, patient
 from tickarrow.pipeline.patience import within
 from tickarrow.pipeline.preflight import Known, check_account, preflight
 from tickarrow.pipeline.recorder import Journal
@@ -84,7 +84,8 @@ class Gateway:
         self, conf: GatewayConf, universe: Universe, pipeline: Consumer, journal: Journal | None, *, lock_step: bool, simulated: bool,
         ledger: Callable[[str], Ledger] | None, orders: OrdersConf | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
-        self.conf, self.universe, self.pipeline, self.journal, self.lock_step, self._ledger = conf, universe, pipeline, journal, lock_step, ledger
+        self.conf = conf = patient(conf)
+        self.universe, self.pipeline, self.journal, self.lock_step, self._ledger = universe, pipeline, journal, lock_step, ledger
         self.ib, self._orders_conf, self._known = ib_async.IB(), orders or OrdersConf(), known
         self.watch = Watch(self, Subscriptions(conf, universe))
         client = self.ib.client

@@ -5,6 +5,7 @@ touches the socket, 1100 keeps it, and the client id is the same at every attemp
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from enum import IntEnum
 
@@ -134,6 +135,17 @@ class Link:
             self.why = f"no byte came for {now - read_at:.1f} s, and no answer to a question"
             return Action.DROP
         return Action.NOTHING
+
+
+def patient(conf: GatewayConf) -> GatewayConf:
+    """The settings, with more patience for a simulated market that runs faster than the wall: what a busy machine takes, some tenths of a second,
+    are many seconds there and no silence."""
+    if conf.kind != "simulator" or not conf.speed > 1.0:
+        return conf
+    return dataclasses.replace(
+        conf, ping_after_s=max(conf.ping_after_s, conf.speed), ping_timeout_s=max(conf.ping_timeout_s, 2 * conf.speed),
+        silent_s=max(conf.silent_s, conf.speed / 4),
+    )  # fmt: skip
 
 
 def _farm(text: str) -> str:

@@ -33,11 +33,6 @@ def script(session_s: int) -> str:
     return f"gateway.faults=[{','.join(at)}]"
 
 
-def patience(speed: float) -> list[str]:
-    """A second of the wall is `speed` seconds of the market: what a busy machine takes is no silence."""
-    return [f"gateway.ping_after_s={max(5.0, speed):g}", f"gateway.ping_timeout_s={max(5.0, 2 * speed):g}", f"gateway.silent_s={max(5.0, speed / 4):g}"]
-
-
 class Memory(threading.Thread):
     """Anonymous memory of a process in MB, once a second."""
 
@@ -60,7 +55,7 @@ def record(folder: Path, days: int, symbols: int, speed: float, session_s: int =
     names = ",".join(f"S{i:03d}" for i in range(symbols))
     process = subprocess.Popen(
         [COMMAND, "record", "hydra.run.dir=out", f"universe.symbols=[{names}]", f"source.days={days}", f"source.duration_s={session_s}",
-         f"gateway.speed={speed:g}", *patience(speed), *OPTIONS, script(session_s)],
+         f"gateway.speed={speed:g}", *OPTIONS, script(session_s)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     memory = Memory(process.pid)

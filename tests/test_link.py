@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tickarrow.configs.gateway import GatewayConf
-from tickarrow.pipeline.link import Action, Link, LinkState
+from tickarrow.pipeline.link import Action, Link, LinkState, patient
 
 CONF = GatewayConf(ping_after_s=5.0, ping_timeout_s=5.0, reconnect_min_s=1.0, reconnect_max_s=60.0)
 
@@ -166,3 +166,23 @@ def test_it_gives_up_only_if_it_is_told_so(give_up_s, expected):
     link.connecting(1.0)
     link.down(2.0, "refused")
     assert link.look(1e6, 0.0) == expected
+
+
+def test_a_market_that_runs_faster_than_the_wall_gets_the_patience_of_seconds_of_the_wall():
+    """Half a second in which a busy machine sends nothing is 30 s of a market at 60 times the speed."""
+    conf = patient(GatewayConf(kind="simulator", speed=60.0))
+    assert (conf.ping_after_s, conf.ping_timeout_s, conf.silent_s) == (60.0, 120.0, 15.0)
+    link = up(conf)
+    assert link.look(30.0, 0.0) == Action.NOTHING
+    assert link.look(61.0, 0.0) == Action.PING
+    assert link.look(180.0, 0.0) == Action.NOTHING
+    assert link.look(182.0, 0.0) == Action.DROP
+
+
+@pytest.mark.parametrize("conf", [GatewayConf(kind="ib", speed=60.0), GatewayConf(kind="simulator", speed=1.0), GatewayConf(kind="simulator", speed=0.0)])
+def test_other_gateways_get_the_patience_that_is_set(conf):
+    assert patient(conf) == conf
+
+
+def test_more_patience_than_that_may_be_set():
+    assert patient(GatewayConf(kind="simulator", speed=60.0, ping_after_s=600.0)).ping_after_s == 600.0

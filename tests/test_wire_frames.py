@@ -29,8 +29,12 @@ def captured() -> tuple[bytes, list[bytes]]:
     return struct.pack(">I", len(head) + sum(map(len, inner[:-1])) + 6) + head + b"".join(inner), inner
 
 
+WITHOUT = [getattr(wire_message, name) for name in ("NOTHING", "VOLUME", "MIDPOINT", "HALT", "DATA_TYPE", "LAST_TIME", "EXCHANGE", "RESYNC")]
+
+
 def quantities(messages) -> list[float]:
-    return messages["quantity"][messages["role"] != wire_message.RESYNC].tolist()
+    """Of the messages that have one: the others leave there what another message has put."""
+    return messages["quantity"][~np.isin(messages["role"], WITHOUT)].tolist()
 
 
 def test_after_the_captured_frame_everything_arrives_and_ib_async_alone_hears_nothing():
