@@ -100,8 +100,8 @@ def _between(drift: float, up: float, down: float) -> float:
         slope = sum(s * math.exp(max(log - 0.5 * x * x, -GONE)) / ROOT_2PI for s, x in ((1.0, low), (-1.0, high)))
         return sign * (mean * inside + slope)
 
-    total, n = part(0.0, 1.0) + part(2.0 * up, -1.0), 1
+    total, n = part(0.0, 1.0) + part(2.0 * up, -1.0) + part(-2.0 * down, -1.0), 1
     while n < 64 and math.isfinite(step := 2.0 * n * (up + down)) and 0.5 * (step - up - down) ** 2 < GONE + abs(drift) * step:
-        total += part(step, 1.0) + part(-step, 1.0) + part(2.0 * up + step, -1.0) + part(2.0 * up - step, -1.0)
+        total += part(step, 1.0) + part(-step, 1.0) + part(2.0 * up + step, -1.0) + part(-2.0 * down - step, -1.0)
         n += 1
     return total
