@@ -29,6 +29,7 @@ from tickarrow.pipeline.patience import within
 
 LOOK_S = 0.1  # between two looks at the signs of life
 AGAIN_S = 0.25  # everything is cancelled again so soon while orders are open
+ANSWER_S = 1.0  # so long a run that lives may take to say that it closes the positions itself: its orders are in its ledger and session
 CALM_S = 1.0  # what the run has sent before it refused new orders is at the gateway within so long
 RETRY_S = 1.0  # between two attempts to connect
 GIVE_UP_S = 3600.0  # the guard of a run that is gone waits for its gateway no longer
@@ -193,7 +194,7 @@ class Guard:
                         self.cancel_everything()  # what was on its way before the run refused new orders
                 elif n and not closing:
                     self.cancel_everything()
-                patient = n > 0 and run is not None and clock() - began < run.kill.flatten_after_s
+                patient = run is not None and clock() - began < (run.kill.flatten_after_s if n else 0.0 if self.gone else ANSWER_S)
                 if killed and self.closes and (self._rounds or not ((answered and not alone) or patient)):
                     await self.close_positions()
             except (OSError, TimeoutError, ConnectionError) as e:

@@ -263,7 +263,7 @@ def test_a_living_run_is_not_rearmed_and_what_is_no_session_is_told(tmp_path):
 # --- the guard, in the same virtual time
 
 
-def guarded(tmp_path, flatten, stuck_for=30.0):
+def guarded(tmp_path, flatten, stuck_for=30.0, latency_ms=200.0):
     """A guard acts alone while the run does nothing: its loop is taken out of the game."""
     kept = {}
 
@@ -282,7 +282,7 @@ def guarded(tmp_path, flatten, stuck_for=30.0):
         await asyncio.sleep(2.0)
         g.ib.disconnect()
 
-    found, switch, before = killed(tmp_path, flatten, guard=guard, seconds=70.0, latency_ms=200.0)
+    found, switch, before = killed(tmp_path, flatten, guard=guard, seconds=70.0, latency_ms=latency_ms)
     return found, switch, before, kept["said"]
 
 
@@ -305,6 +305,13 @@ def test_the_guard_closes_positions_when_the_run_cannot_and_nobody_does_it_twice
     assert all(o.done for o in found.simulator.feed.matching.orders.values())
     assert switch.page.get("flat") == 1
     assert not [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
+
+
+def test_a_run_that_is_only_late_closes_its_positions_itself(tmp_path):
+    found, switch, _, said = guarded(tmp_path, True, stuck_for=0.5, latency_ms=0.0)
+    assert all(shares == 0.0 for shares, _ in found.simulator.feed.matching.positions.values())
+    assert "close" not in [event for event, _ in said]
+    assert [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
 
 
 def test_a_run_that_wakes_up_leaves_the_closing_to_the_guard_that_has_begun_it(tmp_path):
