@@ -7,6 +7,7 @@ imports, theirs, and the user's own files (design contract 16, docs/decisions/00
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import mmap
@@ -42,6 +43,7 @@ KEPT_CACHES = 6  # of a module: older cache folders are removed when a new one i
 KEPT_DRIVERS = 48  # one for each set of feature families that is used
 SLOW_S = 1.0  # after so long it is compiling and not loading
 DRIVER = "tickarrow_driver_"  # begin of the name of a generated module, see pipeline/features_driver.py
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 IMPORT = re.compile(r"^\s*from tickarrow\.jit(?:\.(\w+))? import (\([^)]*\)|.*)", re.MULTILINE)
 
 JIT_FOLDER = Path(__file__).resolve().parent
@@ -267,6 +269,15 @@ def _compile(compiled: Any, arguments: tuple[Any, ...]) -> None:
         compiled.compile(arguments)
 
 
+def end_with(parent: int) -> None:
+    """This process ends when the one that has forked it does, however that ends: a command that was killed would go on compiling for minutes, with
+    both cores, and whoever reads what it prints would wait for the end of that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(0)
+
+
 def _compile_from_the_end(todo: Sequence[tuple[str, Any, tuple[Any, ...]]], done: mmap.mmap) -> int:
     """Start a process that compiles into the cache, last kernel first, until it meets this one, whose progress is the first byte pair of `done`.
 
@@ -274,11 +285,13 @@ def _compile_from_the_end(todo: Sequence[tuple[str, Any, tuple[Any, ...]]], done
     -------
     int, its process id. numba compiles in one thread; what this process comes to later is then loaded.
     """
+    here = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads that draw progress are not needed there
         child = os.fork()
     if child == 0:
         try:
+            end_with(here)
             for i in range(len(todo) - 1, -1, -1):
                 if i <= int.from_bytes(done[:2], "little"):
                     break
@@ -303,16 +316,18 @@ def warm(progress: Callable[[str, int, int], None] | None = None) -> int:
     global _warmed
     todo = _registry[_warmed:]
     done, child, started = mmap.mmap(-1, 2), 0, time.monotonic()
-    for i, (name, compiled, arguments) in enumerate(todo):
-        if progress is not None:
-            progress(name, i, len(todo))
-        done[:2] = i.to_bytes(2, "little")
-        if not child and time.monotonic() - started > SLOW_S and len(todo) - i > 2 and len(os.sched_getaffinity(0)) > 1:
-            child = _compile_from_the_end(todo, done)
-        _compile(compiled, arguments)
-    if child:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    try:
+        for i, (name, compiled, arguments) in enumerate(todo):
+            if progress is not None:
+                progress(name, i, len(todo))
+            done[:2] = i.to_bytes(2, "little")
+            if not child and time.monotonic() - started > SLOW_S and len(todo) - i > 2 and len(os.sched_getaffinity(0)) > 1:
+                child = _compile_from_the_end(todo, done)
+            _compile(compiled, arguments)
+    finally:  # also after a Ctrl-C
+        if child:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     for _, compiled, _ in todo:
         compiled.disable_compile()
     _warmed = len(_registry)

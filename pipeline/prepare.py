@@ -3,10 +3,8 @@ of it for a program that embeds the pipeline."""
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import fcntl
-import functools
 import json
 import os
 import pkgutil
@@ -35,9 +33,6 @@ from tickarrow.pipeline.registry import Registry
 from tickarrow.pipeline.swap import plan
 from tickarrow.pipeline.training import default_set_path
 from tickarrow.pipeline.universe import Universe
-
-LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG = 1
 
 
 def progress_columns() -> list[ProgressColumn]:
@@ -112,8 +107,7 @@ def _compile_in_child(console: Console) -> None:
         child = os.fork()
     if child == 0:
         try:
-            _end_with(here)
-            os.register_at_fork(after_in_child=functools.partial(_end_with, os.getpid()))  # and the one that compiles from the end with this one
+            _kernel.end_with(here)
             _show_warming(console)
         finally:
             os._exit(0)  # what it could not compile this process compiles, or says why not
@@ -123,14 +117,6 @@ def _compile_in_child(console: Console) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
-
-
-def _end_with(parent: int) -> None:
-    """This process ends when the one that has forked it does, however that ends: a command that was killed would go on compiling for minutes, with
-    both cores, and whoever reads what it prints would wait for the end of that."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended already
-        os._exit(0)
 
 
 def _show_warming(console: Console) -> None:

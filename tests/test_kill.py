@@ -308,7 +308,7 @@ def test_the_guard_closes_positions_when_the_run_cannot_and_nobody_does_it_twice
 
 
 def test_a_run_that_is_only_late_closes_its_positions_itself(tmp_path):
-    found, switch, _, said = guarded(tmp_path, True, stuck_for=0.5, latency_ms=0.0)
+    found, _, _, said = guarded(tmp_path, True, stuck_for=0.5, latency_ms=0.0)
     assert all(shares == 0.0 for shares, _ in found.simulator.feed.matching.positions.values())
     assert "close" not in [event for event, _ in said]
     assert [e for _, e in found.desk.events if e.kind == ControlKind.CLOSE]
