@@ -11,21 +11,21 @@ import sys
 import pytest
 from commands import as_in_foreground
 
-# The process that compiles and the one that it starts, as jit/_kernel.py does; each says that it is there, and would work for long.
+# Kernels that take for ever: the process that compiles and the one that begins at the end say that they are there.
 COMPILES = """
 import os, time
 from rich.console import Console
+from tickarrow.jit import _kernel
 from tickarrow.pipeline import prepare
 
-def warm(console):
-    if os.fork():
+class Slow:
+    def compile(self, arguments):
         print(os.getpid(), flush=True)
-    else:
-        time.sleep(0.5)
-        print(os.getpid(), flush=True)
-    time.sleep(300)
+        time.sleep(300)
 
-prepare._show_warming = warm
+_kernel._registry[:], _kernel._warmed, _kernel.SLOW_S = [(name, Slow(), ()) for name in "abcd"], 0, -1.0
+os.sched_getaffinity = lambda pid: {0, 1}
+prepare._show_warming = lambda console: _kernel.warm()
 prepare._compile_in_child(Console())
 """
 
