@@ -21,6 +21,7 @@ from tickarrow.pipeline.pipeline import Pipeline
 
 ROWS = 64  # recent rows that take turns: each goes other ways through the trees
 LARGEST = 1 << 20  # bytes; of a larger array a tick needs a small part
+AT_ONCE = 4  # of them in a pass: more do not make the next tick faster
 RENEW = 256  # passes after which arrays are looked up again: a swap makes new ones
 
 
@@ -39,10 +40,12 @@ class Warm:
             self._renew()
         p, twin = self._pipeline, self.twin
         rows = p.tables.features.segment
-        row = (rows.rows - 1 - self.passes % ROWS) % rows.capacity  # what was never written is a row of zeros
-        self.passes += 1
         i = twin.tick(p.ts) if p.ts else 0
-        self._engine.predict(rows.columns["x"], row, row + 1, twin.predictions.y[i : i + 1])
+        y = twin.predictions.y[i : i + 1]
+        for k in range(AT_ONCE * self.passes, AT_ONCE * (self.passes + 1)):
+            row = (rows.rows - 1 - k % ROWS) % rows.capacity  # what was never written is a row of zeros
+            self._engine.predict(rows.columns["x"], row, row + 1, y)
+        self.passes += 1
         if p.ts:  # before the first tick nobody knows the day
             twin.decide()
         touch(self._address, self._size)
