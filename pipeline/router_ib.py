@@ -37,6 +37,7 @@ STATES = {
     "Inactive": OrderState.REJECTED,
 }
 ALLOWED = 50  # requests of all kinds per second, says IBKR; ib_async stops at 45
+SETTLE_LOOK_S = 0.05  # between two looks whether a question for orders and positions is due
 UNSET = 1e300  # an amount above this is IBKR's 1.79e308: not known
 
 
@@ -92,16 +93,21 @@ class Orders:
             )
         self.ib, self.account, self.tag = ib, account, tag
         self._margins: set[asyncio.Task[None]] = set()  # questions for margin that are not answered
+        self._market_seconds, self._waited = seconds, 0.0
         self._session = 0  # number of the present one: an answer of an earlier one is no answer
         self._contracts = {c.conId: c for c in contracts}
         quote = pipeline and pipeline.quote
-        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, seconds, grids, quote)
+        self.router = Router(self, ledger, list(self._contracts), [c.symbol for c in contracts], conf, report, tell, self.seconds, grids, quote)
         self.limits = pipeline and RouterLimits(pipeline.act, self.router, lambda: int(pipeline.ts))
         ib.openOrderEvent += self._on_status
         ib.orderStatusEvent += self._on_status
         ib.execDetailsEvent += self._on_execution
         ib.commissionReportEvent += self._on_commission
         ib.positionEvent += self._on_position
+
+    def seconds(self) -> float:
+        """Market seconds. A market in lock step stands still while orders are settled, so what was waited for then counts too."""
+        return self._market_seconds() + self._waited
 
     # --- what goes out
 
@@ -225,7 +231,10 @@ class Orders:
             if self.router.due():
                 await self.ask(timeout)
             else:
-                await asyncio.sleep(0.05 / speed)
+                before = self._market_seconds()
+                await asyncio.sleep(SETTLE_LOOK_S / speed)
+                if self._market_seconds() == before:
+                    self._waited += SETTLE_LOOK_S
         if self._session == 1 and self.limits:
             self.limits.resume(time.time_ns())
 

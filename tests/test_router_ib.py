@@ -182,9 +182,9 @@ def test_prices_and_sizes_are_those_that_the_contract_allows():
     assert states(i, KEY + 1) == [(REJECTED, 10.0)]
 
 
-def in_lock_step(conf, seconds=20.0):
+def in_lock_step(conf, seconds=20.0, left=b""):
     """What a market at full speed makes of orders. `digests`: of its tables, and of those made from what the desk was fed; `sent`: market second
-    and key of each order, and of each cancel with a minus."""
+    and key of each order, and of each cancel with a minus. `left`: the ledger of an earlier run."""
     sent = []
 
     class Noting(Orders):
@@ -201,7 +201,7 @@ def in_lock_step(conf, seconds=20.0):
         simulator, desk = Simulator(made), Desk(orders=conf)
         port = await simulator.start()
         simulator.open(MemorySource(market(seconds), SYMBOLS))
-        ledger = Ledger(Disk())
+        ledger = Ledger(Disk(left))
         gateway = Gateway(
             replace(made, port=port), simulator.universe, desk, None, lock_step=True, simulated=True, ledger=lambda account: ledger, orders=conf
         )
@@ -219,6 +219,18 @@ def in_lock_step(conf, seconds=20.0):
         for d in (desk, desk.replayed())
     ]
     return SimpleNamespace(desk=desk, digests=digests, sent=sent, working=working)
+
+
+def test_a_market_in_lock_step_begins_with_an_order_of_an_earlier_run_that_the_gateway_does_not_know():
+    disk = Disk()
+    ledger, order = Ledger(disk), OwnOrder(KEY, 90000001, 1, 142.0, 10.0, 1)
+    ledger.intent(order)
+    order.state = SUBMITTED
+    ledger.state(order)
+    first, second = (in_lock_step(OrdersConf(), left=disk.data) for _ in range(2))
+    assert first.working == []
+    assert first.desk.fills.rows > 5
+    assert first.digests[0] == first.digests[1] == second.digests[0]
 
 
 @pytest.mark.filterwarnings("ignore:an order")
